@@ -1,0 +1,23 @@
+//! The vocabulary of vmeter: units, identifiers, readings and snapshots. No I/O.
+//!
+//! A [`Snapshot`] holds raw counters as they were read; everything else (rates, shares,
+//! utilisations) is derived from two snapshots by the `account` crate.
+
+mod absent;
+mod counter;
+mod id;
+mod snapshot;
+mod text;
+mod units;
+mod window;
+
+pub use absent::{Absent, Need, Reading};
+pub use counter::increase;
+pub use id::{Platform, TaskId, VmId};
+pub use snapshot::{
+    Affinity, Backend, CpuTicks, Disk, DiskCounters, Driver, Duty, Host, LoadKinds, Nic,
+    NicCounters, OwnOperations, Process, SelfUse, Snapshot, State, Tasks, Vcpu, Vm,
+};
+pub use text::{escape, shorten};
+pub use units::{Bytes, Nanos, Operations};
+pub use window::{Moment, Window};

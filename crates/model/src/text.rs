@@ -1,0 +1,71 @@
+//! Text that came from outside (guests name themselves) made fit to be shown.
+
+use std::fmt::Write;
+
+/// The text with every control character, and every character that changes the direction or
+/// is invisible, written as an escape (`\n`, `\u{1b}`), so that it cannot drive a terminal.
+#[must_use]
+pub fn escape(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\\' => shown.push_str("\\\\"),
+            '\n' => shown.push_str("\\n"),
+            '\r' => shown.push_str("\\r"),
+            '\t' => shown.push_str("\\t"),
+            c if c.is_control() || is_invisible(c) => {
+                // Writing to a String cannot fail.
+                let _ = write!(shown, "\\u{{{:x}}}", u32::from(c));
+            }
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// Bidirectional controls, zero-width characters, tags and other format characters.
+fn is_invisible(c: char) -> bool {
+    matches!(u32::from(c),
+        0xad | 0x61c | 0x115f | 0x1160 | 0x17b4 | 0x17b5 | 0x180b..=0x180f
+        | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060..=0x206f | 0x3164 | 0xfe00..=0xfe0f
+        | 0xfeff | 0xffa0 | 0xfff0..=0xfffb | 0x1bca0..=0x1bca3 | 0x1d173..=0x1d17a
+        | 0xe0000..=0xe0fff)
+}
+
+/// The text cut to at most `most` characters, `…` standing for what was cut.
+#[must_use]
+pub fn shorten(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    let mut cut: String = text.chars().take(most.saturating_sub(1)).collect();
+    cut.push('…');
+    cut
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_name_cannot_drive_the_terminal() {
+        assert_eq!(escape("a\u{1b}[2Jb"), "a\\u{1b}[2Jb");
+        assert_eq!(escape("x\u{202e}y\u{9b}"), "x\\u{202e}y\\u{9b}");
+        assert_eq!(escape("café 東京"), "café 東京");
+    }
+
+    #[test]
+    fn a_long_name_is_cut_with_a_mark() {
+        assert_eq!(shorten("abcdef", 6), "abcdef");
+        assert_eq!(shorten("abcdefg", 6), "abcde…");
+        assert_eq!(shorten("abc", 0), "…");
+    }
+
+    proptest! {
+        #[test]
+        fn escaped_text_holds_no_control_character(text in "\\PC*|.*|[\\x00-\\xff]*") {
+            prop_assert!(!escape(&text).chars().any(char::is_control));
+        }
+    }
+}
