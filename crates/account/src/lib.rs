@@ -1,0 +1,61 @@
+//! Who used the CPU: the dissertation's equations 4.1–4.9, charging, and conservation. Pure.
+//!
+//! [`usage`] turns two snapshots of raw counters into what every VM, driver domain and the
+//! host used between them, and says how well the parts add up to the whole.
+
+mod charge;
+mod conserve;
+pub mod equations;
+mod pair;
+mod tasks;
+mod usage;
+mod vm;
+
+pub use usage::{
+    BackendUsage, Cpu, DriverUsage, HostUsage, SelfUsage, Usage, VcpuUsage, VmUsage,
+};
+
+use model::Snapshot;
+
+/// Why two snapshots cannot be compared.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AccountError {
+    /// The counters started anew between the two.
+    #[error("the two snapshots are of different boots: counters cannot be subtracted")]
+    OtherBoot,
+    /// The second is not later than the first.
+    #[error("the second snapshot is not later than the first")]
+    NotLater,
+}
+
+/// What was used between two snapshots.
+///
+/// CPU times are those of the common interval T (the host's): an increase that was read over a
+/// slightly longer or shorter window is scaled to T. Packets, requests and bytes are counts.
+///
+/// # Errors
+/// [`AccountError`], where the two snapshots have no interval in common terms.
+pub fn usage(from: &Snapshot, to: &Snapshot) -> Result<Usage, AccountError> {
+    if !from.moment.boot.is_empty()
+        && !to.moment.boot.is_empty()
+        && from.moment.boot != to.moment.boot
+    {
+        return Err(AccountError::OtherBoot);
+    }
+    let interval =
+        from.host.window.interval_to(to.host.window).ok_or(AccountError::NotLater)?;
+    let scale = pair::Scale { interval };
+
+    let mut vms = vm::rows(from, to, scale);
+    let busy = conserve::busy(from, to, interval);
+    let drivers = charge::drivers(from, to, scale, &busy, &mut vms);
+    let host = conserve::host(from, to, interval, busy, &vms, &drivers);
+    Ok(Usage {
+        moment: to.moment.clone(),
+        interval,
+        host,
+        drivers,
+        vms,
+        me: SelfUsage { cpu: to.me.cpu.saturating_sub(from.me.cpu), rss: to.me.rss },
+    })
+}

@@ -53,6 +53,8 @@ pub struct Driver {
     pub cpu: Reading<Nanos>,
     /// Virtual (Xen) or physical (Linux) CPUs that it has.
     pub vcpus: Reading<u32>,
+    /// Its vCPUs, where it is a domain; may be left unread where nobody asked for them.
+    pub vcpu_rows: Reading<Vec<Vcpu>>,
     /// Its memory.
     pub memory: Reading<Bytes>,
     /// Its processes and kernel threads, but for those that serve a VM alone (these are in
