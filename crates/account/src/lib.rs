@@ -8,12 +8,11 @@ mod conserve;
 pub mod equations;
 mod pair;
 mod tasks;
+mod traffic;
 mod usage;
 mod vm;
 
-pub use usage::{
-    BackendUsage, Cpu, DriverUsage, HostUsage, SelfUsage, Usage, VcpuUsage, VmUsage,
-};
+pub use usage::{BackendUsage, Cpu, DriverUsage, HostUsage, SelfUsage, Usage, VcpuUsage, VmUsage};
 
 use model::Snapshot;
 
@@ -42,8 +41,7 @@ pub fn usage(from: &Snapshot, to: &Snapshot) -> Result<Usage, AccountError> {
     {
         return Err(AccountError::OtherBoot);
     }
-    let interval =
-        from.host.window.interval_to(to.host.window).ok_or(AccountError::NotLater)?;
+    let interval = from.host.window.interval_to(to.host.window).ok_or(AccountError::NotLater)?;
     let scale = pair::Scale { interval };
 
     let mut vms = vm::rows(from, to, scale);

@@ -1,8 +1,8 @@
 //! What was used in an interval.
 
 use model::{
-    Affinity, Bytes, DiskCounters, Duty, Moment, Nanos, NicCounters, Operations, Platform,
-    Reading, State, TaskId, VmId,
+    Affinity, Bytes, DiskCounters, Duty, Moment, Nanos, NicCounters, Operations, Platform, Reading,
+    State, TaskId, VmId,
 };
 
 /// What the host, its driver domains and its VMs used between two snapshots.

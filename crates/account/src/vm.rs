@@ -1,0 +1,314 @@
+//! One VM's row: its time by layer (equation 4.3), its traffic, its parts.
+
+use crate::pair::{Before, Scale, busy, matched};
+use crate::traffic::{disk_traffic, operations, traffic};
+use crate::usage::{BackendUsage, Cpu, VcpuUsage, VmUsage};
+use model::{
+    Absent, CpuTicks, DiskCounters, Duty, Nanos, Platform, Reading, Snapshot, State, Vcpu, Vm,
+    VmId, Window, increase,
+};
+
+/// Rows for the VMs at the interval's end, then for those that ended inside it. `total` and
+/// `io_shared` are filled in once the driver domains' work is charged.
+pub fn rows(from: &Snapshot, to: &Snapshot, scale: Scale) -> Vec<VmUsage> {
+    let before = Before::of(from);
+    let there = to.vms.iter().map(|new| {
+        let old = from.vms.iter().find(|old| old.id == new.id);
+        Pair { scale, old, new, before: &before }.row()
+    });
+    let gone = from.vms.iter().filter(|old| to.vms.iter().all(|new| new.id != old.id)).map(ended);
+    there.chain(gone).collect()
+}
+
+/// The sum of the layers, once all are known.
+pub fn close(vm: &mut VmUsage) {
+    let parts = [&vm.cpu.vmm, &vm.cpu.io_direct, &vm.cpu.io_shared];
+    let known: Nanos = parts.into_iter().filter_map(|part| part.as_ref().ok()).copied().sum();
+    vm.cpu.total = vm.cpu.guest.clone().map(|guest| guest + known);
+}
+
+/// A VM at the end of the interval, and at its start where it was there.
+struct Pair<'a> {
+    scale: Scale,
+    old: Option<&'a Vm>,
+    new: &'a Vm,
+    before: &'a Before<'a>,
+}
+
+impl Pair<'_> {
+    fn row(&self) -> VmUsage {
+        let new = self.new;
+        let own = self.own_time();
+        let vcpu_rows = self.vcpus();
+        let guest = self.guest(&own, &vcpu_rows);
+        let backends = self.backends();
+        let nics = self.counted(|vm| &vm.nics, |nic| nic.name.as_str());
+        let disks = self.counted(|vm| &vm.disks, |disk| disk.name.as_str());
+        VmUsage {
+            id: new.id.clone(),
+            name: new.name.clone(),
+            platform: new.platform,
+            state: new.state,
+            vcpus: new.vcpu_count.clone(),
+            memory: new.memory.clone(),
+            cpu: Cpu {
+                total: Err(Absent::NotReported),
+                vmm: self.vmm(&own, &guest, &backends),
+                io_direct: self.io_direct(&backends),
+                io_shared: Ok(Nanos::ZERO),
+                guest,
+            },
+            guest_system: Err(Absent::NotReported),
+            guest_programs: Err(Absent::NotReported),
+            ready: self.ready(&vcpu_rows),
+            operations: operations(new, &nics, &disks),
+            net: nics.and_then(|nics| traffic(&nics)),
+            disk: disk_traffic(&disks),
+            exits: self.since(|vm| &vm.exits),
+            halt_poll: self.since(|vm| &vm.halt_poll),
+            cpupool: new.cpupool.clone(),
+            vcpu_rows,
+            backends: backends.into_iter().map(|(row, _)| row).collect(),
+        }
+    }
+
+    /// Whether the VM came into being inside the interval: its counters started at 0 then.
+    fn born_inside(&self) -> bool {
+        self.old.is_none() && !matches!(self.new.id, VmId::Process(id) if self.before.knew(id))
+    }
+
+    /// Equation 4.5 for a counter of the VM.
+    fn since<U: Copy + Into<u64> + From<u64>>(
+        &self,
+        counter: impl Fn(&Vm) -> &Reading<U>,
+    ) -> Reading<U> {
+        match self.old {
+            Some(old) => increase(counter(old), counter(self.new)),
+            None if self.born_inside() => counter(self.new).clone(),
+            None => counter(self.new).as_ref().map_err(Clone::clone).and(Err(Absent::Appeared)),
+        }
+    }
+
+    /// CPU time of the VM itself ([`Vm::cpu`]). A process that was not yet a VM at the start
+    /// has its earlier time among the driver domain's processes.
+    fn own_time(&self) -> Reading<Nanos> {
+        match (self.old, &self.new.id) {
+            (Some(old), _) => {
+                busy(self.scale, (&old.cpu, old.window), (&self.new.cpu, self.new.window))
+            }
+            (None, VmId::Process(id)) => increase(&self.before.time(*id), &self.new.cpu),
+            (None, _) => self.new.cpu.clone(),
+        }
+    }
+
+    fn vcpus(&self) -> Vec<VcpuUsage> {
+        let nothing = Ok(Vec::new());
+        let old = match self.old {
+            Some(old) => (&old.vcpus, old.window),
+            None => (&nothing, self.new.window),
+        };
+        vcpu_rows(self.scale, old, (&self.new.vcpus, self.new.window), self.born_inside())
+    }
+
+    fn guest(&self, own: &Reading<Nanos>, rows: &[VcpuUsage]) -> Reading<Nanos> {
+        match self.new.platform {
+            Platform::Xen | Platform::Cgroup => own.clone(),
+            Platform::Tcg => self.all_vcpus(rows, |vcpu| vcpu.cpu.clone()),
+            Platform::Kvm => self.all_vcpus(rows, |vcpu| vcpu.guest.clone()),
+        }
+    }
+
+    fn all_vcpus(
+        &self,
+        rows: &[VcpuUsage],
+        part: impl Fn(&VcpuUsage) -> Reading<Nanos>,
+    ) -> Reading<Nanos> {
+        let here = self.new.vcpus.as_ref().map_err(Clone::clone)?;
+        if let Some(old) = self.old {
+            let there = old.vcpus.as_ref().map_err(Clone::clone)?;
+            if there.iter().any(|v| here.iter().all(|w| w.id != v.id)) {
+                return Err(Absent::Ended);
+            }
+        }
+        rows.iter().map(part).sum()
+    }
+
+    /// Each backend with whether its time is inside the VM's own.
+    fn backends(&self) -> Vec<(BackendUsage, bool)> {
+        self.new
+            .backends
+            .iter()
+            .map(|backend| {
+                let start = self.before.time(backend.id);
+                let cpu = match self.old {
+                    Some(old) => {
+                        busy(self.scale, (&start, old.window), (&backend.cpu, self.new.window))
+                    }
+                    None => increase(&start, &backend.cpu),
+                };
+                let row = BackendUsage {
+                    id: backend.id,
+                    name: backend.name.clone(),
+                    duty: backend.duty,
+                    cpu,
+                };
+                (row, backend.inside)
+            })
+            .collect()
+    }
+
+    /// What the VMM's process did beyond executing the guest and I/O, and kernel threads that
+    /// do the monitor's work.
+    fn vmm(
+        &self,
+        own: &Reading<Nanos>,
+        guest: &Reading<Nanos>,
+        backends: &[(BackendUsage, bool)],
+    ) -> Reading<Nanos> {
+        match self.new.platform {
+            Platform::Xen => Err(Absent::NotProvided(
+                "Xen counts the hypervisor's work for a domain in the domain's own time".into(),
+            )),
+            Platform::Cgroup => {
+                Err(Absent::NotApplicable("a control group has no virtual machine monitor".into()))
+            }
+            Platform::Kvm | Platform::Tcg => {
+                let own = own.clone()?;
+                let guest = guest.clone()?;
+                let inside = duty_time(backends, Duty::Io, true)?;
+                let outside = duty_time(backends, Duty::Vmm, false)?;
+                Ok(own.saturating_sub(guest + inside) + outside)
+            }
+        }
+    }
+
+    fn io_direct(&self, backends: &[(BackendUsage, bool)]) -> Reading<Nanos> {
+        if self.new.platform == Platform::Cgroup {
+            return Err(Absent::NotApplicable("no thread serves one control group alone".into()));
+        }
+        Ok(duty_time(backends, Duty::Io, true)? + duty_time(backends, Duty::Io, false)?)
+    }
+
+    fn ready(&self, rows: &[VcpuUsage]) -> Reading<Nanos> {
+        match self.new.platform {
+            Platform::Xen => Err(Absent::NotProvided(
+                "Xen tells no domain another's runnable time: ask the guest for its steal".into(),
+            )),
+            Platform::Cgroup => Err(Absent::NotProvided(
+                "control groups do not count the time that their threads wait for a CPU".into(),
+            )),
+            Platform::Kvm | Platform::Tcg => self.all_vcpus(rows, |vcpu| vcpu.ready.clone()),
+        }
+    }
+
+    /// Devices at both ends, matched by name; one that appeared counts from 0.
+    fn counted<T>(
+        &self,
+        list: impl Fn(&Vm) -> &Reading<Vec<T>>,
+        name: impl Fn(&T) -> &str,
+    ) -> Reading<Vec<(Option<&T>, &T)>> {
+        let new = list(self.new).as_ref().map_err(Clone::clone)?;
+        let old: &[T] = match self.old {
+            Some(old) => list(old).as_ref().map_err(Clone::clone)?,
+            None if self.born_inside() => &[],
+            None => return Err(Absent::Appeared),
+        };
+        matched(old, new, true, |device| name(device).to_owned())
+    }
+}
+
+/// vCPUs' rows between two listings.
+pub fn vcpu_rows(
+    scale: Scale,
+    old: (&Reading<Vec<Vcpu>>, Window),
+    new: (&Reading<Vec<Vcpu>>, Window),
+    born_inside: bool,
+) -> Vec<VcpuUsage> {
+    let (before, from) = (old.0.as_deref().unwrap_or_default(), old.1);
+    let (after, to) = (new.0.as_deref().unwrap_or_default(), new.1);
+    after
+        .iter()
+        .map(|vcpu| {
+            let was = before.iter().find(|was| was.id == vcpu.id && was.task == vcpu.task);
+            let since = |part: fn(&Vcpu) -> &Reading<Nanos>| match was {
+                Some(was) => busy(scale, (part(was), from), (part(vcpu), to)),
+                None if born_inside => part(vcpu).clone(),
+                None => part(vcpu).clone().and(Err(Absent::Appeared)),
+            };
+            let cpu = since(|vcpu| &vcpu.cpu);
+            VcpuUsage {
+                id: vcpu.id,
+                state: vcpu.state,
+                guest: cpu.clone().and_then(|run| guest_part(run, was, vcpu)),
+                cpu,
+                ready: since(|vcpu| &vcpu.ready),
+                affinity: vcpu.affinity.clone(),
+            }
+        })
+        .collect()
+}
+
+/// The part of a vCPU thread's exact run time that executed the guest: tick counters give the
+/// ratio. Where no tick fell into the interval, the ratio of the thread's whole life serves.
+fn guest_part(run: Nanos, was: Option<&Vcpu>, vcpu: &Vcpu) -> Reading<Nanos> {
+    let life = vcpu.guest.clone()?;
+    let zero = CpuTicks { guest: 0, total: 0 };
+    let start = match was {
+        Some(was) => was.guest.clone()?,
+        None => zero,
+    };
+    if life.guest < start.guest || life.total < start.total {
+        return Err(Absent::WentBackwards { from: start.guest, to: life.guest });
+    }
+    let ticks = CpuTicks { guest: life.guest - start.guest, total: life.total - start.total };
+    [ticks, life]
+        .into_iter()
+        .find(|ticks| ticks.total > 0)
+        .map(|ticks| run.share(ticks.guest as f64 / ticks.total as f64))
+        .or((run == Nanos::ZERO).then_some(run))
+        .ok_or(Absent::NotProvided("no clock tick has hit the vCPU's thread yet".into()))
+}
+
+fn duty_time(backends: &[(BackendUsage, bool)], duty: Duty, inside: bool) -> Reading<Nanos> {
+    backends
+        .iter()
+        .filter(|(row, is_inside)| row.duty == duty && *is_inside == inside)
+        .map(|(row, _)| row.cpu.clone())
+        .sum()
+}
+
+fn ended(old: &Vm) -> VmUsage {
+    let gone: Reading<u32> = Err(Absent::Ended);
+    let time: Reading<Nanos> = Err(Absent::Ended);
+    VmUsage {
+        id: old.id.clone(),
+        name: old.name.clone(),
+        platform: old.platform,
+        state: State::Ended,
+        vcpus: gone.clone(),
+        memory: Err(Absent::Ended),
+        cpu: Cpu {
+            total: time.clone(),
+            guest: time.clone(),
+            vmm: time.clone(),
+            io_direct: time.clone(),
+            io_shared: time.clone(),
+        },
+        guest_system: time.clone(),
+        guest_programs: time.clone(),
+        ready: time.clone(),
+        net: Err(Absent::Ended),
+        disk: DiskCounters {
+            reads: Err(Absent::Ended),
+            writes: Err(Absent::Ended),
+            read_bytes: Err(Absent::Ended),
+            write_bytes: Err(Absent::Ended),
+        },
+        exits: Err(Absent::Ended),
+        halt_poll: time.clone(),
+        cpupool: gone,
+        vcpu_rows: Vec::new(),
+        backends: Vec::new(),
+        operations: Vec::new(),
+    }
+}
