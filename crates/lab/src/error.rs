@@ -1,0 +1,116 @@
+//! What can go wrong in the lab, said so that the reader knows what to do next.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+/// Why a testbed could not be built, booted or used.
+#[derive(Debug, thiserror::Error)]
+pub enum LabError {
+    /// The spec asks for something that cannot be.
+    #[error("{problem}")]
+    Spec {
+        /// What cannot be and what may be.
+        problem: String,
+    },
+    /// A file operation failed.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A program of the host could not be started.
+    #[error("cannot start {program}: {source}; install it ({package})")]
+    Program {
+        /// The program's name.
+        program: String,
+        /// The package that brings it.
+        package: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A program of the host failed.
+    #[error("{program} failed ({status}):\n{output}")]
+    Failed {
+        /// The program's name.
+        program: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// The end of what it printed.
+        output: String,
+    },
+    /// No package mirror is known.
+    #[error(
+        "no Debian mirror found in this machine's apt configuration: set VMETER_LAB_MIRROR to the \
+         address of one"
+    )]
+    NoMirror,
+    /// A package arrived damaged.
+    #[error("{} does not have the SHA-256 sum of the package index; delete it and try again",
+        path.display())]
+    Checksum {
+        /// The damaged file.
+        path: PathBuf,
+    },
+    /// The packages do not hold what the lab needs.
+    #[error("{what} is not in the packages of {suite}: the lab knows no other place for it")]
+    Missing {
+        /// The file or pattern looked for.
+        what: String,
+        /// The suite of the packages.
+        suite: String,
+    },
+    /// A file from a package cannot be read as what it should be.
+    #[error("{}: {problem}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The machine did not become ready in time.
+    #[error("the machine was not ready after {} s; its console ends:\n{console}", limit.as_secs())]
+    BootLimit {
+        /// The limit that was reached.
+        limit: Duration,
+        /// The console's last lines.
+        console: String,
+    },
+    /// A command did not end in time.
+    #[error("the command did not end within {} s; the console ends:\n{console}", limit.as_secs())]
+    CommandLimit {
+        /// The limit that was reached.
+        limit: Duration,
+        /// The console's last lines.
+        console: String,
+    },
+    /// The emulator ended by itself.
+    #[error("the machine stopped by itself; QEMU said:\n{emulator}\nits console ends:\n{console}")]
+    Stopped {
+        /// What QEMU printed.
+        emulator: String,
+        /// The console's last lines.
+        console: String,
+    },
+    /// The command's output could not be passed on.
+    #[error("cannot pass on the command's output: {0}")]
+    Output(#[source] io::Error),
+}
+
+impl LabError {
+    /// An [`io::Error`] with what was tried and on what.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LabError {
+        let path = path.to_owned();
+        move |source| LabError::Io { action, path, source }
+    }
+
+    /// A malformed file.
+    pub(crate) fn format(path: &Path, problem: impl Into<String>) -> LabError {
+        LabError::Format { path: path.to_owned(), problem: problem.into() }
+    }
+}

@@ -1,0 +1,342 @@
+//! What a machine boots: kernel, hypervisor and first root file system, made from packages.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::cpio::Archive;
+use crate::emulator;
+use crate::error::LabError;
+use crate::modules::{Module, Modules};
+use crate::spec::{Kind, Spec};
+use crate::tree::Tree;
+
+/// Part of every image's key: change it with what this file builds.
+pub(crate) const LAYOUT: &str = "1";
+
+const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
+
+/// The scripts of the machine: place, permissions and text.
+const SCRIPTS: [(&str, &str); 16] = [
+    ("init", include_str!("inside/init.sh")),
+    ("lab/network.sh", include_str!("inside/network.sh")),
+    ("lab/join.sh", include_str!("inside/join.sh")),
+    ("lab/start-xen.sh", include_str!("inside/start-xen.sh")),
+    ("lab/start-kvm.sh", include_str!("inside/start-kvm.sh")),
+    ("lab/start-native.sh", include_str!("inside/start-native.sh")),
+    ("lab/control.sh", include_str!("inside/control.sh")),
+    ("lab/sink.sh", include_str!("inside/sink.sh")),
+    ("etc/xen/scripts/vif-bridge", include_str!("inside/vif.sh")),
+    ("etc/xen/scripts/block", include_str!("inside/block.sh")),
+    ("usr/bin/guest", include_str!("inside/guest.sh")),
+    ("usr/bin/guest-stat", include_str!("inside/guest-stat.sh")),
+    ("usr/bin/guest-netdev", include_str!("inside/guest-netdev.sh")),
+    ("usr/bin/lab-shell", include_str!("inside/lab-shell.sh")),
+    ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n"),
+    ("etc/group", "root:x:0:\n"),
+];
+
+const GUEST_SCRIPTS: [(&str, &str); 3] = [
+    ("init", include_str!("inside/guest-init.sh")),
+    ("lab/serve.sh", include_str!("inside/serve.sh")),
+    ("lab/sink.sh", include_str!("inside/sink.sh")),
+];
+
+/// The packages of a machine of this kind.
+pub(crate) fn packages(kind: Kind) -> Vec<&'static str> {
+    let mut names =
+        vec!["linux-image-amd64", "busybox-static", "iproute2", "iperf3", "procps", "ncurses-base"];
+    match kind {
+        Kind::Xen => names.extend(["xen-system-amd64", "xenstore-utils"]),
+        Kind::Kvm => names.extend(emulator::PACKAGES),
+        Kind::Native => {}
+    }
+    names
+}
+
+/// All text that goes into images, for their keys.
+pub(crate) fn scripts() -> impl Iterator<Item = &'static str> {
+    SCRIPTS.iter().chain(&GUEST_SCRIPTS).map(|(_, text)| *text)
+}
+
+fn machine_modules(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::Xen => &[
+            "e1000",
+            "virtio_pci",
+            "virtio_console",
+            "xen-evtchn",
+            "xen-gntdev",
+            "xen-gntalloc",
+            "xen-privcmd",
+            "xenfs",
+            "bridge",
+            "veth",
+            "xen-netback",
+            "xen-blkback",
+            "loop",
+        ],
+        Kind::Kvm => &[
+            "e1000",
+            "virtio_pci",
+            "virtio_console",
+            "kvm-amd",
+            "kvm-intel",
+            "tun",
+            "vhost_net",
+            "vhost_vsock",
+            "bridge",
+            "veth",
+        ],
+        Kind::Native => &["e1000", "virtio_pci", "virtio_console", "bridge", "veth"],
+    }
+}
+
+fn guest_modules(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::Xen => &["xen-netfront", "xen-blkfront"],
+        Kind::Kvm => &["virtio_pci", "virtio_net", "virtio_blk", "vmw_vsock_virtio_transport"],
+        Kind::Native => &[],
+    }
+}
+
+/// Builds kernel, hypervisor and base image of a machine into `directory`.
+pub(crate) fn build(kind: Kind, tree: &Tree, directory: &Path) -> Result<(), LabError> {
+    let (_, kernel) = tree.one("boot/vmlinuz-", "")?;
+    let kernel = read(kernel)?;
+    write(&directory.join("vmlinuz"), &kernel)?;
+    if kind == Kind::Xen {
+        let (_, hypervisor) = tree.one("boot/xen-", ".gz")?;
+        write(&directory.join("xen"), &gunzipped(hypervisor)?)?;
+    }
+    let path = directory.join("base.cpio");
+    let file = fs::File::create(&path).map_err(LabError::io("write", &path))?;
+    let modules = Modules::of(tree)?;
+    let contents = Contents {
+        programs: programs(kind, tree)?,
+        modules: modules.in_order(machine_modules(kind))?,
+        guest: (kind != Kind::Native).then(|| guest(kind, tree, &modules)).transpose()?,
+        kernel: &kernel,
+    };
+    contents.write(kind, tree, io::BufWriter::new(file))?.map_err(LabError::io("write", &path))
+}
+
+/// What goes into a machine's root file system.
+struct Contents<'a> {
+    /// Name in the image and place in the tree.
+    programs: BTreeMap<String, PathBuf>,
+    modules: Vec<Module>,
+    guest: Option<Vec<u8>>,
+    kernel: &'a [u8],
+}
+
+impl Contents<'_> {
+    fn write(&self, kind: Kind, tree: &Tree, out: impl Write) -> Result<io::Result<()>, LabError> {
+        let paths: Vec<&Path> = self.programs.values().map(PathBuf::as_path).collect();
+        let libraries = tree.libraries(&paths)?;
+        let mut files: Vec<(String, Vec<u8>)> = Vec::new();
+        for (name, path) in &self.programs {
+            files.push((name.clone(), read(path)?));
+        }
+        for (name, path) in libraries {
+            files.push((format!("{LIBRARIES}/{name}"), read(path)?));
+        }
+        let mut data: Vec<(String, Vec<u8>)> = Vec::new();
+        for (name, path) in tree.files().filter(|(name, _)| is_data(kind, name)) {
+            data.push((name.to_owned(), read(path)?));
+        }
+        Ok(self.archive(Archive::new(out), &files, &data))
+    }
+
+    fn archive<W: Write>(
+        &self,
+        mut archive: Archive<W>,
+        executables: &[(String, Vec<u8>)],
+        data: &[(String, Vec<u8>)],
+    ) -> io::Result<()> {
+        skeleton(&mut archive)?;
+        for (name, contents) in executables {
+            archive.file(name, 0o755, contents)?;
+            // Xen's tools live in a directory of their version; the shell finds them in /usr/sbin.
+            if let Some(tool) = xen_tool(name) {
+                archive.link(&format!("usr/sbin/{tool}"), &format!("/{name}"))?;
+            }
+        }
+        for (name, contents) in data {
+            archive.file(name, 0o644, contents)?;
+        }
+        modules(&mut archive, &self.modules)?;
+        for (name, text) in SCRIPTS {
+            archive.file(name, 0o755, text.as_bytes())?;
+        }
+        if let Some(guest) = &self.guest {
+            archive.file("lab/vmlinuz", 0o644, self.kernel)?;
+            archive.file("lab/guest.img", 0o644, guest)?;
+        }
+        archive.finish()?.flush()
+    }
+}
+
+/// The directories and links that every root file system starts with.
+fn skeleton<W: Write>(archive: &mut Archive<W>) -> io::Result<()> {
+    for name in ["proc", "sys", "run", "tmp", "root", "var/log", "usr/local/busybox", "usr/sbin"] {
+        archive.directory(name)?;
+    }
+    archive.directory(LIBRARIES)?;
+    for (name, target) in [
+        ("bin", "usr/bin"),
+        ("sbin", "usr/sbin"),
+        ("lib", "usr/lib"),
+        ("lib64", LIBRARIES),
+        ("var/run", "/run"),
+        ("usr/bin/sh", "busybox"),
+    ] {
+        archive.link(name, target)?;
+    }
+    archive.console()
+}
+
+fn modules<W: Write>(archive: &mut Archive<W>, modules: &[Module]) -> io::Result<()> {
+    let mut order = String::new();
+    for module in modules {
+        archive.file(&format!("lab/modules/{}", module.file), 0o644, &module.contents)?;
+        order.push_str(&module.file);
+        order.push('\n');
+    }
+    archive.file("lab/modules.order", 0o644, order.as_bytes())
+}
+
+/// A guest's whole root file system: busybox, a few modules and an init.
+fn guest(kind: Kind, tree: &Tree, found: &Modules) -> Result<Vec<u8>, LabError> {
+    let busybox = read(tree.program("busybox")?)?;
+    let loaded = found.in_order(guest_modules(kind))?;
+    let archive = || {
+        let mut archive = Archive::new(Vec::new());
+        skeleton(&mut archive)?;
+        archive.file("usr/bin/busybox", 0o755, &busybox)?;
+        modules(&mut archive, &loaded)?;
+        for (name, text) in GUEST_SCRIPTS {
+            archive.file(name, 0o755, text.as_bytes())?;
+        }
+        archive.finish()
+    };
+    archive().map_err(LabError::io("write", Path::new("guest.img")))
+}
+
+/// The programs of a machine, by their name in the image.
+fn programs(kind: Kind, tree: &Tree) -> Result<BTreeMap<String, PathBuf>, LabError> {
+    let mut names = vec!["busybox", "ip", "iperf3", "top", "ps", "vmstat"];
+    if kind == Kind::Kvm {
+        names.push(emulator::PROGRAM);
+    }
+    let mut found = BTreeMap::new();
+    for name in names {
+        found.insert(format!("usr/bin/{name}"), tree.program(name)?.to_owned());
+    }
+    if kind == Kind::Xen {
+        for (name, path) in tree.files() {
+            // The C xenstored serves; the other one would double the image.
+            let tool = xen_tool(name).is_some_and(|tool| tool != "oxenstored");
+            if (tool || name.starts_with("usr/bin/xenstore")) && is_elf(path)? {
+                found.insert(name.to_owned(), path.clone());
+            }
+        }
+        tree.one("usr/lib/xen-", "/bin/xl")?;
+    }
+    Ok(found)
+}
+
+/// The tool's name, for a file in Xen's own directory of programs.
+fn xen_tool(name: &str) -> Option<&str> {
+    let (_, tool) = name.strip_prefix("usr/lib/xen-")?.split_once("/bin/")?;
+    (!tool.contains('/')).then_some(tool)
+}
+
+/// Whether a machine needs this file besides programs: terminals' descriptions, QEMU's firmware.
+fn is_data(kind: Kind, name: &str) -> bool {
+    name.starts_with("usr/lib/terminfo/") || (kind == Kind::Kvm && emulator::is_firmware(name))
+}
+
+/// Writes what one boot adds to the image: its settings and the files that are put in.
+pub(crate) fn overlay(spec: &Spec, token: &str, out: &mut dyn Write) -> Result<(), LabError> {
+    let bridge = match (spec.bridge, spec.kind) {
+        (false, _) => "",
+        (true, Kind::Xen) => "xenbr0",
+        (true, _) => "br0",
+    };
+    let settings = format!(
+        "KIND={}\nGUESTS={}\nVCPUS={}\nGUEST_MEMORY={}\nBRIDGE={bridge}\nTOKEN={token}\n",
+        spec.kind.name(),
+        spec.guests,
+        spec.vcpus,
+        spec.guest_memory(),
+    );
+    let mut put = Vec::new();
+    for path in &spec.put {
+        let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
+            LabError::Spec { problem: format!("{} has no usable file name", path.display()) }
+        })?;
+        let mode = fs::metadata(path).map_err(LabError::io("read", path))?.permissions().mode();
+        put.push((format!("root/{name}"), mode, read(path)?));
+    }
+    let write = || {
+        let mut archive = Archive::new(out);
+        archive.file("lab/settings", 0o644, settings.as_bytes())?;
+        for (name, mode, contents) in &put {
+            archive.file(name, *mode, contents)?;
+        }
+        archive.finish()?.flush()
+    };
+    write().map_err(LabError::io("write", Path::new("the boot image")))
+}
+
+fn is_elf(path: &Path) -> Result<bool, LabError> {
+    Ok(crate::elf::is_elf(&read(path)?))
+}
+
+fn gunzipped(path: &Path) -> Result<Vec<u8>, LabError> {
+    let mut out = Vec::new();
+    flate2::read::GzDecoder::new(io::Cursor::new(read(path)?))
+        .read_to_end(&mut out)
+        .map_err(LabError::io("unpack", path))?;
+    Ok(out)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, LabError> {
+    fs::read(path).map_err(LabError::io("read", path))
+}
+
+fn write(path: &Path, contents: &[u8]) -> Result<(), LabError> {
+    fs::write(path, contents).map_err(LabError::io("write", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tools_of_any_xen_version_are_found() {
+        assert_eq!(xen_tool("usr/lib/xen-4.17/bin/xl"), Some("xl"));
+        assert_eq!(xen_tool("usr/lib/xen-4.20/bin/a/b"), None);
+        assert_eq!(xen_tool("usr/sbin/xl"), None);
+    }
+
+    #[test]
+    fn the_overlay_keeps_names_and_modes() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("tool");
+        fs::write(&path, "x").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o751)).unwrap();
+        let mut spec = Spec::new(Kind::Xen);
+        spec.put = vec![path];
+        let mut out = Vec::new();
+        overlay(&spec, "secret", &mut out).unwrap();
+        let text = String::from_utf8_lossy(&out);
+        assert!(text.contains("BRIDGE=xenbr0\nTOKEN=secret\n"), "{text}");
+        assert!(text.contains("root/tool") && text.contains("000081E9"), "{text}");
+        spec.put = vec![place.path().join("absent")];
+        assert!(overlay(&spec, "", &mut Vec::new()).is_err());
+    }
+}

@@ -1,0 +1,20 @@
+#!/bin/busybox sh
+# The control port's loop. A request is a line "run LENGTH" and so many bytes of shell script; the
+# answer is the script's output as it comes, then a line of its own with the boot's secret token and
+# the exit status. TOKEN cannot occur in the output by accident, so the port stays 8-bit clean.
+. /lab/settings
+port=
+until [ -n "$port" ]; do
+    port=$(grep -ls '^vmeter.lab$' /sys/class/virtio-ports/*/name)
+done
+port=${port%/name}
+exec 3<>"/dev/${port##*/}"
+printf '%s ready\n' "$TOKEN" >&3
+cd /root || exit
+while IFS=' ' read -r word length <&3; do
+    [ "$word" = run ] || continue
+    dd bs=1 count="$length" <&3 >/run/lab.command 2>/dev/null
+    setsid sh /run/lab.command </dev/null >&3 2>&1 3>&-
+    printf '%s %d\n' "$TOKEN" $? >&3
+done
+poweroff -f

@@ -1,0 +1,20 @@
+#!/bin/busybox sh
+# PID 1 of a guest: one interface, a TCP sink on port 5001 and commands by line on port 7.
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/busybox HOME=/ TERM=linux
+/bin/busybox mkdir -p /proc /sys /dev /run /tmp
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t sysfs sys /sys
+/bin/busybox mount -t devtmpfs dev /dev
+/bin/busybox --install -s /usr/local/busybox
+while read -r module; do
+    insmod "/lab/modules/$module"
+done </lab/modules.order
+number=$(sed 's/.*lab\.guest=\([0-9]*\).*/\1/' /proc/cmdline)
+hostname "g$number"
+until ip link show eth0 >/dev/null 2>&1; do sleep 0.1; done
+ip link set lo up
+ip link set eth0 up
+ip addr add "10.0.2.$((100 + number))/24" dev eth0
+ip route add default via 10.0.2.2
+nc -ll -p 5001 -e /lab/sink.sh </dev/null >/dev/null 2>&1 &
+exec nc -ll -p 7 -e /lab/serve.sh </dev/null >/dev/null 2>&1

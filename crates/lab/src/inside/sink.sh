@@ -1,0 +1,3 @@
+#!/bin/busybox sh
+# Swallows what a connection brings.
+exec cat >/dev/null

@@ -1,0 +1,31 @@
+# Xen's own services and the guests, read by init.
+mount -t xenfs xenfs /proc/xen
+mkdir -p /etc/xen /var/lib/xen /var/lib/xenstored /run/xen /run/xenstored /var/log/xen/console /run/lock
+: >/etc/xen/xl.conf
+say "starting xenstored"
+xenstored --pid-file /run/xenstored.pid
+until xenstore-read / >/dev/null 2>&1; do sleep 0.1; done
+xen-init-dom0
+xenconsoled --log=guest --pid-file=/run/xenconsoled.pid
+say "creating the guests"
+truncate -s 64M /lab/g1.disk
+losetup /dev/loop0 /lab/g1.disk
+number=1
+while [ "$number" -le "$GUESTS" ]; do
+    {
+        echo "name='g$number'"
+        echo "kernel='/lab/vmlinuz'"
+        echo "ramdisk='/lab/guest.img'"
+        echo "extra='console=hvc0 quiet rdinit=/init lab.guest=$number'"
+        echo "memory=$GUEST_MEMORY"
+        echo "vcpus=$VCPUS"
+        echo "vif=['mac=00:16:3e:00:00:$(printf %02x "$number")${BRIDGE:+,bridge=$BRIDGE}']"
+        [ "$number" = 1 ] && echo "disk=['phy:/dev/loop0,xvda,w']"
+    } >"/etc/xen/g$number.cfg"
+    xl create "/etc/xen/g$number.cfg" >"/var/log/xen/create-g$number.log" 2>&1 || {
+        cat "/var/log/xen/create-g$number.log" >/dev/console
+        fail "xl create g$number failed"
+    }
+    say "guest $number created"
+    number=$((number + 1))
+done

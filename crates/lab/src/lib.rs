@@ -1,0 +1,126 @@
+//! The lab: a real Xen, a real KVM host or plain Linux, booted under QEMU on any machine.
+//!
+//! [`Spec`] says what is wanted, [`prepare`] makes or finds the images, [`Images::boot`] boots them
+//! and returns a [`Machine`] whose guests answer. Nothing is installed and root is not needed:
+//! all software comes from the packages of a Debian suite, kept in a cache.
+
+mod apt;
+mod cache;
+mod cpio;
+mod elf;
+mod emulator;
+mod error;
+mod image;
+mod machine;
+mod modules;
+mod protocol;
+mod shell;
+mod spec;
+mod stream;
+mod tree;
+
+pub use cache::Cache;
+pub use error::LabError;
+pub use machine::Machine;
+pub use spec::{Accel, Clock, Kind, MOST_GUESTS, Receive, Spec};
+pub use stream::Stream;
+
+use std::path::PathBuf;
+
+use machine::Entries;
+
+/// Is told how the preparation gets on.
+pub trait Progress {
+    /// A stage begins; `total` is its size in bytes, or 0 where that is not known.
+    fn stage(&mut self, name: &str, total: u64);
+    /// So much of the stage is done.
+    fn reached(&mut self, done: u64);
+}
+
+/// Keeps the progress to itself.
+pub struct Quiet;
+
+impl Progress for Quiet {
+    fn stage(&mut self, _name: &str, _total: u64) {}
+    fn reached(&mut self, _done: u64) {}
+}
+
+/// Everything a spec needs, in the cache.
+pub struct Images {
+    cache: Cache,
+    entries: Entries,
+}
+
+/// Makes what the spec needs, or finds it in the cache.
+///
+/// # Errors
+/// When the spec cannot be, or packages cannot be fetched or lack something.
+pub fn prepare(spec: &Spec, cache: Cache, progress: &mut dyn Progress) -> Result<Images, LabError> {
+    spec.check()?;
+    let lock = cache.lock()?;
+    let emulator = made(
+        &Wanted {
+            cache: &cache,
+            lock: &lock,
+            suite: emulator::suite(spec.kind),
+            packages: &emulator::PACKAGES,
+            inputs: vec!["emulator", image::LAYOUT],
+        },
+        progress,
+        &emulator::build,
+    )?;
+    let mut inputs = vec!["machine", image::LAYOUT, spec.kind.name()];
+    inputs.extend(image::scripts());
+    let packages = image::packages(spec.kind);
+    let wanted =
+        Wanted { cache: &cache, lock: &lock, suite: &spec.suite, packages: &packages, inputs };
+    let image =
+        made(&wanted, progress, &|tree, directory| image::build(spec.kind, tree, directory))?;
+    drop(lock);
+    Ok(Images { cache, entries: Entries { emulator, image } })
+}
+
+/// What an entry is made from.
+struct Wanted<'a> {
+    cache: &'a Cache,
+    lock: &'a cache::Lock,
+    suite: &'a str,
+    packages: &'a [&'a str],
+    inputs: Vec<&'a str>,
+}
+
+type Build<'a> = &'a dyn Fn(&tree::Tree, &std::path::Path) -> Result<(), LabError>;
+
+fn made(
+    wanted: &Wanted<'_>,
+    progress: &mut dyn Progress,
+    build: Build<'_>,
+) -> Result<PathBuf, LabError> {
+    let suite = apt::Suite::open(wanted.cache, wanted.suite)?;
+    let packages = suite.closure(wanted.packages, progress)?;
+    let sums = packages.iter().map(|package| package.sha256.as_str());
+    let key = cache::key(wanted.inputs.iter().copied().chain(sums));
+    progress.stage("Checking the cache", 0);
+    if let Some(found) = wanted.cache.entry(&key) {
+        return Ok(found);
+    }
+    let files = suite.download(wanted.packages, &packages, progress)?;
+    let work = wanted.cache.work_dir()?;
+    let root = work.path().join("tree");
+    std::fs::create_dir(&root).map_err(LabError::io("make the directory", &root))?;
+    let tree = tree::Tree::unpack(&files, wanted.suite, &root, progress)?;
+    progress.stage("Building the image", 0);
+    wanted.cache.make(wanted.lock, &key, |directory| build(&tree, directory))
+}
+
+impl Images {
+    /// Boots a machine and waits until it and its guests answer.
+    ///
+    /// # Errors
+    /// When QEMU does not start, or the machine is not ready by the spec's time limit; the error
+    /// holds the console's last lines.
+    pub fn boot(&self, spec: &Spec) -> Result<Machine, LabError> {
+        let accel = if spec.accel == Accel::Kvm { Accel::Kvm } else { Accel::Tcg };
+        Machine::boot(spec, &self.entries, accel, self.cache.work_dir()?)
+    }
+}

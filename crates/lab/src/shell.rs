@@ -1,0 +1,1 @@
+//! An interactive shell in the machine, on the caller's terminal.

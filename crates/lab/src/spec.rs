@@ -1,0 +1,192 @@
+//! What to boot, as the caller says it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::LabError;
+
+/// Which virtualization the emulated machine runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Xen with a PV dom0 and PV guests on netback.
+    Xen,
+    /// Linux with kvm-amd (or kvm-intel) and QEMU guests on vhost-net.
+    Kvm,
+    /// Plain Linux: the same machine and kernel without virtualization.
+    Native,
+}
+
+impl Kind {
+    /// The name used in image keys and by the machine's scripts.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Xen => "xen",
+            Kind::Kvm => "kvm",
+            Kind::Native => "native",
+        }
+    }
+}
+
+/// What makes time pass inside the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// The host's clock: fast and noisy.
+    Host,
+    /// One nanosecond per emulated instruction: repeatable, slow, and idle time passes at once.
+    Instructions,
+}
+
+/// What runs the machine's instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accel {
+    /// KVM where a probe shows that it runs ordinary guests, else TCG.
+    Auto,
+    /// QEMU's emulation, on any host.
+    Tcg,
+    /// The host's KVM, unprobed.
+    Kvm,
+}
+
+/// A TCP stream from outside into one guest's sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receive {
+    /// The guest, from 1; 0 is the machine itself (native only).
+    pub guest: u32,
+    /// The pace, in bytes of payload per second of the host's clock.
+    pub bytes_per_second: u64,
+}
+
+impl Receive {
+    /// The pace when none is given: 4 Mbit/s.
+    pub const DEFAULT_RATE: u64 = 500_000;
+}
+
+/// A testbed: what to build and how to boot it.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// Which virtualization.
+    pub kind: Kind,
+    /// How many guests, named g1, g2, … (none on [`Kind::Native`]).
+    pub guests: u32,
+    /// CPUs of the emulated machine.
+    pub cpus: u32,
+    /// vCPUs of each guest.
+    pub vcpus: u32,
+    /// The Debian suite of the software under test.
+    pub suite: String,
+    /// What makes time pass inside.
+    pub clock: Clock,
+    /// What runs the machine.
+    pub accel: Accel,
+    /// Whether guests' interfaces join a bridge; otherwise they are routed.
+    pub bridge: bool,
+    /// Files copied to /root of the machine, which is first on its PATH; the mode is kept.
+    pub put: Vec<PathBuf>,
+    /// Streams that run from readiness to shutdown.
+    pub receive: Vec<Receive>,
+    /// How long the boot may take, in the host's time.
+    pub boot_limit: Duration,
+    /// How long one command may take, in the host's time; `None` is for ever.
+    pub command_limit: Option<Duration>,
+}
+
+/// More guests than this have no address in the machine's network.
+pub const MOST_GUESTS: u32 = 100;
+
+impl Spec {
+    /// A spec with the defaults: bookworm, two guests of one vCPU, two CPUs, the host's clock.
+    pub fn new(kind: Kind) -> Self {
+        Spec {
+            kind,
+            guests: if kind == Kind::Native { 0 } else { 2 },
+            cpus: 2,
+            vcpus: 1,
+            suite: "bookworm".to_owned(),
+            clock: Clock::Host,
+            accel: Accel::Auto,
+            bridge: true,
+            put: Vec::new(),
+            receive: Vec::new(),
+            boot_limit: Duration::from_secs(300),
+            command_limit: None,
+        }
+    }
+
+    /// Checks what can be checked before anything is downloaded.
+    ///
+    /// # Errors
+    /// [`LabError::Spec`] names the field that cannot be and what it may be.
+    pub fn check(&self) -> Result<(), LabError> {
+        let problem = if self.kind == Kind::Native && self.guests != 0 {
+            "a native machine has no guests: use 0 guests, or kind xen or kvm".to_owned()
+        } else if self.guests > MOST_GUESTS {
+            format!("{} guests asked for, at most {MOST_GUESTS} have an address", self.guests)
+        } else if self.cpus == 0 || self.vcpus == 0 {
+            "a machine needs at least one CPU".to_owned()
+        } else if self.clock == Clock::Instructions && self.accel == Accel::Kvm {
+            "the instruction clock exists only under emulation: use accel tcg or auto".to_owned()
+        } else if self.suite.is_empty()
+            || !self.suite.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
+        {
+            format!("`{}` is no suite's name: use bookworm or trixie", self.suite.escape_debug())
+        } else if let Some(receive) = self.receive.iter().find(|r| !self.has_sink(r.guest)) {
+            format!("no guest {} to receive: there are {}", receive.guest, self.guests)
+        } else {
+            return Ok(());
+        };
+        Err(LabError::Spec { problem })
+    }
+
+    /// Whether a guest of this number (0: the machine itself) takes TCP streams.
+    pub(crate) fn has_sink(&self, guest: u32) -> bool {
+        if self.kind == Kind::Native { guest == 0 } else { (1..=self.guests).contains(&guest) }
+    }
+
+    /// The numbers of all that take TCP streams.
+    pub(crate) fn sinks(&self) -> Vec<u32> {
+        (0..=self.guests).filter(|&guest| self.has_sink(guest)).collect()
+    }
+
+    /// Memory of each guest, in MiB.
+    pub(crate) fn guest_memory(&self) -> u32 {
+        if self.kind == Kind::Kvm { 192 } else { 128 }
+    }
+
+    /// Memory of dom0 or the host's own share, in MiB.
+    pub(crate) fn host_memory(&self) -> u32 {
+        1024
+    }
+
+    /// Memory of the emulated machine, in MiB.
+    pub(crate) fn machine_memory(&self) -> u32 {
+        let hypervisor = if self.kind == Kind::Xen { 256 } else { 0 };
+        self.host_memory() + hypervisor + self.guests * (self.guest_memory() + 16)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn impossible_specs_are_named() {
+        let mut spec = Spec::new(Kind::Xen);
+        spec.check().unwrap();
+        spec.receive = vec![Receive { guest: 3, bytes_per_second: 1 }];
+        assert!(spec.check().unwrap_err().to_string().contains("no guest 3"));
+        let mut spec = Spec::new(Kind::Native);
+        spec.receive = vec![Receive { guest: 0, bytes_per_second: 1 }];
+        spec.check().unwrap();
+        spec.guests = 1;
+        assert!(spec.check().is_err());
+        let mut spec = Spec::new(Kind::Kvm);
+        spec.suite = "../etc".to_owned();
+        assert!(spec.check().is_err());
+    }
+
+    #[test]
+    fn sinks_are_the_guests_or_the_machine() {
+        assert_eq!(Spec::new(Kind::Xen).sinks(), [1, 2]);
+        assert_eq!(Spec::new(Kind::Native).sinks(), [0]);
+    }
+}
