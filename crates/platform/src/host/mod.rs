@@ -1,1 +1,24 @@
 //! The Linux that vmeter runs in: the host, or the driver domain on Xen.
+//!
+//! Everything is read below a [`Tree`], live or saved. What comes from outside is bytes: the
+//! parsers are pure, take any input and answer `None` for what they cannot understand.
+
+mod clock;
+mod devices;
+mod irqtime;
+mod linux;
+mod load;
+mod process;
+mod stat;
+mod table;
+#[cfg(test)]
+pub(crate) mod testing;
+mod text;
+mod tree;
+
+pub use devices::{LinkCounters, NetDevices};
+pub use linux::Linux;
+pub use process::{ProcessStat, ThreadTimes, process_clock, thread_times};
+pub use table::{Task, TaskTable};
+pub use text::{Lines, Words, fields, lines, number, parse_number, text};
+pub use tree::Tree;

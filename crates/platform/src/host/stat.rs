@@ -1,0 +1,57 @@
+//! The CPUs' idle time, and memory.
+
+use super::text::{fields, lines, parse_number};
+use model::Bytes;
+
+/// The CPUs as /proc/stat shows them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Cpus {
+    /// CPUs online.
+    pub online: u32,
+    /// idle + iowait, Σ over the CPUs, in clock ticks. Where the tick stops when a CPU is
+    /// idle, the kernel derives it from the clock, to the microsecond.
+    pub idle: u64,
+}
+
+pub(super) fn parse_stat(bytes: &[u8]) -> Option<Cpus> {
+    let mut rows = lines(bytes);
+    let mut sum = fields(rows.next()?.strip_prefix(b"cpu ")?).map(parse_number);
+    let idle = sum.nth(3)??.saturating_add(sum.next().flatten().unwrap_or(0));
+    let online = rows.take_while(|line| line.starts_with(b"cpu")).count();
+    Some(Cpus { online: u32::try_from(online).ok()?, idle })
+}
+
+/// A line of /proc/meminfo: `MemTotal:  24684084 kB`.
+pub(super) fn parse_meminfo(bytes: &[u8], key: &[u8]) -> Option<Bytes> {
+    let line = lines(bytes).find_map(|line| line.strip_prefix(key)?.strip_prefix(b":"))?;
+    let mut words = fields(line);
+    let count = parse_number(words.next()?)?;
+    (words.next()? == b"kB").then(|| Bytes(count.saturating_mul(1024)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::testing::survives;
+
+    const STAT: &[u8] =
+        b"cpu  22762 0 3764 183271 587 0 71 18 0 0\ncpu0 1 0 1 9 8 0 1 5 0 0\ncpu1 1 0 \
+        2 8 5 0 5 1 0 0\nintr 1\nctxt 3\n";
+    const MEMINFO: &[u8] = b"MemTotal:       24684084 kB\nMemFree:  1 kB\n";
+
+    #[test]
+    fn idle_is_idle_and_waiting_for_a_disk() {
+        assert_eq!(parse_stat(STAT), Some(Cpus { online: 2, idle: 183_858 }));
+        assert_eq!(parse_meminfo(MEMINFO, b"MemTotal"), Some(Bytes(24_684_084 * 1024)));
+    }
+
+    #[test]
+    fn hostile_input() {
+        survives(STAT, |bytes| {
+            let _ = parse_stat(bytes);
+        });
+        survives(MEMINFO, |bytes| {
+            let _ = parse_meminfo(bytes, b"MemFree");
+        });
+    }
+}

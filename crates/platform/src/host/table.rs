@@ -1,0 +1,182 @@
+//! The processes of this Linux, kept up to date at little cost.
+
+use super::process::{ProcessStat, process_clock, ticks};
+use super::tree::Tree;
+use model::{Duty, Nanos, Process, TaskId, Window};
+use std::io;
+
+/// One process (not thread).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// Its number and start.
+    pub id: TaskId,
+    /// Its name (comm), raw.
+    pub name: String,
+    /// A kernel thread.
+    pub kernel: bool,
+    /// Its parent's pid.
+    pub parent: u32,
+    /// The state's letter of proc(5).
+    pub state: u8,
+    /// How many threads it has.
+    pub threads: u32,
+    /// Resident memory in pages, roughly.
+    pub resident: u64,
+    /// CPU time of all its threads, those that have ended included.
+    pub cpu: Nanos,
+    /// CPU time of its waited-for children, to the clock tick.
+    pub children: Nanos,
+}
+
+impl Task {
+    /// The process as a row of the driver domain, [`Duty::SoftIrq`] for the kernel threads
+    /// that do interrupt work, [`Duty::Own`] for all others.
+    #[must_use]
+    pub fn row(&self) -> Process {
+        Process {
+            id: self.id,
+            name: self.name.clone(),
+            duty: self.duty(),
+            kernel: self.kernel,
+            cpu: self.cpu,
+            children: self.children,
+        }
+    }
+
+    fn duty(&self) -> Duty {
+        let interrupt_work = ["ksoftirqd/", "napi/"].iter().any(|it| self.name.starts_with(it));
+        if self.kernel && interrupt_work { Duty::SoftIrq } else { Duty::Own }
+    }
+}
+
+/// All processes, sorted by pid. One `stat` file and one clock are read for each at every
+/// refresh; a process that vanishes meanwhile is left out.
+#[derive(Debug, Default)]
+pub struct TaskTable {
+    tasks: Vec<Task>,
+    window: Window,
+    /// A clock tick (1 / USER_HZ).
+    tick: Nanos,
+    pids: Vec<u32>,
+    former: Vec<Task>,
+    buffer: Vec<u8>,
+}
+
+impl TaskTable {
+    /// An empty table.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Reads every process.
+    ///
+    /// # Errors
+    /// Where /proc itself cannot be listed.
+    pub fn refresh(&mut self, tree: &Tree) -> io::Result<()> {
+        self.tick = tick(tree);
+        let start = tree.now();
+        tree.list_numbers("/proc", &mut self.pids)?;
+        std::mem::swap(&mut self.tasks, &mut self.former);
+        self.tasks.clear();
+        let mut former = self.former.drain(..).peekable();
+        for &pid in &self.pids {
+            while former.next_if(|task| task.id.pid < pid).is_some() {}
+            let old = former.next_if(|task| task.id.pid == pid);
+            self.tasks.extend(read(tree, pid, old, self.tick, &mut self.buffer));
+        }
+        drop(former);
+        self.window = Window { start, end: tree.now() };
+        Ok(())
+    }
+
+    /// When the CPU times were read.
+    #[must_use]
+    pub fn window(&self) -> Window {
+        self.window
+    }
+
+    /// The processes, by pid.
+    #[must_use]
+    pub fn tasks(&self) -> &[Task] {
+        &self.tasks
+    }
+
+    /// The process with that pid.
+    #[must_use]
+    pub fn get(&self, pid: u32) -> Option<&Task> {
+        let at = self.tasks.binary_search_by_key(&pid, |task| task.id.pid).ok()?;
+        self.tasks.get(at)
+    }
+
+    /// The process with that pid and start.
+    #[must_use]
+    pub fn find(&self, id: TaskId) -> Option<&Task> {
+        self.get(id.pid).filter(|task| task.id == id)
+    }
+
+    /// A clock tick (1 / USER_HZ).
+    #[must_use]
+    pub fn tick(&self) -> Nanos {
+        self.tick
+    }
+}
+
+/// A clock tick: of this system, or 10 ms in a saved tree (USER_HZ is 100 on x86).
+pub(super) fn tick(tree: &Tree) -> Nanos {
+    let rate = if tree.is_live() { rustix::param::clock_ticks_per_second() } else { 100 };
+    Nanos(1_000_000_000 / rate.max(1))
+}
+
+/// Reads one process. The name's memory is taken over from its former row.
+fn read(
+    tree: &Tree,
+    pid: u32,
+    old: Option<Task>,
+    tick: Nanos,
+    buffer: &mut Vec<u8>,
+) -> Option<Task> {
+    let stat = ProcessStat::parse(tree.read_line(&format!("/proc/{pid}/stat"), buffer).ok()?)?;
+    let id = TaskId { pid, start: stat.start };
+    let name = match old {
+        Some(old) if old.name.as_bytes() == stat.comm => old.name,
+        _ => String::from_utf8_lossy(stat.comm).into_owned(),
+    };
+    let mut task = Task {
+        id,
+        name,
+        kernel: stat.kernel,
+        parent: stat.parent,
+        state: stat.state,
+        threads: stat.threads,
+        resident: stat.resident,
+        cpu: Nanos::ZERO,
+        children: ticks(stat.children, tick),
+    };
+    let by_ticks = ticks(stat.user.saturating_add(stat.system), tick);
+    // The clock goes last: were the pid reused in between, the former process's time would
+    // seem to go backwards, which is seen, rather than the new one's be too large, which is not.
+    task.cpu = process_clock(tree, pid, by_ticks, buffer)?;
+    Some(task)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn this_process_is_in_the_table_and_its_time_grows() {
+        let tree = Tree::open(Path::new("/")).unwrap();
+        let mut table = TaskTable::new();
+        table.refresh(&tree).unwrap();
+        let before = table.get(std::process::id()).unwrap().clone();
+        let mut sum = 0_u64;
+        (0..3_000_000_u64).for_each(|i| sum = std::hint::black_box(sum ^ i));
+        table.refresh(&tree).unwrap();
+        let after = table.find(before.id).unwrap();
+        assert!(after.cpu > before.cpu, "{after:?}");
+        assert!(!after.kernel && after.threads >= 1 && after.parent > 0);
+        assert!(table.tasks().iter().any(|task| task.kernel && task.duty() == Duty::SoftIrq));
+    }
+}

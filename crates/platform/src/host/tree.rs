@@ -1,0 +1,293 @@
+//! Files below a root: the live system's, or a saved tree's.
+
+use super::clock;
+use super::text::{fields, lines, number, parse_number};
+use model::{Moment, Nanos};
+use rustix::fs::{AtFlags, Mode, OFlags, RawDir};
+use std::ffi::OsString;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Files below a root path. Paths given to its methods begin with `/`, as on the system that
+/// the tree is of.
+///
+/// A saved tree holds copies of files of /proc and /sys, and may hold, in its root, a file
+/// `vmeter-moment` with lines `monotonic_ns N` and `unix_ns N`. It may be a series: folders
+/// `at-0`, `at-1`, … , each a whole tree of one successive moment. [`Tree::begin`] steps from
+/// one to the next; after the last one the last is given again, so that the clock stands still
+/// and no rate can be computed from it.
+#[derive(Debug, Clone)]
+pub struct Tree {
+    base: PathBuf,
+    root: Arc<OwnedFd>,
+    live: bool,
+    /// The moment of a series that is being read.
+    step: Option<u32>,
+    begun: bool,
+}
+
+impl Tree {
+    /// The live system where `root` is `/`, else the saved tree or series in that folder.
+    ///
+    /// # Errors
+    /// Where the folder cannot be opened.
+    pub fn open(root: &Path) -> io::Result<Self> {
+        let live = root == Path::new("/");
+        let first = root.join("at-0");
+        let series = !live && first.is_dir();
+        let fd = open_folder(if series { &first } else { root })?;
+        Ok(Self {
+            base: root.to_owned(),
+            root: Arc::new(fd),
+            live,
+            step: series.then_some(0),
+            begun: false,
+        })
+    }
+
+    /// Whether this is the running system.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.live
+    }
+
+    /// To be called once at the start of every snapshot: steps to the next moment of a series
+    /// (not at the first call). Does nothing elsewhere.
+    pub fn begin(&mut self) {
+        let first = !std::mem::replace(&mut self.begun, true);
+        let Some(step) = self.step.filter(|_| !first) else { return };
+        if let Ok(fd) = open_folder(&self.base.join(format!("at-{}", step + 1))) {
+            self.root = Arc::new(fd);
+            self.step = Some(step + 1);
+        }
+    }
+
+    /// Opens a file for reading, to be read again and again.
+    ///
+    /// # Errors
+    /// As open(2).
+    pub fn open_file(&self, path: &str) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
+        Ok(rustix::fs::openat(self.root.as_fd(), inside(path), flags, Mode::empty())?)
+    }
+
+    /// Reads a whole file into `buffer`, whose former content is dropped.
+    ///
+    /// # Errors
+    /// As open(2) and read(2).
+    pub fn read<'b>(&self, path: &str, buffer: &'b mut Vec<u8>) -> io::Result<&'b [u8]> {
+        let file = self.open_file(path)?;
+        buffer.clear();
+        loop {
+            buffer.reserve(4096);
+            if rustix::io::read(&file, rustix::buffer::spare_capacity(buffer))? == 0 {
+                return Ok(buffer);
+            }
+        }
+    }
+
+    /// Reads a file that the kernel gives in one piece (a line of /proc/PID/…) with one call.
+    ///
+    /// # Errors
+    /// As open(2) and read(2).
+    pub fn read_line<'b>(&self, path: &str, buffer: &'b mut Vec<u8>) -> io::Result<&'b [u8]> {
+        let file = self.open_file(path)?;
+        read_again(&file, buffer)
+    }
+
+    /// A whole file as text, without white space at its ends.
+    ///
+    /// # Errors
+    /// As open(2) and read(2).
+    pub fn read_text(&self, path: &str) -> io::Result<String> {
+        let mut buffer = Vec::new();
+        let bytes = self.read(path, &mut buffer)?;
+        Ok(String::from_utf8_lossy(bytes.trim_ascii()).into_owned())
+    }
+
+    /// The number that a file begins with; `None` where there is no such file or number.
+    #[must_use]
+    pub fn read_number(&self, path: &str) -> Option<u64> {
+        let mut buffer = Vec::new();
+        number(self.read_line(path, &mut buffer).ok()?)
+    }
+
+    /// The names in a folder, without `.` and `..`, sorted; what is not UTF-8 becomes `�`.
+    ///
+    /// # Errors
+    /// As open(2) and getdents(2).
+    pub fn list(&self, path: &str) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        self.each_name(path, |name| {
+            if name != b"." && name != b".." {
+                names.push(String::from_utf8_lossy(name).into_owned());
+            }
+        })?;
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// The names in a folder that are numbers (pids, descriptors), sorted, into `numbers`.
+    ///
+    /// # Errors
+    /// As open(2) and getdents(2).
+    pub fn list_numbers(&self, path: &str, numbers: &mut Vec<u32>) -> io::Result<()> {
+        numbers.clear();
+        self.each_name(path, |name| {
+            numbers.extend(parse_number(name).and_then(|number| u32::try_from(number).ok()));
+        })?;
+        numbers.sort_unstable();
+        Ok(())
+    }
+
+    fn each_name(&self, path: &str, mut seen: impl FnMut(&[u8])) -> io::Result<()> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::DIRECTORY;
+        let folder = rustix::fs::openat(self.root.as_fd(), inside(path), flags, Mode::empty())?;
+        let mut space = [MaybeUninit::uninit(); 8192];
+        let mut entries = RawDir::new(folder, &mut space);
+        while let Some(entry) = entries.next() {
+            seen(entry?.file_name().to_bytes());
+        }
+        Ok(())
+    }
+
+    /// What a symbolic link holds. In a saved tree, where the links of /proc/PID/fd cannot be
+    /// kept as such, a plain file with the link's text stands for it.
+    ///
+    /// # Errors
+    /// As readlink(2).
+    pub fn link(&self, path: &str) -> io::Result<PathBuf> {
+        match rustix::fs::readlinkat(self.root.as_fd(), inside(path), Vec::new()) {
+            Ok(target) => Ok(PathBuf::from(OsString::from_vec(target.into_bytes()))),
+            Err(rustix::io::Errno::INVAL) if !self.live => Ok(self.read_text(path)?.into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The inode number of a file or folder.
+    ///
+    /// # Errors
+    /// As stat(2).
+    pub fn inode(&self, path: &str) -> io::Result<u64> {
+        Ok(rustix::fs::statat(self.root.as_fd(), inside(path), AtFlags::empty())?.st_ino)
+    }
+
+    /// Whether there is such a file or folder, as far as may be seen.
+    #[must_use]
+    pub fn exists(&self, path: &str) -> bool {
+        self.inode(path).is_ok()
+    }
+
+    /// The monotonic clock (CLOCK_MONOTONIC). Of a saved tree: `vmeter-moment`, else the first
+    /// number of /proc/uptime, else zero.
+    #[must_use]
+    pub fn now(&self) -> Nanos {
+        if self.live {
+            return clock::monotonic();
+        }
+        let saved = || self.saved_moment(b"monotonic_ns").map(Nanos);
+        let uptime = || parse_uptime(self.read_text("/proc/uptime").ok()?.as_bytes());
+        saved().or_else(uptime).unwrap_or_default()
+    }
+
+    /// Calendar time and boot.
+    #[must_use]
+    pub fn moment(&self) -> Moment {
+        let unix = if self.live {
+            clock::calendar()
+        } else {
+            self.saved_moment(b"unix_ns").map(Nanos).unwrap_or_default()
+        };
+        let boot = self.read_text("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        Moment { unix, boot }
+    }
+
+    fn saved_moment(&self, key: &[u8]) -> Option<u64> {
+        let mut buffer = Vec::new();
+        parse_moment(self.read("/vmeter-moment", &mut buffer).ok()?, key)
+    }
+}
+
+/// Reads a kept file from its start with one call.
+///
+/// # Errors
+/// As pread(2); ESRCH where the process of a /proc/PID file has ended.
+pub(crate) fn read_again<'b>(file: &OwnedFd, buffer: &'b mut Vec<u8>) -> io::Result<&'b [u8]> {
+    buffer.clear();
+    buffer.reserve(4096);
+    rustix::io::pread(file, rustix::buffer::spare_capacity(buffer), 0)?;
+    Ok(buffer)
+}
+
+fn open_folder(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::DIRECTORY;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
+/// The path relative to the root's descriptor.
+fn inside(path: &str) -> &str {
+    let path = path.trim_start_matches('/');
+    if path.is_empty() { "." } else { path }
+}
+
+fn parse_moment(bytes: &[u8], key: &[u8]) -> Option<u64> {
+    lines(bytes).find_map(|line| {
+        let mut words = fields(line);
+        (words.next()? == key).then(|| parse_number(words.next()?))?
+    })
+}
+
+/// `12345.67 …` seconds.
+fn parse_uptime(bytes: &[u8]) -> Option<Nanos> {
+    let seconds: f64 = std::str::from_utf8(fields(bytes).next()?).ok()?.parse().ok()?;
+    Some(Nanos::from_seconds(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::testing::survives;
+
+    #[test]
+    fn a_series_steps_and_its_last_moment_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        for step in 0..2 {
+            let at = folder.path().join(format!("at-{step}"));
+            std::fs::create_dir(&at).unwrap();
+            let text = format!("monotonic_ns {}\nunix_ns 7\n", 100 + step);
+            std::fs::write(at.join("vmeter-moment"), text).unwrap();
+        }
+        let mut tree = Tree::open(folder.path()).unwrap();
+        let mut times = Vec::new();
+        for _ in 0..3 {
+            tree.begin();
+            times.push(tree.now().0);
+        }
+        assert_eq!(times, [100, 101, 101]);
+        assert_eq!(tree.moment().unix, Nanos(7));
+    }
+
+    #[test]
+    fn the_live_tree_reads_this_process() {
+        let tree = Tree::open(Path::new("/")).unwrap();
+        let mut pids = Vec::new();
+        tree.list_numbers("/proc", &mut pids).unwrap();
+        assert!(pids.contains(&std::process::id()));
+        assert!(tree.now() > Nanos::ZERO && tree.is_live());
+        assert_eq!(tree.link("/proc/self").unwrap(), Path::new(&std::process::id().to_string()));
+    }
+
+    #[test]
+    fn hostile_input() {
+        survives(b"monotonic_ns 12345\nunix_ns 99\n", |bytes| {
+            let _ = parse_moment(bytes, b"unix_ns");
+        });
+        survives(b"1234.56 99.01\n", |bytes| {
+            let _ = parse_uptime(bytes);
+        });
+    }
+}
