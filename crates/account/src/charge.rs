@@ -143,15 +143,16 @@ fn direct(driver: &Driver, vms: &[VmUsage]) -> Nanos {
     vms.iter().filter_map(|vm| vm.cpu.io_direct.as_ref().ok()).copied().sum()
 }
 
-/// Which part of the softirq work was for network and disks, 0..=1, by how often each kind ran
-/// (receiving: by packets where they are more). Timers, scheduling and RCU are not I/O.
+/// Which part of the interrupt work was for network and disks, 0..=1, by how often each cause
+/// ran (receiving: by packets where they are more). Timers and tasklets are not I/O; SCHED and
+/// RCU softirqs follow from the others and tell nothing of their own.
 fn io_part(old: &Driver, new: &Driver) -> Reading<f64> {
-    let (old, new) =
-        (old.load.as_ref().map_err(Clone::clone)?, new.load.as_ref().map_err(Clone::clone)?);
+    let old = old.load.as_ref().map_err(Clone::clone)?;
+    let new = new.load.as_ref().map_err(Clone::clone)?;
     let grown = |kind: fn(&LoadKinds) -> u64| kind(new).saturating_sub(kind(old));
     let received = grown(|k| k.net_rx).max(grown(|k| k.packets.0));
     let io = received + grown(|k| k.net_tx) + grown(|k| k.block);
-    let other = grown(|k| k.timer) + grown(|k| k.sched) + grown(|k| k.rcu) + grown(|k| k.tasklet);
+    let other = grown(|k| k.timer) + grown(|k| k.tasklet);
     Ok(if io == 0 { 0.0 } else { io as f64 / (io + other) as f64 })
 }
 

@@ -29,7 +29,7 @@ fn xen_host() -> (Snapshot, Snapshot) {
     busy(&mut to, Nanos(800 * MS));
     to.drivers[0].cpu = Ok(Nanos(400 * MS));
     to.drivers[0].load =
-        Ok(LoadKinds { net_rx: 400, timer: 300, sched: 100, ..LoadKinds::default() });
+        Ok(LoadKinds { net_rx: 400, timer: 400, sched: 100, ..LoadKinds::default() });
     processes(&mut to)[0].cpu = Nanos(50 * MS);
     to.vms[0].cpu = Ok(Nanos(300 * MS));
     to.vms[1].cpu = Ok(Nanos(100 * MS));
