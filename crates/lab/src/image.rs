@@ -46,8 +46,16 @@ const GUEST_SCRIPTS: [(&str, &str); 3] = [
 
 /// The packages of a machine of this kind.
 pub(crate) fn packages(kind: Kind) -> Vec<&'static str> {
-    let mut names =
-        vec!["linux-image-amd64", "busybox-static", "iproute2", "iperf3", "procps", "ncurses-base"];
+    let mut names = vec![
+        "linux-image-amd64",
+        "busybox-static",
+        "dash",
+        "bash",
+        "iproute2",
+        "iperf3",
+        "procps",
+        "ncurses-base",
+    ];
     match kind {
         Kind::Xen => names.extend(["xen-system-amd64", "xenstore-utils"]),
         Kind::Kvm => names.extend(emulator::PACKAGES),
@@ -156,7 +164,8 @@ impl Contents<'_> {
         executables: &[(String, Vec<u8>)],
         data: &[(String, Vec<u8>)],
     ) -> io::Result<()> {
-        skeleton(&mut archive)?;
+        // busybox's own shell would take its applets for programs: its ip and top, not the real ones.
+        skeleton(&mut archive, "dash")?;
         for (name, contents) in executables {
             archive.file(name, 0o755, contents)?;
             // Xen's tools live in a directory of their version; the shell finds them in /usr/sbin.
@@ -179,8 +188,8 @@ impl Contents<'_> {
     }
 }
 
-/// The directories and links that every root file system starts with.
-fn skeleton<W: Write>(archive: &mut Archive<W>) -> io::Result<()> {
+/// The directories and links that every root file system starts with, and its shell.
+fn skeleton<W: Write>(archive: &mut Archive<W>, shell: &str) -> io::Result<()> {
     for name in ["proc", "sys", "run", "tmp", "root", "var/log", "usr/local/busybox", "usr/sbin"] {
         archive.directory(name)?;
     }
@@ -191,10 +200,10 @@ fn skeleton<W: Write>(archive: &mut Archive<W>) -> io::Result<()> {
         ("lib", "usr/lib"),
         ("lib64", LIBRARIES),
         ("var/run", "/run"),
-        ("usr/bin/sh", "busybox"),
     ] {
         archive.link(name, target)?;
     }
+    archive.link("usr/bin/sh", shell)?;
     archive.console()
 }
 
@@ -214,7 +223,7 @@ fn guest(kind: Kind, tree: &Tree, found: &Modules) -> Result<Vec<u8>, LabError> 
     let loaded = found.in_order(guest_modules(kind))?;
     let archive = || {
         let mut archive = Archive::new(Vec::new());
-        skeleton(&mut archive)?;
+        skeleton(&mut archive, "busybox")?;
         archive.file("usr/bin/busybox", 0o755, &busybox)?;
         modules(&mut archive, &loaded)?;
         for (name, text) in GUEST_SCRIPTS {
@@ -227,7 +236,7 @@ fn guest(kind: Kind, tree: &Tree, found: &Modules) -> Result<Vec<u8>, LabError> 
 
 /// The programs of a machine, by their name in the image.
 fn programs(kind: Kind, tree: &Tree) -> Result<BTreeMap<String, PathBuf>, LabError> {
-    let mut names = vec!["busybox", "ip", "iperf3", "top", "ps", "vmstat"];
+    let mut names = vec!["busybox", "dash", "bash", "ip", "iperf3", "top", "ps", "vmstat"];
     if kind == Kind::Kvm {
         names.push(emulator::PROGRAM);
     }

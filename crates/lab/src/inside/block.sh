@@ -1,4 +1,4 @@
-#!/bin/busybox sh
+#!/bin/sh
 # Xen's disk hotplug script for phy: disks: names the device to the block backend.
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/busybox
 [ "$1" = add ] || exit 0

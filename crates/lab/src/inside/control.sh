@@ -1,4 +1,4 @@
-#!/bin/busybox sh
+#!/bin/sh
 # The control port's loop. A request is a line "run LENGTH" and so many bytes of shell script; the
 # answer is the script's output as it comes, then a line of its own with the boot's secret token and
 # the exit status. TOKEN cannot occur in the output by accident, so the port stays 8-bit clean.

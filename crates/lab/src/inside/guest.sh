@@ -1,4 +1,4 @@
-#!/bin/busybox sh
+#!/bin/sh
 # guest N COMMAND: runs a command line in guest N and prints its output.
 number=${1#g}
 shift

@@ -1,4 +1,4 @@
-#!/bin/busybox sh
+#!/bin/sh
 # PID 1 of the emulated machine: brings up devices, the network and the guests, then obeys the
 # control port. Nothing here waits by counting: under the instruction clock `sleep` costs nothing,
 # so waits go on until the thing is there, and the program outside sets the time limit.

@@ -1,4 +1,4 @@
-#!/bin/busybox sh
+#!/bin/sh
 # join INTERFACE GUEST: gives a guest's interface its place in the machine's network.
 . /lab/settings
 ip link set "$1" up

@@ -1,4 +1,4 @@
-#!/bin/busybox sh
+#!/bin/sh
 # Xen's network hotplug script: called by xl with the action, $vif and $XENBUS_PATH.
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/busybox
 [ "$1" = online ] || exit 0
