@@ -44,18 +44,24 @@ const GUEST_SCRIPTS: [(&str, &str); 3] = [
     ("lab/sink.sh", include_str!("inside/sink.sh")),
 ];
 
+/// Programs beside busybox, by package. Those that start another program are here because
+/// busybox's would start its own applet of that name: its ip or top, not the real one.
+const PROGRAMS: [(&str, &[&str]); 9] = [
+    ("bash", &["bash"]),
+    ("bridge-utils", &["brctl"]),
+    ("coreutils", &["env", "nice", "nohup", "timeout"]),
+    ("dash", &["dash"]),
+    ("findutils", &["find", "xargs"]),
+    ("iperf3", &["iperf3"]),
+    ("iproute2", &["ip"]),
+    ("procps", &["ps", "top", "vmstat"]),
+    ("util-linux", &["setsid", "taskset"]),
+];
+
 /// The packages of a machine of this kind.
 pub(crate) fn packages(kind: Kind) -> Vec<&'static str> {
-    let mut names = vec![
-        "linux-image-amd64",
-        "busybox-static",
-        "dash",
-        "bash",
-        "iproute2",
-        "iperf3",
-        "procps",
-        "ncurses-base",
-    ];
+    let mut names = vec!["linux-image-amd64", "busybox-static", "ncurses-base"];
+    names.extend(PROGRAMS.iter().map(|(package, _)| *package));
     match kind {
         Kind::Xen => names.extend(["xen-system-amd64", "xenstore-utils"]),
         Kind::Kvm => names.extend(emulator::PACKAGES),
@@ -164,7 +170,6 @@ impl Contents<'_> {
         executables: &[(String, Vec<u8>)],
         data: &[(String, Vec<u8>)],
     ) -> io::Result<()> {
-        // busybox's own shell would take its applets for programs: its ip and top, not the real ones.
         skeleton(&mut archive, "dash")?;
         for (name, contents) in executables {
             archive.file(name, 0o755, contents)?;
@@ -236,7 +241,8 @@ fn guest(kind: Kind, tree: &Tree, found: &Modules) -> Result<Vec<u8>, LabError> 
 
 /// The programs of a machine, by their name in the image.
 fn programs(kind: Kind, tree: &Tree) -> Result<BTreeMap<String, PathBuf>, LabError> {
-    let mut names = vec!["busybox", "dash", "bash", "ip", "iperf3", "top", "ps", "vmstat"];
+    let mut names: Vec<&str> = vec!["busybox"];
+    names.extend(PROGRAMS.iter().flat_map(|(_, programs)| *programs));
     if kind == Kind::Kvm {
         names.push(emulator::PROGRAM);
     }

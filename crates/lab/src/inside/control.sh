@@ -14,7 +14,7 @@ cd /root || exit
 while IFS=' ' read -r word length <&3; do
     [ "$word" = run ] || continue
     dd bs=1 count="$length" <&3 >/run/lab.command 2>/dev/null
-    setsid sh /run/lab.command </dev/null >&3 2>&1 3>&-
+    setsid /bin/sh /run/lab.command </dev/null >&3 2>&1 3>&-
     printf '%s %d\n' "$TOKEN" $? >&3
 done
 poweroff -f
