@@ -1,1 +1,25 @@
-fn main() {}
+//! `vmeter`: what virtualization costs. Arguments choose a subcommand, the subcommand runs, and
+//! its outcome becomes the exit status.
+
+mod args;
+mod failure;
+#[cfg(test)]
+mod golden;
+mod top;
+
+use args::{Cli, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(status) => status,
+        Err(error) => failure::report(&error),
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Top(args) => top::run(args),
+    }
+}

@@ -1,0 +1,127 @@
+//! The command line, as it is written. Each subcommand lowers its part to a typed plan.
+
+use crate::top::TopArgs;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use platform::{Choice, OpenError, Source};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Measures what virtualization costs: the CPU time of every VM, with the I/O work that the
+/// driver domain or the host does for it
+#[derive(Debug, Parser)]
+#[command(name = "vmeter", version, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Shows what every VM uses, interval by interval
+    Top(TopArgs),
+}
+
+/// What to read: common to the subcommands that measure this machine.
+#[derive(Debug, Args)]
+pub struct ReadArgs {
+    /// What to measure; auto takes Xen, else KVM and QEMU VMs, else containers and slices
+    #[arg(long, value_enum, default_value_t, value_name = "PLATFORM")]
+    platform: PlatformName,
+
+    /// Reads a saved tree of /proc and /sys below DIR in place of the live system
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    root: PathBuf,
+}
+
+impl ReadArgs {
+    /// Opens the platform.
+    ///
+    /// # Errors
+    /// What was looked for and not found.
+    pub fn open(&self) -> Result<Box<dyn Source>, OpenError> {
+        platform::open(self.platform.into(), &self.root)
+    }
+}
+
+/// `--platform`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum PlatformName {
+    /// Xen, else KVM and QEMU VMs, else control groups
+    #[default]
+    Auto,
+    /// Xen domains
+    Xen,
+    /// VMs of KVM and of QEMU's emulation (TCG)
+    Kvm,
+    /// Containers and slices
+    Cgroup,
+}
+
+impl From<PlatformName> for Choice {
+    fn from(name: PlatformName) -> Self {
+        match name {
+            PlatformName::Auto => Self::Auto,
+            PlatformName::Xen => Self::Xen,
+            PlatformName::Kvm => Self::Kvm,
+            PlatformName::Cgroup => Self::Cgroup,
+        }
+    }
+}
+
+/// The shortest interval: below it, reading would be most of what is measured.
+const SHORTEST: Duration = Duration::from_millis(100);
+/// The longest interval.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// An interval from 0.1 s to a day: `500ms`, `1s`, `2.5`, `1m`, `1h`.
+///
+/// # Errors
+/// One sentence that says what is wrong with it.
+pub fn interval(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit = match unit.trim_start() {
+        "ms" => 1e-3,
+        "" | "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        other => return Err(format!("`{other}` is no unit of time: take ms, s, m or h")),
+    };
+    let number: f64 =
+        number.parse().map_err(|_| "not a time: write 1s, 500ms, 2.5 or 1m".to_owned())?;
+    match Duration::try_from_secs_f64(number * unit) {
+        Ok(time) if (SHORTEST..=LONGEST).contains(&time) => Ok(time),
+        _ => Err("an interval lasts from 100ms to 24h".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_interval_has_a_unit_and_limits() {
+        assert_eq!(interval("1s"), Ok(Duration::from_secs(1)));
+        assert_eq!(interval("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(interval("2.5"), Ok(Duration::from_millis(2500)));
+        assert_eq!(interval("1m"), Ok(Duration::from_secs(60)));
+        for wrong in ["", "s", "-1", "0", "1e9", "1w", "..", "99999999999999999999h", "é"] {
+            assert!(interval(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_only_batch_knows_needs_batch() {
+        assert!(Cli::try_parse_from(["vmeter", "top", "--format", "json"]).is_err());
+        assert!(Cli::try_parse_from(["vmeter", "top", "-b", "--format", "json"]).is_ok());
+    }
+}

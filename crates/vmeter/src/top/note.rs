@@ -1,0 +1,127 @@
+//! What the reader of the figures should know about them, and what to do about it.
+
+use super::Column;
+use super::figure::{Figure, figure};
+use super::rows::Item;
+use account::Usage;
+use model::{Absent, Need};
+use std::fmt;
+
+/// A conservation error above this is worth a word.
+const LARGE_ERROR: f64 = 0.01;
+
+/// A warning.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Note {
+    /// Values that the system refused to give.
+    NotPermitted {
+        /// Their columns.
+        columns: Vec<Column>,
+        /// The VMs that miss them.
+        vms: usize,
+        /// What it would take.
+        need: Need,
+    },
+    /// There is no figure for the host's busy time.
+    NoBusyTime(Absent),
+    /// The parts exceed the whole by this ratio.
+    Conservation(f64),
+    /// Interrupts are billed to whatever thread they hit.
+    InterruptsUncounted,
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotPermitted { columns, vms, need } => {
+                let keys: Vec<&str> = columns.iter().map(|column| column.key()).collect();
+                let of = if *vms == 1 { "1 VM" } else { &format!("{vms} VMs") };
+                write!(f, "needs {need}: {} of {of}", keys.join(", "))
+            }
+            Self::NoBusyTime(reason) => {
+                write!(f, "nothing to compare the sum with, no busy time of the host: {reason}")
+            }
+            Self::Conservation(error) => write!(
+                f,
+                "the parts exceed the whole by {:.1}%: take a longer interval",
+                100.0 * error.min(9.999)
+            ),
+            Self::InterruptsUncounted => f.write_str(
+                "interrupts are billed to the thread they hit: shared I/O may read low \
+                 (the kernel has no IRQ time accounting)",
+            ),
+        }
+    }
+}
+
+/// What there is to say about an interval, the most important first.
+pub fn notes(usage: &Usage) -> Vec<Note> {
+    let mut notes = Vec::new();
+    if let Err(reason) = &usage.host.busy {
+        notes.push(Note::NoBusyTime(reason.clone()));
+    }
+    if let Ok(error) = usage.host.conservation_error
+        && error > LARGE_ERROR
+    {
+        notes.push(Note::Conservation(error));
+    }
+    notes.extend(not_permitted(usage));
+    if usage.host.irq_time_accounting == Ok(false) {
+        notes.push(Note::InterruptsUncounted);
+    }
+    notes
+}
+
+fn not_permitted(usage: &Usage) -> Option<Note> {
+    let mut columns = Vec::new();
+    let mut vms = 0;
+    let mut most = None;
+    for vm in &usage.vms {
+        let mut misses = false;
+        for column in Column::all().filter(|column| !column.is_text()) {
+            let Figure::Absent(reason) = figure(Item::Vm(vm), column, usage) else { continue };
+            let Absent::NotPermitted { need, .. } = *reason else { continue };
+            misses = true;
+            // Root can all that the capability can.
+            most = if most == Some(Need::Root) { most } else { Some(need) };
+            if !columns.contains(&column) {
+                columns.push(column);
+            }
+        }
+        vms += usize::from(misses);
+    }
+    columns.sort();
+    most.map(|need| Note::NotPermitted { columns, vms, need })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::top::fixture;
+
+    #[test]
+    fn a_note_names_the_columns_and_the_remedy() {
+        let notes: Vec<String> =
+            notes(&fixture::unprivileged()).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            notes,
+            [
+                "needs root or CAP_SYS_PTRACE: io-shared, rx-packets, tx-packets, rx-bytes, \
+                 tx-bytes, read-bytes, write-bytes of 1 VM",
+                "interrupts are billed to the thread they hit: shared I/O may read low (the \
+                 kernel has no IRQ time accounting)"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_sum_that_is_wrong_is_said() {
+        let mut usage = fixture::xen();
+        assert_eq!(notes(&usage), []);
+        usage.host.conservation_error = Ok(0.025);
+        assert_eq!(
+            notes(&usage)[0].to_string(),
+            "the parts exceed the whole by 2.5%: take a longer interval"
+        );
+    }
+}
