@@ -48,6 +48,26 @@ pub enum OpenError {
         /// The files and processes that would have shown it.
         looked_for: String,
     },
+    /// It is here and cannot be used.
+    #[error("{what} cannot be used: {why}; {action}")]
+    Unusable {
+        /// A device, a file, a hypervisor.
+        what: String,
+        /// What went wrong.
+        why: String,
+        /// What to do about it.
+        action: &'static str,
+    },
+    /// A version whose interface is neither known nor found by trying.
+    #[error("{found} is not understood ({detail}); this vmeter knows {known}: update vmeter")]
+    UnknownVersion {
+        /// What is here, with its version.
+        found: String,
+        /// The versions that this program knows.
+        known: String,
+        /// What did not fit.
+        detail: String,
+    },
 }
 
 /// Opens the chosen platform below `root` (`/` for the live system).

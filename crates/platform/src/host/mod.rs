@@ -22,3 +22,4 @@ pub use process::{ProcessStat, ThreadTimes, process_clock, thread_times};
 pub use table::{Task, TaskTable};
 pub use text::{Lines, Words, fields, lines, number, parse_number, text};
 pub use tree::Tree;
+pub(crate) use tree::read_again;
