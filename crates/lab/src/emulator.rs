@@ -19,8 +19,11 @@ const TCG_MODULE: &str = "accel-tcg-x86_64.so";
 
 /// The suite whose QEMU runs a machine. Under the instruction clock QEMU 10 aborts as Xen starts,
 /// and 7.2 does not get on with Linux on several CPUs.
-pub(crate) fn suite(kind: Kind) -> &'static str {
-    if kind == Kind::Xen { "bookworm" } else { "trixie" }
+pub(crate) fn suite(kind: Kind, clock: Clock) -> &'static str {
+    match (kind, clock) {
+        (Kind::Xen, Clock::Instructions) => "bookworm",
+        _ => "trixie",
+    }
 }
 
 /// Whether a package's file is firmware that QEMU loads for these machines.

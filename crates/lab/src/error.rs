@@ -1,4 +1,5 @@
-//! What can go wrong in the lab, said so that the reader knows what to do next.
+//! What can go wrong in the lab, said so that the reader knows what to do next. A cause is not
+//! repeated in the text: it is the error's source.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ pub enum LabError {
         problem: String,
     },
     /// A file operation failed.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}", path.display())]
     Io {
         /// What was tried, as a verb.
         action: &'static str,
@@ -25,7 +26,7 @@ pub enum LabError {
         source: io::Error,
     },
     /// A program of the host could not be started.
-    #[error("cannot start {program}: {source}; install it ({package})")]
+    #[error("cannot start {program}, which is in the {package}")]
     Program {
         /// The program's name.
         program: String,
@@ -98,7 +99,7 @@ pub enum LabError {
         console: String,
     },
     /// The command's output could not be passed on.
-    #[error("cannot pass on the command's output: {0}")]
+    #[error("cannot pass on the command's output")]
     Output(#[source] io::Error),
 }
 

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::cpio::Archive;
 use crate::emulator;
 use crate::error::LabError;
+use crate::kernel;
 use crate::modules::{Module, Modules};
 use crate::spec::{Kind, Spec};
 use crate::tree::Tree;
@@ -118,13 +119,14 @@ fn guest_modules(kind: Kind) -> &'static [&'static str] {
 
 /// Builds kernel, hypervisor and base image of a machine into `directory`.
 pub(crate) fn build(kind: Kind, tree: &Tree, directory: &Path) -> Result<(), LabError> {
-    let (_, kernel) = tree.one("boot/vmlinuz-", "")?;
-    let kernel = read(kernel)?;
-    write(&directory.join("vmlinuz"), &kernel)?;
+    let (_, packed) = tree.one("boot/vmlinuz-", "")?;
+    let mut kernel = read(packed)?;
     if kind == Kind::Xen {
+        kernel = kernel::elf_image(packed, &kernel)?;
         let (_, hypervisor) = tree.one("boot/xen-", ".gz")?;
-        write(&directory.join("xen"), &gunzipped(hypervisor)?)?;
+        write(&directory.join("xen"), &kernel::unpacked(hypervisor, &read(hypervisor)?)?)?;
     }
+    write(&directory.join("vmlinuz"), &kernel)?;
     let path = directory.join("base.cpio");
     let file = fs::File::create(&path).map_err(LabError::io("write", &path))?;
     let modules = Modules::of(tree)?;
@@ -309,14 +311,6 @@ pub(crate) fn overlay(spec: &Spec, token: &str, out: &mut dyn Write) -> Result<(
 
 fn is_elf(path: &Path) -> Result<bool, LabError> {
     Ok(crate::elf::is_elf(&read(path)?))
-}
-
-fn gunzipped(path: &Path) -> Result<Vec<u8>, LabError> {
-    let mut out = Vec::new();
-    flate2::read::GzDecoder::new(io::Cursor::new(read(path)?))
-        .read_to_end(&mut out)
-        .map_err(LabError::io("unpack", path))?;
-    Ok(out)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, LabError> {

@@ -4,6 +4,7 @@
 //! and returns a [`Machine`] whose guests answer. Nothing is installed and root is not needed:
 //! all software comes from the packages of a Debian suite, kept in a cache.
 
+mod accel;
 mod apt;
 mod cache;
 mod cpio;
@@ -11,6 +12,7 @@ mod elf;
 mod emulator;
 mod error;
 mod image;
+mod kernel;
 mod machine;
 mod modules;
 mod protocol;
@@ -62,7 +64,7 @@ pub fn prepare(spec: &Spec, cache: Cache, progress: &mut dyn Progress) -> Result
         &Wanted {
             cache: &cache,
             lock: &lock,
-            suite: emulator::suite(spec.kind),
+            suite: emulator::suite(spec.kind, spec.clock),
             packages: &emulator::PACKAGES,
             inputs: vec!["emulator", image::LAYOUT],
         },
@@ -120,7 +122,7 @@ impl Images {
     /// When QEMU does not start, or the machine is not ready by the spec's time limit; the error
     /// holds the console's last lines.
     pub fn boot(&self, spec: &Spec) -> Result<Machine, LabError> {
-        let accel = if spec.accel == Accel::Kvm { Accel::Kvm } else { Accel::Tcg };
+        let accel = accel::choose(spec, &self.entries, &self.cache)?;
         Machine::boot(spec, &self.entries, accel, self.cache.work_dir()?)
     }
 }

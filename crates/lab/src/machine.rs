@@ -125,6 +125,11 @@ impl Machine {
         self.process.console.lines(SHOWN)
     }
 
+    /// Changes how long a command may take and returns what it was.
+    pub fn replace_command_limit(&mut self, limit: Option<Duration>) -> Option<Duration> {
+        std::mem::replace(&mut self.command_limit, limit)
+    }
+
     /// The second serial port, where a command `lab-shell` talks to a terminal.
     pub(crate) fn shell_port(&self) -> Result<UnixStream, LabError> {
         let path = self.work.path().join("shell");

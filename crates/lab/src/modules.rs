@@ -5,11 +5,11 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
-use std::io::Cursor;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::elf;
 use crate::error::LabError;
+use crate::kernel;
 use crate::tree::Tree;
 
 /// A module ready to be loaded.
@@ -55,7 +55,8 @@ impl Modules {
                 what: format!("kernel module {name}"),
                 suite: self.suite.clone(),
             })?;
-            let contents = unpacked(path)?;
+            let packed = fs::read(path).map_err(LabError::io("read", path))?;
+            let contents = kernel::unpacked(path, &packed)?;
             let info = elf::modinfo(&contents)
                 .ok_or_else(|| LabError::format(path, "no kernel module: it has no .modinfo"))?;
             loaded.insert(name.to_owned(), contents);
@@ -114,17 +115,6 @@ fn module_name(file: &str) -> Option<String> {
     let name = file.rsplit('/').next()?;
     let stem = name.strip_suffix(".ko").or_else(|| name.strip_suffix(".ko.xz"))?;
     Some(normalized(stem))
-}
-
-fn unpacked(path: &Path) -> Result<Vec<u8>, LabError> {
-    let contents = fs::read(path).map_err(LabError::io("read", path))?;
-    if elf::is_elf(&contents) {
-        return Ok(contents);
-    }
-    let mut out = Vec::new();
-    lzma_rs::xz_decompress(&mut Cursor::new(contents), &mut out)
-        .map_err(|error| LabError::format(path, format!("neither ELF nor xz: {error:?}")))?;
-    Ok(out)
 }
 
 #[cfg(test)]

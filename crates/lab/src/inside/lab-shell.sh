@@ -1,5 +1,5 @@
 #!/bin/sh
-# lab-shell ROWS COLUMNS: an interactive shell on the second serial port.
+# lab-shell ROWS COLUMNS TERM: an interactive shell on the second serial port.
 exec </dev/ttyS1 >/dev/ttyS1 2>&1
 stty sane rows "$1" cols "$2"
-PS1='lab:\w# ' exec setsid -c bash --norc -i
+TERM=${3:-linux} PS1='lab:\w# ' exec setsid -c bash --norc -i
