@@ -5,6 +5,7 @@
 pub mod cgroup;
 pub mod host;
 pub mod kvm;
+mod local;
 mod source;
 pub mod xen;
 

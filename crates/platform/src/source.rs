@@ -1,5 +1,8 @@
 //! The one trait that every platform's reader implements, and the choice among them.
 
+use crate::host::Tree;
+use crate::local::Local;
+use crate::xen;
 use model::Snapshot;
 use std::path::Path;
 
@@ -75,6 +78,13 @@ pub enum OpenError {
 /// # Errors
 /// [`OpenError`]: what was looked for and not found, or could not be used.
 pub fn open(choice: Choice, root: &Path) -> Result<Box<dyn Source>, OpenError> {
-    let _ = (choice, root);
-    Err(OpenError::NotHere { wanted: "platform", looked_for: String::new() })
+    let tree = Tree::open(root).map_err(|error| OpenError::Unusable {
+        what: root.display().to_string(),
+        why: error.to_string(),
+        action: "give the root of a live system or of a saved tree",
+    })?;
+    if choice == Choice::Xen || choice == Choice::Auto && xen::is_here(&tree) {
+        return Ok(Box::new(xen::open(&tree)?));
+    }
+    Ok(Box::new(Local::open(&tree, choice)?))
 }

