@@ -1,5 +1,6 @@
 //! Saving a live Xen host, so that it can be read again elsewhere.
 
+use super::abi::DomainInfo;
 use super::store::{Client, Store, record as record_store};
 use super::{Dialect, OpenError, privcmd, release, transcript, understand};
 use crate::host::Tree;
@@ -26,7 +27,7 @@ const FILES: [&str; 19] = [
     "/sys/hypervisor/version/major",
     "/sys/hypervisor/version/minor",
     "/proc/config.gz",
-    "/proc/schedstat",
+    "/proc/cmdline",
 ];
 /// Levels of `/local/domain/N/backend/KIND/DOMAIN/DEVICE/KEY` below `backend`.
 const BACKEND_DEPTH: usize = 4;
@@ -45,32 +46,27 @@ pub fn capture(folder: &Path) -> Result<(), OpenError> {
     };
     let tree = Tree::open(Path::new("/")).map_err(failed)?;
     std::fs::create_dir_all(folder.join("xen")).map_err(failed)?;
-    let moment = tree.moment();
-    let text = format!("monotonic_ns {}\nunix_ns {}\n", tree.now().0, moment.unix.0);
+    let mut xen = privcmd::Privcmd::open().map_err(|error| super::no_device(&error))?;
+    let (Dialect { interface, stride, .. }, _) = understand(&mut xen, release(&tree)?)?;
+    // The moment is Xen's: its answers are the counters that rates are computed from.
+    let (now, unix) = (tree.now().0, tree.moment().unix.0);
+    let domains = transcript::record(&mut xen, interface, stride, &folder.join("xen"))
+        .map_err(|error| super::unusable(&error))?;
+    let text = format!("monotonic_ns {now}\nunix_ns {unix}\n");
     std::fs::write(folder.join("vmeter-moment"), text).map_err(failed)?;
-    let domains = save_xen(&tree, &folder.join("xen"))?;
     save_store(&domains, &folder.join("xen/xenstore")).map_err(failed)?;
     let copy = Copy { tree: &tree, folder };
     copy.processes().and_then(|()| copy.devices()).map_err(failed)?;
     FILES.iter().try_for_each(|path| copy.file(path)).map_err(failed)
 }
 
-/// Asks Xen everything and writes its answers; gives the domains' numbers.
-fn save_xen(tree: &Tree, folder: &Path) -> Result<Vec<u16>, OpenError> {
-    let mut xen = privcmd::Privcmd::open().map_err(|error| super::no_device(&error))?;
-    let (Dialect { interface, stride, .. }, _) = understand(&mut xen, release(tree)?)?;
-    let domains = transcript::record(&mut xen, interface, stride, folder)
-        .map_err(|error| super::unusable(&error))?;
-    Ok(domains.iter().map(|domain| domain.id).collect())
-}
-
 /// Names and backends, as far as xenstore lets them be read.
-fn save_store(domains: &[u16], path: &Path) -> io::Result<()> {
+fn save_store(domains: &[DomainInfo], path: &Path) -> io::Result<()> {
     let mut lines = String::new();
     if let Ok(mut store) = Client::connect() {
         let store: &mut dyn Store = &mut store;
-        for id in domains {
-            let domain = format!("/local/domain/{id}");
+        for domain in domains {
+            let domain = format!("/local/domain/{}", domain.id);
             let _ = record_store(store, &format!("{domain}/name"), 0, &mut lines);
             let _ = record_store(store, &format!("{domain}/backend"), BACKEND_DEPTH, &mut lines);
         }

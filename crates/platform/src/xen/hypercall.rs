@@ -80,7 +80,7 @@ pub(crate) struct Answer<'a> {
 pub(crate) enum CallError {
     /// The interface version is not the one that this Xen speaks (EACCES; a security policy
     /// gives the same number).
-    #[error("{0}: Xen speaks another version of its interface")]
+    #[error("{0}: Xen speaks another version of its interface, or its security policy forbids it")]
     OtherVersion(&'static str),
     /// There is no such domain or vCPU, or none any more.
     #[error("{0}: no such domain or vCPU")]
@@ -112,7 +112,7 @@ impl CallError {
 }
 
 /// Something that answers for Xen.
-pub(crate) trait Hypervisor {
+pub(crate) trait Hypervisor: Send {
     /// Asks one question in the interface version that was last set.
     fn ask(&mut self, call: Call) -> Result<Answer<'_>, CallError>;
 

@@ -131,3 +131,47 @@ fn a_damaged_record_is_an_error_not_a_panic() {
     std::fs::remove_file(folder.path().join("xen/getcpuinfo.bin")).unwrap();
     assert!(matches!(xen.read(ALL).unwrap().host.idle, Err(Absent::NotFound(_))));
 }
+
+#[test]
+fn a_driver_domain_is_no_vm() {
+    let folder = tempfile::tempdir().unwrap();
+    let tree = Made::of(20).save(folder.path());
+    let lines = "/local/domain/1/name = g1\n/local/domain/4/name = netvm\n\
+                 /local/domain/4/backend/vif/1/0/mac = 00:16:3e:00:00:01\n";
+    std::fs::write(folder.path().join("xen/xenstore"), lines).unwrap();
+    std::fs::create_dir_all(folder.path().join("proc/net")).unwrap();
+    std::fs::write(folder.path().join("proc/net/dev"), "").unwrap();
+    let snapshot = open(&tree).unwrap().read(ALL).unwrap();
+    let [dom0, netvm] = &snapshot.drivers[..] else { panic!("two drivers") };
+    assert_eq!((dom0.id, netvm.id, netvm.name.as_str()), (0, 4, "netvm"));
+    assert_eq!(netvm.cpu, Ok(Nanos(3_000_000_000)));
+    assert!(matches!(netvm.tasks, Err(Absent::NotProvided(_))));
+    let [g1] = &snapshot.vms[..] else { panic!("one VM") };
+    let nic = &g1.nics.as_ref().unwrap()[0];
+    assert_eq!((nic.driver, nic.counters.is_err()), (4, true));
+}
+
+#[test]
+fn a_thread_serves_the_domain_that_it_is_named_for_while_that_lives() {
+    let folder = tempfile::tempdir().unwrap();
+    let tree = Made::of(20).save(folder.path());
+    let process = |pid: u32, name: &str, flags: u32| {
+        let to = folder.path().join(format!("proc/{pid}"));
+        std::fs::create_dir_all(&to).unwrap();
+        let stat =
+            format!("{pid} ({name}) S 2 0 0 0 -1 {flags} 0 0 0 0 0 7 0 0 20 0 1 0 {pid} 0 0");
+        std::fs::write(to.join("stat"), stat).unwrap();
+    };
+    let kernel = 0x0020_0040;
+    process(100, "vif1.0-q0-guest-rx", kernel);
+    process(101, "1.xvda-0", kernel);
+    process(102, "vif1.0-q0-guest-rx", 0);
+    process(103, "vif9.0-q0-guest-rx", kernel);
+    process(104, "ksoftirqd/0", kernel);
+    let snapshot = open(&tree).unwrap().read(Want::default()).unwrap();
+    let backends: Vec<u32> = snapshot.vms[0].backends.iter().map(|it| it.id.pid).collect();
+    assert_eq!(backends, [100, 101]);
+    assert_eq!(snapshot.vms[0].backends[0].cpu, Ok(Nanos(70_000_000)));
+    let others = &snapshot.drivers[0].tasks.as_ref().unwrap().processes;
+    assert_eq!(others.iter().map(|it| it.id.pid).collect::<Vec<_>>(), [102, 103, 104]);
+}

@@ -181,14 +181,15 @@ pub(crate) fn record(
 ) -> Result<Vec<abi::DomainInfo>, CallError> {
     let recorder = Recorder { folder };
     let failed = |error| CallError::Refused { name: "writing the record", error };
-    recorder.interface(interface).map_err(failed)?;
-    let physical = xen.ask(Call::Physical)?;
-    let cpus = abi::Physical::decode(physical.head, interface.sysctl)?;
-    recorder.answer(Call::Physical, physical, 0).map_err(failed)?;
+    // The two that have to be close together come first.
     let idle = xen.ask(Call::Idle)?;
     let listed = abi::u32_at(idle.head, 16).unwrap_or_default() as usize;
     recorder.answer(Call::Idle, idle, listed.saturating_mul(8)).map_err(failed)?;
     let domains = record_list(xen, stride, &recorder)?;
+    recorder.interface(interface).map_err(failed)?;
+    let physical = xen.ask(Call::Physical)?;
+    let cpus = abi::Physical::decode(physical.head, interface.sysctl)?;
+    recorder.answer(Call::Physical, physical, 0).map_err(failed)?;
     for domain in &domains {
         for vcpu in 0..domain.vcpus().min(abi::MOST_VCPUS) {
             let bitmap = cpus.max_cpu as usize / 8 + 1;
