@@ -1,5 +1,7 @@
 //! The command line, as it is written. Each subcommand lowers its part to a typed plan.
 
+use crate::cpu::CpuArgs;
+use crate::lab::LabArgs;
 use crate::top::TopArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use platform::{Choice, OpenError, Source};
@@ -21,6 +23,15 @@ pub struct Cli {
 pub enum Command {
     /// Shows what every VM uses, interval by interval
     Top(TopArgs),
+    /// Busy time of VMs and vCPUs, so far, across a command, or between two moments
+    ///
+    /// Without COMMAND: the cumulative busy time of each vCPU. With COMMAND: reads before and
+    /// after it and reports, on standard error, for every VM: T (wall time), B (the VM's own
+    /// busy time), B_IDD (the I/O work that the driver domain or host did for it) and
+    /// U = (B + B_IDD) / T, in CPUs. The exit status is COMMAND's.
+    Cpu(CpuArgs),
+    /// Boots real Xen, real KVM or plain Linux by emulation, and runs a command there
+    Lab(LabArgs),
 }
 
 /// What to read: common to the subcommands that measure this machine.

@@ -5,38 +5,58 @@ use std::fmt;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
-/// The exit status of an error, given to it as context (`error.context(Exit(2))`). It says
-/// nothing by itself.
-#[derive(Debug, Clone, Copy)]
-pub struct Exit(pub u8);
+/// What was asked cannot even start, for a reason that the user can change: exit status 2, as
+/// for wrong arguments.
+#[derive(Debug)]
+pub struct Refused(pub String);
 
-impl fmt::Display for Exit {
-    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Ok(())
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
-/// Says what went wrong on standard error and gives the exit status: the error's own, 2 where
-/// there is nothing to measure, else 1. A reader that closed the pipe has had enough, which is
-/// no failure.
+impl std::error::Error for Refused {}
+
+/// A command that was to be measured cannot be run: `status` is what a shell would give.
+#[derive(Debug)]
+pub struct NotRun {
+    /// 127 where there is no such command, 126 where it cannot be run.
+    pub status: u8,
+    /// Which, and why.
+    pub reason: String,
+}
+
+impl fmt::Display for NotRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl std::error::Error for NotRun {}
+
+/// Says what went wrong on standard error and gives the exit status: 2 where the program could
+/// not start as asked, or found nothing to measure, else 1. A reader that closed the pipe has
+/// had enough, which is no failure.
 pub fn report(error: &anyhow::Error) -> ExitCode {
     if is_broken_pipe(error) {
         return ExitCode::SUCCESS;
     }
     // Where even standard error is closed, the status alone has to tell.
     let _ = writeln!(io::stderr().lock(), "vmeter: {}", sentence(error));
-    match error.downcast_ref::<Exit>() {
-        Some(Exit(status)) => ExitCode::from(*status),
-        None if error.is::<OpenError>() => ExitCode::from(2),
-        None => ExitCode::FAILURE,
+    if let Some(not_run) = error.downcast_ref::<NotRun>() {
+        ExitCode::from(not_run.status)
+    } else if error.is::<Refused>() || error.is::<OpenError>() {
+        ExitCode::from(2)
+    } else {
+        ExitCode::FAILURE
     }
 }
 
 /// The error and its causes; what they quote from outside must not drive the terminal.
 fn sentence(error: &anyhow::Error) -> String {
-    let parts: Vec<String> =
-        error.chain().map(ToString::to_string).filter(|part| !part.is_empty()).collect();
-    let lines: Vec<String> = parts.join(": ").lines().map(model::escape).collect();
+    let text = format!("{error:#}");
+    let lines: Vec<String> = text.lines().map(model::escape).collect();
     lines.join("\n")
 }
 
@@ -60,9 +80,8 @@ mod tests {
     }
 
     #[test]
-    fn a_status_says_nothing_by_itself() {
-        let error = anyhow!("bad \u{1b}[2J name").context("cannot run").context(Exit(126));
+    fn what_an_error_quotes_cannot_drive_the_terminal() {
+        let error = anyhow!("bad \u{1b}[2J name").context("cannot run");
         assert_eq!(sentence(&error), "cannot run: bad \\u{1b}[2J name");
-        assert_eq!(error.downcast_ref::<Exit>().map(|exit| exit.0), Some(126));
     }
 }

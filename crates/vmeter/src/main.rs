@@ -2,9 +2,11 @@
 //! its outcome becomes the exit status.
 
 mod args;
+mod cpu;
 mod failure;
 #[cfg(test)]
 mod golden;
+mod lab;
 mod top;
 
 use args::{Cli, Command};
@@ -21,5 +23,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Top(args) => top::run(args),
+        Command::Cpu(args) => cpu::run(&args),
+        Command::Lab(args) => lab::run(args),
     }
 }

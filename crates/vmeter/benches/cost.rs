@@ -1,0 +1,54 @@
+//! What vmeter costs, side by side with xentop and top: `make bench`.
+//!
+//! Arguments choose parts (`xen`, `many`); none means all. `cargo bench` adds `--bench`.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a benchmark")]
+
+#[path = "../tests/machine/mod.rs"]
+mod machine;
+mod many;
+
+use lab::{Accel, Clock, Kind};
+use machine::{Host, number, spec};
+
+fn main() {
+    let chosen: Vec<String> =
+        std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    if chosen.first().is_some_and(|first| first == many::STAND_IN) {
+        many::stand_in();
+    }
+    let wants = |part: &str| chosen.is_empty() || chosen.iter().any(|one| one == part);
+    if wants("many") {
+        for machines in [1000, 2000, 5000] {
+            many::measure(machines);
+        }
+    }
+    if wants("xen") {
+        against_xentop();
+    }
+}
+
+/// CPU of twenty refreshes in dom0 under the instruction clock: seconds are 10⁹ instructions.
+fn against_xentop() {
+    let mut spec = spec(Kind::Xen, "bookworm");
+    spec.clock = Clock::Instructions;
+    spec.accel = Accel::Tcg;
+    let mut host = Host::boot(&spec);
+    let mut cpu = |command: &str| {
+        let script =
+            format!("vmeter cpu --format json -o /tmp/cost -- {command} >/dev/null; cat /tmp/cost");
+        number(&host.json(&script)[0], "/command_cpu_s")
+    };
+    println!("dom0 with two guests, instruction clock, CPU s of 20 refreshes:");
+    for round in 1..=3 {
+        let ours = cpu("vmeter top --batch --count 20 --format json");
+        let table = cpu("vmeter top --batch --count 20");
+        let theirs = cpu("xentop -b -i 20 -d 1 -f");
+        println!(
+            "  round {round}: vmeter {ours:.4} (table {table:.4}), xentop {theirs:.4}, \
+             ratio {:.3} (table {:.3}), wanted ≤ 0.5",
+            ours / theirs,
+            table / theirs
+        );
+    }
+}

@@ -1,0 +1,117 @@
+//! Many VMs: stand-in processes with a VMM's threads, and a real `kvm-vm` file where
+//! `/dev/kvm` gives one.
+
+use crate::machine::{number, program};
+use nix::sys::resource::{UsageWho, getrusage};
+use serde_json::Value;
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+/// The argument that makes this program a stand-in.
+pub const STAND_IN: &str = "--stand-in";
+
+/// A VMM that does nothing: three threads beside the main one, until its standard input ends.
+pub fn stand_in() -> ! {
+    let _vm = kvm_ioctls::Kvm::new().and_then(|kvm| kvm.create_vm());
+    for name in ["CPU 0/KVM", "CPU 1/KVM", "IO io1"] {
+        thread::Builder::new().name(name.into()).stack_size(64 << 10).spawn(thread::park).unwrap();
+    }
+    let _ = std::io::stdin().read(&mut [0]);
+    std::process::exit(0);
+}
+
+struct StandIns(Vec<Child>);
+
+impl StandIns {
+    fn start(count: usize) -> Self {
+        let this = std::env::current_exe().unwrap();
+        let start = |_| {
+            Command::new(&this)
+                .arg(STAND_IN)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap()
+        };
+        Self((0..count).map(start).collect())
+    }
+}
+
+impl Drop for StandIns {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+        }
+        for child in &mut self.0 {
+            let _ = child.wait();
+        }
+    }
+}
+
+/// CPU seconds of this process's ended children.
+fn children() -> f64 {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap();
+    let seconds =
+        |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+    seconds(usage.user_time()) + seconds(usage.system_time())
+}
+
+/// CPU seconds of one refresh: of a run with many less one with few, over the difference.
+fn refresh(run: impl Fn(u32) -> Vec<u8>) -> f64 {
+    const FEW: u32 = 2;
+    const MANY: u32 = 12;
+    let cost = |count| {
+        let before = children();
+        run(count);
+        children() - before
+    };
+    let few = cost(FEW);
+    (cost(MANY) - few) / f64::from(MANY - FEW)
+}
+
+fn output(command: &mut Command) -> Vec<u8> {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+/// One refresh of vmeter and of `top -b -H` over so many VMs, in turn, three rounds.
+pub fn measure(machines: usize) {
+    let stand_ins = StandIns::start(machines);
+    // The last one is there once its threads have names.
+    thread::sleep(std::time::Duration::from_secs(2));
+    let vmeter = |count: u32| {
+        output(Command::new(program()).args(["top", "--platform", "kvm", "--batch"]).args([
+            "--interval",
+            "0.2",
+            "--format",
+            "json",
+            "--count",
+            &count.to_string(),
+        ]))
+    };
+    let top = |count: u32| {
+        output(Command::new("top").args(["-b", "-H", "-d", "0.2", "-n", &count.to_string()]))
+    };
+    let last = vmeter(3);
+    let last: Value =
+        serde_json::from_str(String::from_utf8_lossy(&last).lines().last().unwrap()).unwrap();
+    let seen = last["vms"].as_array().unwrap().len();
+    println!(
+        "{machines} VMs of 4 threads: {seen} seen, memory {:.1} MB",
+        number(&last, "/self/rss_bytes") / 1e6
+    );
+    for round in 1..=3 {
+        let (ours, theirs) = (refresh(vmeter), refresh(top));
+        println!(
+            "  round {round}: vmeter {:.2} ms a refresh ({:.1} µs a VM), top -b -H {:.2} ms, ratio {:.3}, wanted ≤ 0.2",
+            ours * 1e3,
+            ours * 1e6 / machines as f64,
+            theirs * 1e3,
+            ours / theirs
+        );
+    }
+    drop(stand_ins);
+}

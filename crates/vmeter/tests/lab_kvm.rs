@@ -1,0 +1,114 @@
+//! vmeter against the guests' own counters on real KVM, booted by emulation.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
+
+mod machine;
+
+use lab::{Kind, Receive};
+use machine::{Host, close, named, number, spec};
+use serde_json::Value;
+
+/// One boot, every check.
+#[test]
+fn kvm_with_vhost() {
+    let mut host = Host::boot(&spec(Kind::Kvm, "bookworm"));
+    counted_on_the_right_side(&mut host);
+    under_load(&mut host);
+    a_build_on_the_host_is_its_own(&mut host);
+}
+
+/// A guest's busy time by its own clock: everything in the `cpu` line but idle and iowait, in
+/// seconds.
+fn busy(stat: &str) -> f64 {
+    let line = stat.lines().find(|line| line.starts_with("cpu ")).unwrap();
+    let fields: Vec<f64> =
+        line.split_whitespace().skip(1).map(|field| field.parse().unwrap()).collect();
+    // user nice system (idle iowait) irq softirq steal
+    (fields[0] + fields[1] + fields[2] + fields[5] + fields[6]) / 100.0
+}
+
+/// A tap's reception is the guest's transmission: ours are the guest's own counters.
+fn counted_on_the_right_side(host: &mut Host) {
+    host.sh("ping -c 5 -s 1000 10.0.2.101 >/dev/null");
+    for _ in 0..20 {
+        let before = host.snapshot();
+        let device = host.sh("guest-netdev 1");
+        let after = host.snapshot();
+        let counters = |snapshot: &Value| named(&snapshot["vms"], "g1")["nics"].clone();
+        let line = device.lines().find(|line| line.trim().starts_with("eth0:")).unwrap();
+        let fields: Vec<f64> = line
+            .split_once(':')
+            .unwrap()
+            .1
+            .split_whitespace()
+            .map(|field| field.parse().unwrap())
+            .collect();
+        let ours = |snapshot: &Value, field: &str| {
+            number(snapshot, &format!("/vms/0/nics/Ok/0/counters/Ok/{field}"))
+        };
+        assert_eq!(counters(&before)["Ok"][0]["name"], "tap1");
+        // Asking the guest takes packets of its own: its answer lies between our two readings.
+        let within = |field: &str, theirs: f64| {
+            (ours(&before, field)..=ours(&after, field)).contains(&theirs)
+        };
+        println!("g1 {line}\n  vmeter before {} after {}", counters(&before), counters(&after));
+        if within("rx_packets", fields[1]) && within("tx_packets", fields[9]) {
+            return;
+        }
+    }
+    panic!("a tap's packets are not the guest's");
+}
+
+/// g1 receives TCP from outside for 10 s.
+fn under_load(host: &mut Host) {
+    let stream = host.machine().receive(Receive { guest: 1, bytes_per_second: 500_000 }).unwrap();
+    host.sh("sleep 3");
+    let output = host.sh("guest-stat 1 >/tmp/g1.0; guest-stat 2 >/tmp/g2.0; \
+         vmeter top --batch --count 1 --interval 10s --format json >/tmp/top; \
+         guest-stat 1 >/tmp/g1.1; guest-stat 2 >/tmp/g2.1; cat /tmp/top");
+    drop(stream);
+    let top: Value =
+        serde_json::from_str(output.lines().find(|line| line.starts_with('{')).unwrap()).unwrap();
+    println!("{top:#}");
+    let interval = number(&top, "/interval_s");
+    for guest in [1, 2] {
+        let mut at = |moment| busy(&host.sh(&format!("cat /tmp/g{guest}.{moment}")));
+        let theirs = at(1) - at(0);
+        let ours = number(named(&top["vms"], &format!("g{guest}")), "/cpu_s/guest");
+        let per_cent = |seconds: f64| 100.0 * seconds / interval;
+        close(&format!("g{guest} guest CPU %"), per_cent(ours), per_cent(theirs), 2.0);
+    }
+    charged(&top);
+}
+
+/// With one guest receiving and all else idle.
+fn charged(top: &Value) {
+    let part = |name: &str, what: &str| number(named(&top["vms"], name), &format!("/cpu_s/{what}"));
+    let io = |name: &str| part(name, "io_direct") + part(name, "io_shared");
+    let share = io("g1") / (io("g1") + io("g2"));
+    let error = number(top, "/host/conservation_error");
+    let left = number(top, "/host/unattributed_s") / number(top, "/host/busy_s");
+    println!(
+        "g1 has {share:.4} of the charged I/O; conservation {error:.5}; unattributed {left:.4}"
+    );
+    assert!(part("g1", "io_direct") > 10.0 * part("g2", "io_direct"), "vhost's owner is charged");
+    assert!(share >= 0.9, "g1 has {share} of the charged I/O");
+    assert!(error < 0.01, "conservation error {error}");
+    assert!(left <= 0.1, "unattributed {left}");
+}
+
+/// Many short-lived processes on the host: its own time, none of the guests'.
+fn a_build_on_the_host_is_its_own(host: &mut Host) {
+    let top = host
+        .json(
+            "(i=0; while [ $i -lt 2000 ]; do /bin/busybox true; i=$((i+1)); done) & \
+             vmeter top --batch --count 1 --interval 5s --format json; kill %1; wait",
+        )
+        .remove(0);
+    let idd = &top["idd"][0]["cpu_s"];
+    let shared: f64 =
+        ["g1", "g2"].iter().map(|name| number(named(&top["vms"], name), "/cpu_s/io_shared")).sum();
+    println!("a build on the host: {idd}, charged to guests {shared:.4} s");
+    assert!(number(idd, "/own") > 0.7 * number(idd, "/total"), "{top:#}");
+    assert!(shared < 0.05 * number(idd, "/total"), "{top:#}");
+}

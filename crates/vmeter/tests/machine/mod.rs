@@ -1,0 +1,107 @@
+//! A booted lab machine for the tests: runs scripts in it and reads their JSON.
+
+#![allow(dead_code, reason = "each test program uses its part")]
+
+use lab::{Cache, Images, Kind, Machine, Quiet, Spec};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// One machine at a time: two of them on two cores would starve each other.
+static ONE: Mutex<()> = Mutex::new(());
+
+/// A machine that is up.
+pub struct Host {
+    machine: Machine,
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// The static program that runs in the machine: `make test` names it, else it is built.
+pub fn program() -> PathBuf {
+    if let Some(path) = std::env::var_os("VMETER_STATIC") {
+        return PathBuf::from(path);
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let built = Command::new("make").arg("static").current_dir(&root).status().unwrap();
+    assert!(built.success(), "make static failed");
+    root.join("target/static/vmeter")
+}
+
+/// A spec with vmeter in it.
+pub fn spec(kind: Kind, suite: &str) -> Spec {
+    let mut spec = Spec::new(kind);
+    spec.suite = suite.to_owned();
+    spec.put = vec![program()];
+    spec.command_limit = Some(Duration::from_secs(300));
+    spec
+}
+
+impl Host {
+    /// Boots.
+    pub fn boot(spec: &Spec) -> Self {
+        let turn = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let images: Images = lab::prepare(spec, Cache::open().unwrap(), &mut Quiet)
+            .unwrap_or_else(|e| panic!("{e}"));
+        let machine = images.boot(spec).unwrap_or_else(|e| panic!("{e}"));
+        Self { machine, _turn: turn }
+    }
+
+    /// The machine itself.
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// Runs a script; its status and its output.
+    pub fn run(&mut self, script: &str) -> (i32, String) {
+        let mut output = Vec::new();
+        let status =
+            self.machine.run(script, &mut output).unwrap_or_else(|e| panic!("{script}: {e}"));
+        (status, String::from_utf8_lossy(&output).into_owned())
+    }
+
+    /// Runs a script that must succeed; its output.
+    pub fn sh(&mut self, script: &str) -> String {
+        let (status, output) = self.run(script);
+        assert_eq!(status, 0, "{script}\n{output}");
+        output
+    }
+
+    /// Runs a script that prints JSON lines.
+    pub fn json(&mut self, script: &str) -> Vec<Value> {
+        let output = self.sh(script);
+        output
+            .lines()
+            .filter(|line| line.starts_with('{'))
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
+            .collect()
+    }
+
+    /// What `vmeter top` reads now: cumulative counters.
+    pub fn snapshot(&mut self) -> Value {
+        let read = "vmeter cpu --save /tmp/moment >/dev/null && cat /tmp/moment";
+        self.json(read).remove(0)["snapshot"].take()
+    }
+}
+
+/// The element of a list whose `name` is this.
+pub fn named<'a>(list: &'a Value, name: &str) -> &'a Value {
+    list.as_array()
+        .unwrap()
+        .iter()
+        .find(|one| one["name"] == name)
+        .unwrap_or_else(|| panic!("no {name} in {list:#}"))
+}
+
+/// A number that must be there.
+pub fn number(value: &Value, path: &str) -> f64 {
+    let found = value.pointer(path).unwrap_or_else(|| panic!("no {path} in {value:#}"));
+    found.as_f64().unwrap_or_else(|| panic!("{path} is {found} in {value:#}"))
+}
+
+/// Prints both figures and fails where they are further apart than `most`.
+pub fn close(what: &str, ours: f64, theirs: f64, most: f64) {
+    println!("{what}: vmeter {ours:.4}, reference {theirs:.4}, difference {:.4}", ours - theirs);
+    assert!((ours - theirs).abs() <= most, "{what}: {ours} against {theirs}, at most {most} apart");
+}
