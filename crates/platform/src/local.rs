@@ -1,42 +1,78 @@
 //! The platform of a Linux host: its VMs that are processes, or its control groups.
 
-use crate::host::{Linux, NetDevices, TaskTable, Tree};
+use crate::cgroup::Groups;
+use crate::host::{Linux, NetDevices, Task, TaskTable, Tree};
 use crate::kvm::Vms;
 use crate::source::{Choice, OpenError, Source, Want};
 use model::{Absent, Need, Reading, Snapshot, Tasks, Vm, Window};
+
+const VMS: &str = "processes with vCPU threads of QEMU, Firecracker, Cloud Hypervisor or crosvm, \
+                   or with a kvm-vm file; /dev/kvm; /sys/module/kvm";
+const GROUPS: &str = "a cgroup2 or cpuacct mount in /proc/self/mountinfo";
 
 /// A Linux host that is not Xen's driver domain.
 #[derive(Debug)]
 pub(crate) struct Local {
     tree: Tree,
-    choice: Choice,
     linux: Linux,
     tasks: TaskTable,
     devices: NetDevices,
-    vms: Vms,
+    /// Absent where control groups alone were asked for.
+    vms: Option<Vms>,
+    /// Absent where VMs alone were asked for, or no control groups are mounted.
+    groups: Option<Groups>,
 }
 
 impl Local {
     /// `choice` is which of its VMs and groups to show; [`Choice::Auto`] shows VMs wherever
     /// there are any at that moment, else groups.
     pub(crate) fn open(tree: &Tree, choice: Choice) -> Result<Self, OpenError> {
-        let linux = Linux::new(tree);
-        Ok(Self {
-            linux,
+        let wants_vms = choice != Choice::Cgroup;
+        let wants_groups = choice != Choice::Kvm;
+        let mut local = Self {
+            linux: Linux::new(tree),
             tree: tree.clone(),
-            choice,
             tasks: TaskTable::new(),
             devices: NetDevices::new(),
-            vms: Vms::new(),
-        })
+            vms: wants_vms.then(Vms::new),
+            groups: if wants_groups { Groups::open(tree) } else { None },
+        };
+        let (wanted, looked_for) = match choice {
+            Choice::Cgroup => ("control groups", GROUPS.to_owned()),
+            Choice::Kvm => ("KVM", VMS.to_owned()),
+            _ => (
+                "Xen, KVM or control groups",
+                format!("control_d in /proc/xen/capabilities; {VMS}; {GROUPS}"),
+            ),
+        };
+        let is_here = local.groups.is_some() || wants_vms && local.may_have_vms();
+        if is_here { Ok(local) } else { Err(OpenError::NotHere { wanted, looked_for }) }
     }
 
-    fn tasks(&self, read: std::io::Result<()>) -> Reading<Tasks> {
+    /// Whether VMs can start here, or emulated ones are there.
+    fn may_have_vms(&mut self) -> bool {
+        if ["/dev/kvm", "/sys/module/kvm"].iter().any(|path| self.tree.exists(path)) {
+            return true;
+        }
+        let read = self.tasks.refresh(&self.tree);
+        read.is_ok() && !self.read_vms(Want::default()).is_empty()
+    }
+
+    fn read_vms(&mut self, want: Want) -> Vec<Vm> {
+        let Some(vms) = &mut self.vms else { return Vec::new() };
+        vms.read(&self.tree, &self.tasks, &self.devices, want)
+    }
+
+    /// The host's own processes: those that serve no VM and are in no group that has a row.
+    fn own(&self, read: std::io::Result<()>, groups: bool) -> Reading<Tasks> {
         read.map_err(|error| Absent::from_io("/proc", Need::Root, &error))?;
-        let serves = |id| self.vms.served().contains(&id);
-        let own = self.tasks.tasks().iter().filter(|task| !serves(task.id));
-        let processes = own.map(crate::host::Task::row).collect();
-        Ok(Tasks { window: self.tasks.window(), processes })
+        let group = self.groups.as_ref().filter(|_| groups);
+        let serves = |task: &Task| {
+            self.vms.as_ref().is_some_and(|vms| vms.served().contains(&task.id))
+                || group.is_some_and(|groups| groups.members().contains(&task.id.pid))
+        };
+        let own = self.tasks.tasks().iter().filter(|task| !serves(task));
+        Ok(Tasks { window: self.tasks.window(), processes: own.map(Task::row).collect() })
     }
 }
 
@@ -47,13 +83,17 @@ impl Source for Local {
         let read = self.tasks.refresh(&self.tree);
         // Devices that cannot be read are absent one by one where they are looked for.
         let _ = self.devices.refresh(&self.tree);
-        let vms: Vec<Vm> = self.vms.read(&self.tree, &self.tasks, &self.devices, want);
-        let tasks = self.tasks(read);
+        let mut vms = self.read_vms(want);
+        let mut grouped = false;
+        if let Some(groups) = self.groups.as_mut().filter(|_| vms.is_empty()) {
+            vms = groups.read(&self.tree, want);
+            grouped = true;
+        }
+        let own = self.own(read, grouped);
         let host = self.linux.host(&self.tree);
-        let driver = self.linux.driver(&self.tree, &host, tasks);
+        let driver = self.linux.driver(&self.tree, &host, own);
         let window = Window { start, end: self.tree.now() };
         let me = self.linux.me();
-        let _ = self.choice;
         Ok(Snapshot { moment, window, host, drivers: vec![driver], vms, me })
     }
 }

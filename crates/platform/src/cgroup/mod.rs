@@ -1,1 +1,8 @@
-//! The cgroup reader.
+//! Operating-system-level virtualization: containers and services, as control groups.
+
+mod counters;
+mod groups;
+mod hierarchy;
+mod name;
+
+pub use groups::Groups;

@@ -110,11 +110,21 @@ fn parse_loopback(bytes: &[u8]) -> u64 {
 fn parse_diskstats(bytes: &[u8]) -> u64 {
     let requests = lines(bytes).filter_map(|line| {
         let mut words = fields(line);
-        let name = words.nth(2).filter(|name| is_physical_disk(name))?;
-        let _ = name;
+        words.nth(2).filter(|name| is_physical_disk(name))?;
         Some(parse_number(words.next()?)?.saturating_add(parse_number(words.nth(3)?)?))
     });
     requests.fold(0, u64::saturating_add)
+}
+
+/// Device numbers (`8:0`) of the whole physical disks; none where they cannot be read.
+pub(crate) fn physical_disks(tree: &Tree, buffer: &mut Vec<u8>) -> Vec<Vec<u8>> {
+    let disks = tree.read("/proc/diskstats", buffer).unwrap_or_default();
+    let disk = |line| {
+        let mut words = fields(line);
+        let (major, minor, name) = (words.next()?, words.next()?, words.next()?);
+        is_physical_disk(name).then(|| [major, b":", minor].concat())
+    };
+    lines(disks).filter_map(disk).collect()
 }
 
 /// By the naming of the drivers: `sda`, `vdab`, `xvda`, `hda`; `nvme0n1`, `mmcblk0`, `dasda`,

@@ -19,6 +19,7 @@ mod tree;
 pub use devices::{LinkCounters, NetDevices};
 pub use linux::Linux;
 pub(crate) use linux::parse_resident;
+pub(crate) use load::physical_disks;
 pub use process::{ProcessStat, ThreadTimes, process_clock, thread_times};
 pub use table::{Task, TaskTable};
 pub use text::{Lines, Words, fields, lines, number, parse_number, text};

@@ -3,7 +3,7 @@
 use super::clock;
 use super::text::{fields, lines, number, parse_number};
 use model::{Moment, Nanos};
-use rustix::fs::{AtFlags, Mode, OFlags, RawDir};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 use std::ffi::OsString;
 use std::io;
 use std::mem::MaybeUninit;
@@ -131,6 +131,21 @@ impl Tree {
         Ok(names)
     }
 
+    /// The names of the folders in a folder, sorted; symbolic links are none.
+    ///
+    /// # Errors
+    /// As open(2) and getdents(2).
+    pub fn folders(&self, path: &str) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        self.each_entry(path, |name, kind| {
+            if kind == FileType::Directory && name != b"." && name != b".." {
+                names.push(String::from_utf8_lossy(name).into_owned());
+            }
+        })?;
+        names.sort_unstable();
+        Ok(names)
+    }
+
     /// The names in a folder that are numbers (pids, descriptors), sorted, into `numbers`.
     ///
     /// # Errors
@@ -145,12 +160,17 @@ impl Tree {
     }
 
     fn each_name(&self, path: &str, mut seen: impl FnMut(&[u8])) -> io::Result<()> {
+        self.each_entry(path, |name, _kind| seen(name))
+    }
+
+    fn each_entry(&self, path: &str, mut seen: impl FnMut(&[u8], FileType)) -> io::Result<()> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::DIRECTORY;
         let folder = rustix::fs::openat(self.root.as_fd(), inside(path), flags, Mode::empty())?;
         let mut space = [MaybeUninit::uninit(); 8192];
         let mut entries = RawDir::new(folder, &mut space);
         while let Some(entry) = entries.next() {
-            seen(entry?.file_name().to_bytes());
+            let entry = entry?;
+            seen(entry.file_name().to_bytes(), entry.file_type());
         }
         Ok(())
     }
