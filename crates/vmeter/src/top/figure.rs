@@ -106,7 +106,7 @@ fn of_vm<'a>(vm: &'a VmUsage, column: Column, usage: &'a Usage) -> Figure<'a> {
 /// A driver domain's CPU% is its own work alone: what it does for VMs stands in their rows.
 fn of_driver<'a>(driver: &'a DriverUsage, column: Column, usage: &'a Usage) -> Figure<'a> {
     match column {
-        Column::Name => Figure::Text(format!("{} (own work)", driver.name).into()),
+        Column::Name => Figure::Text(format!("{} (own)", driver.name).into()),
         Column::Cpu => percent(&driver.own, usage),
         Column::Vcpus => number(&driver.vcpus),
         Column::Memory => bytes(&driver.memory),

@@ -13,9 +13,11 @@ mod note;
 mod rows;
 mod sampler;
 mod schedule;
+mod screen;
 mod table;
 
 use crate::args::{ReadArgs, interval};
+use crate::failure::Refused;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use column::Column;
@@ -136,7 +138,12 @@ pub fn run(args: TopArgs) -> Result<ExitCode> {
         let mut source = args.read.open()?;
         return batch::run(source.as_mut(), &plan, &mut io::stdout().lock());
     }
-    anyhow::bail!("not yet")
+    if !io::stdout().is_terminal() {
+        let why = "standard output is no terminal: add --batch to print";
+        return Err(Refused(why.to_owned()).into());
+    }
+    let mut source = args.read.open()?;
+    screen::run(source.as_mut(), screen::Plan { interval: args.interval, view })
 }
 
 #[cfg(test)]

@@ -47,8 +47,7 @@ impl fmt::Display for Note {
                 100.0 * error.min(9.999)
             ),
             Self::InterruptsUncounted => f.write_str(
-                "interrupts are billed to the thread they hit: shared I/O may read low \
-                 (the kernel has no IRQ time accounting)",
+                "no IRQ time accounting: interrupts are billed to the threads they interrupt",
             ),
         }
     }
@@ -108,8 +107,7 @@ mod tests {
             [
                 "needs root or CAP_SYS_PTRACE: io-shared, rx-packets, tx-packets, rx-bytes, \
                  tx-bytes, read-bytes, write-bytes of 1 VM",
-                "interrupts are billed to the thread they hit: shared I/O may read low (the \
-                 kernel has no IRQ time accounting)"
+                "no IRQ time accounting: interrupts are billed to the threads they interrupt"
             ]
         );
     }

@@ -1,0 +1,64 @@
+//! The terminal, taken over and given back whatever happens.
+
+use anyhow::{Context, Result};
+use ratatui::{DefaultTerminal, Frame};
+use rustix::process::{Signal, getpid, kill_process};
+
+/// The terminal in raw mode, on its alternate screen. Given back when dropped; a panic gives it
+/// back before its message is printed (ratatui's hook).
+pub struct Taken(DefaultTerminal);
+
+impl Taken {
+    /// Takes the terminal over.
+    ///
+    /// # Errors
+    /// The terminal's; what was changed by then is undone.
+    pub fn take() -> Result<Self> {
+        match ratatui::try_init() {
+            Ok(terminal) => Ok(Self(terminal)),
+            Err(error) => {
+                let _ = ratatui::try_restore();
+                Err(error).context("cannot use the terminal; --batch needs none")
+            }
+        }
+    }
+
+    /// Draws a frame, in the terminal's size of now.
+    ///
+    /// # Errors
+    /// The terminal's.
+    pub fn draw(&mut self, frame: impl FnOnce(&mut Frame<'_>)) -> Result<()> {
+        self.0.draw(frame).map(|_| ()).context("cannot write to the terminal")
+    }
+
+    /// Has everything drawn anew.
+    ///
+    /// # Errors
+    /// The terminal's.
+    pub fn clear(&mut self) -> Result<()> {
+        self.0.clear().context("cannot write to the terminal")
+    }
+
+    /// Gives the terminal back and stops the process until the shell continues it (Ctrl-Z).
+    ///
+    /// # Errors
+    /// The terminal's.
+    pub fn suspend(&mut self) -> Result<()> {
+        give_back();
+        kill_process(getpid(), Signal::TSTP).context("cannot stop")?;
+        *self = Self::take()?;
+        self.clear()
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        give_back();
+    }
+}
+
+/// There is nobody to tell where this fails: the terminal is gone.
+fn give_back() {
+    let _ = ratatui::try_restore();
+    let _ = ratatui::crossterm::execute!(std::io::stdout(), ratatui::crossterm::cursor::Show);
+}
