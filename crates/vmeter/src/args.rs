@@ -22,6 +22,11 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Shows what every VM uses, interval by interval
+    ///
+    /// CPU% is what a VM costs, in percent of one CPU: its own time and the I/O work that the
+    /// driver domain or the host does for it. The column adds up: VMs + the driver domain's own
+    /// work + unattributed = the host's busy time. A dash stands for what is not known. On the
+    /// screen, `?` shows the keys.
     Top(TopArgs),
     /// Busy time of VMs and vCPUs, so far, across a command, or between two moments
     ///

@@ -25,11 +25,7 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Shows what every VM uses, interval by interval
-///
-/// CPU% is the percentage of one CPU that a VM costs: its own time and the I/O work that the
-/// driver domain or the host does for it. The column adds up: VMs + the driver domain's own
-/// work + unattributed = the host's busy time. A dash stands for what is not known.
+/// The arguments of `vmeter top`.
 #[derive(Debug, Args)]
 pub struct TopArgs {
     #[command(flatten)]
@@ -60,7 +56,7 @@ pub struct TopArgs {
     reverse: bool,
 
     /// Shows only the VMs whose name contains TEXT, in upper or lower case
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     filter: String,
 
     /// The columns of screen and table, with commas between

@@ -191,8 +191,12 @@ impl Canvas {
         if shares.reason > 0 {
             let left = shares.list.saturating_sub(rows.len().saturating_sub(app.top));
             lines.extend(std::iter::repeat_n(Line::default(), left));
-            let text = selected.map(|at| reasons(rows[at].item, &columns, usage));
-            lines.push(self.line(&text.unwrap_or_default(), dim()));
+            let text = match selected {
+                _ if usage.vms.is_empty() => "no VM is running".to_owned(),
+                Some(at) => reasons(rows[at].item, &columns, usage),
+                None => String::new(),
+            };
+            lines.push(self.line(&text, dim()));
         }
     }
 
