@@ -69,14 +69,16 @@ impl<'a> Command<'a> {
     pub(super) fn vcpus(self) -> Option<u32> {
         let Some(value) = self.values("smp").last() else { return Some(1) };
         let count = |key: &[u8]| property(value, key).map(parse_number);
-        let stated = parse_number(first(value)).or(count(b"cpus").flatten());
+        if let Some(stated) = parse_number(first(value)).map(Some).or(count(b"cpus")) {
+            return u32::try_from(stated?).ok();
+        }
         let product = || {
             [&b"sockets"[..], b"dies", b"clusters", b"cores", b"threads"]
                 .into_iter()
                 .map(|key| count(key).unwrap_or(Some(1)))
                 .try_fold(1_u64, |product, part| product.checked_mul(part?))
         };
-        u32::try_from(stated.or_else(product)?).ok()
+        u32::try_from(product()?).ok()
     }
 
     /// How many `-object iothread` QEMU was given.
