@@ -140,7 +140,7 @@ fn network(sinks: &[(u16, u32)]) -> String {
 }
 
 fn kernel(spec: &Spec, boot: &Boot<'_>, command: &mut Command) {
-    let linux = boot.image.join("vmlinuz");
+    let linux = boot.image.join("vmlinux");
     if spec.kind == Kind::Xen {
         let mut modules = doubled(&linux);
         modules.push(" console=hvc0 quiet rdinit=/init,");

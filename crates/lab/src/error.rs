@@ -74,6 +74,12 @@ pub enum LabError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The machine came up but something in it failed.
+    #[error("the machine could not start its guests; its console ends:\n{console}")]
+    Boot {
+        /// The console's last lines.
+        console: String,
+    },
     /// The machine did not become ready in time.
     #[error("the machine was not ready after {} s; its console ends:\n{console}", limit.as_secs())]
     BootLimit {

@@ -20,7 +20,7 @@ pub(crate) const LAYOUT: &str = "1";
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 
 /// The scripts of the machine: place, permissions and text.
-const SCRIPTS: [(&str, &str); 16] = [
+const SCRIPTS: [(&str, &str); 17] = [
     ("init", include_str!("inside/init.sh")),
     ("lab/network.sh", include_str!("inside/network.sh")),
     ("lab/join.sh", include_str!("inside/join.sh")),
@@ -28,6 +28,7 @@ const SCRIPTS: [(&str, &str); 16] = [
     ("lab/start-kvm.sh", include_str!("inside/start-kvm.sh")),
     ("lab/start-native.sh", include_str!("inside/start-native.sh")),
     ("lab/control.sh", include_str!("inside/control.sh")),
+    ("lab/port.sh", include_str!("inside/port.sh")),
     ("lab/sink.sh", include_str!("inside/sink.sh")),
     ("etc/xen/scripts/vif-bridge", include_str!("inside/vif.sh")),
     ("etc/xen/scripts/block", include_str!("inside/block.sh")),
@@ -120,13 +121,12 @@ fn guest_modules(kind: Kind) -> &'static [&'static str] {
 /// Builds kernel, hypervisor and base image of a machine into `directory`.
 pub(crate) fn build(kind: Kind, tree: &Tree, directory: &Path) -> Result<(), LabError> {
     let (_, packed) = tree.one("boot/vmlinuz-", "")?;
-    let mut kernel = read(packed)?;
+    let kernel = kernel::elf_image(packed, &read(packed)?)?;
+    write(&directory.join("vmlinux"), &kernel)?;
     if kind == Kind::Xen {
-        kernel = kernel::elf_image(packed, &kernel)?;
         let (_, hypervisor) = tree.one("boot/xen-", ".gz")?;
         write(&directory.join("xen"), &kernel::unpacked(hypervisor, &read(hypervisor)?)?)?;
     }
-    write(&directory.join("vmlinuz"), &kernel)?;
     let path = directory.join("base.cpio");
     let file = fs::File::create(&path).map_err(LabError::io("write", &path))?;
     let modules = Modules::of(tree)?;
@@ -188,7 +188,7 @@ impl Contents<'_> {
             archive.file(name, 0o755, text.as_bytes())?;
         }
         if let Some(guest) = &self.guest {
-            archive.file("lab/vmlinuz", 0o644, self.kernel)?;
+            archive.file("lab/vmlinux", 0o644, self.kernel)?;
             archive.file("lab/guest.img", 0o644, guest)?;
         }
         archive.finish()?.flush()

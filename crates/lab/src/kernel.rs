@@ -1,7 +1,7 @@
 //! Kernels as packages bring them: an ELF image, compressed, behind code that unpacks it.
 //!
-//! Xen takes the ELF image itself. Unpacking it here, once, spares the emulated machine the most of
-//! its boot: dom0's and every guest's kernel would be unpacked there.
+//! Xen and QEMU (by its PVH entry) take the ELF image itself. Unpacking it here, once, spares the
+//! emulated machine the most of its boot: its own and every guest's kernel would be unpacked there.
 
 use std::io::{Cursor, Read};
 use std::path::Path;

@@ -79,9 +79,12 @@ impl Machine {
             work,
         };
         let limit = spec.boot_limit;
-        machine
-            .answer(Some(limit), &mut std::io::sink())?
-            .ok_or_else(|| LabError::BootLimit { limit, console: machine.console_tail() })?;
+        let word = machine.answer(Some(limit), &mut std::io::sink())?;
+        match word.as_deref() {
+            Some("ready") => {}
+            Some(_) => return Err(LabError::Boot { console: machine.console_tail() }),
+            None => return Err(LabError::BootLimit { limit, console: machine.console_tail() }),
+        }
         // The machine has it in memory now.
         let _ = std::fs::remove_file(&initrd);
         for receive in &spec.receive {

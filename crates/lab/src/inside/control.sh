@@ -3,12 +3,8 @@
 # answer is the script's output as it comes, then a line of its own with the boot's secret token and
 # the exit status. TOKEN cannot occur in the output by accident, so the port stays 8-bit clean.
 . /lab/settings
-port=
-until [ -n "$port" ]; do
-    port=$(grep -ls '^vmeter.lab$' /sys/class/virtio-ports/*/name)
-done
-port=${port%/name}
-exec 3<>"/dev/${port##*/}"
+. /lab/port.sh
+open_port
 printf '%s ready\n' "$TOKEN" >&3
 cd /root || exit
 while IFS=' ' read -r word length <&3; do

@@ -19,11 +19,14 @@ mount -t cgroup2 cgroup2 /sys/fs/cgroup 2>/dev/null
 ln -s /proc/self/fd /dev/fd 2>/dev/null
 hostname lab
 . /lab/settings
+. /lab/port.sh
 
 say() { echo "lab: $*" >/dev/console; }
 
 fail() {
     say "cannot go on: $*"
+    open_port
+    printf '%s failed\n' "$TOKEN" >&3
     exec sleep 1000000
 }
 
@@ -36,8 +39,17 @@ say "modules loaded"
 [ -e "/lab/start-$KIND.sh" ] && . "/lab/start-$KIND.sh"
 answering=0
 while [ "$answering" -lt "$GUESTS" ]; do
-    guest $((answering + 1)) echo alive 2>/dev/null | grep -q alive || { sleep 0.2; continue; }
-    answering=$((answering + 1))
+    number=$((answering + 1))
+    if ! guest "$number" echo alive 2>/dev/null | grep -q alive; then
+        # A guest of KVM is a process; on Xen it may restart.
+        if [ -e "/run/g$number.pid" ] && ! kill -0 "$(cat "/run/g$number.pid")"; then
+            cat "/run/g$number.log" "/run/g$number.console" >/dev/console
+            fail "guest $number ended"
+        fi
+        sleep 0.2
+        continue
+    fi
+    answering=$number
     say "guest $answering answers"
 done
 say "ready"

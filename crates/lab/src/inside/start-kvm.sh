@@ -11,7 +11,7 @@ while [ "$number" -le "$GUESTS" ]; do
     # shellcheck disable=SC2086 # $disk is several arguments
     qemu-system-x86_64 -enable-kvm -cpu host -name "g$number,debug-threads=on" \
         -smp "$VCPUS" -m "$GUEST_MEMORY" -nodefaults -no-user-config -display none \
-        -kernel /lab/vmlinuz -initrd /lab/guest.img \
+        -kernel /lab/vmlinux -initrd /lab/guest.img \
         -append "console=ttyS0 quiet rdinit=/init lab.guest=$number" \
         -serial "file:/run/g$number.console" \
         -netdev "tap,id=net,ifname=tap$number,script=no,downscript=no,vhost=on" \

@@ -14,7 +14,7 @@ number=1
 while [ "$number" -le "$GUESTS" ]; do
     {
         echo "name='g$number'"
-        echo "kernel='/lab/vmlinuz'"
+        echo "kernel='/lab/vmlinux'"
         echo "ramdisk='/lab/guest.img'"
         echo "extra='console=hvc0 quiet rdinit=/init lab.guest=$number'"
         echo "memory=$GUEST_MEMORY"
