@@ -13,16 +13,18 @@ impl<'a> Command<'a> {
         self.0.split(|byte| *byte == 0)
     }
 
-    /// The program's name without its path.
+    /// The program's name without its path. A program that was started by naming its dynamic
+    /// loader (`ld-linux-x86-64.so.2 --library-path … /bin/qemu-system-x86_64`) is QEMU's
+    /// where one of the arguments is.
     fn program(self) -> &'a [u8] {
-        let path = self.arguments().next().unwrap_or_default();
-        path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
+        let first = base(self.arguments().next().unwrap_or_default());
+        let loaded = || self.arguments().skip(1).take(8).map(base).find(|name| is_qemu(name));
+        if first.starts_with(b"ld-") { loaded().unwrap_or(first) } else { first }
     }
 
     /// Whether the program is QEMU as a system emulator.
     pub(super) fn is_qemu(self) -> bool {
-        let program = self.program();
-        program.starts_with(b"qemu-system-") || matches!(program, b"qemu-kvm" | b"kvm")
+        is_qemu(self.program())
     }
 
     /// How QEMU runs the vCPUs: KVM where it was asked for, by any of the ways to ask, else by
@@ -120,6 +122,15 @@ fn is_json_iothread(value: &[u8]) -> bool {
     value.windows(wanted.len()).any(|part| part == wanted)
 }
 
+/// A path's last component.
+fn base(path: &[u8]) -> &[u8] {
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
+}
+
+fn is_qemu(program: &[u8]) -> bool {
+    program.starts_with(b"qemu-system-") || matches!(program, b"qemu-kvm" | b"kvm")
+}
+
 /// The part of an option's value before the first comma.
 fn first(value: &[u8]) -> &[u8] {
     value.split(|byte| *byte == b',').next().unwrap_or_default()
@@ -182,6 +193,8 @@ mod tests {
         assert_eq!(accelerator("q -enable-kvm"), Platform::Kvm);
         assert!(Command(&command("/usr/bin/qemu-system-x86_64 -S")).is_qemu());
         assert!(!Command(&command("/usr/bin/qemu-img info")).is_qemu());
+        let loaded = "/lib/ld-linux.so.2 --library-path /x /x/qemu-system-x86_64 -S";
+        assert!(Command(&command(loaded)).is_qemu());
         let objects = "q -object iothread,id=a -object {\"qom-type\":\"iothread\",\"id\":\"b\"} \
                        -object rng-random,id=r";
         assert_eq!(Command(&command(objects)).iothreads(), 2);
