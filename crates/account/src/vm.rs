@@ -12,9 +12,10 @@ use model::{
 /// `io_shared` are filled in once the driver domains' work is charged.
 pub fn rows(from: &Snapshot, to: &Snapshot, scale: Scale) -> Vec<VmUsage> {
     let before = Before::of(from);
+    let tasks = tasks_window(from).zip(tasks_window(to));
     let there = to.vms.iter().map(|new| {
         let old = from.vms.iter().find(|old| old.id == new.id);
-        Pair { scale, old, new, before: &before }.row()
+        Pair { scale, old, new, before: &before, tasks }.row()
     });
     let gone = from.vms.iter().filter(|old| to.vms.iter().all(|new| new.id != old.id)).map(ended);
     there.chain(gone).collect()
@@ -33,6 +34,13 @@ struct Pair<'a> {
     old: Option<&'a Vm>,
     new: &'a Vm,
     before: &'a Before<'a>,
+    /// When the driver domain's tasks were read, at the start and at the end.
+    tasks: Option<(Window, Window)>,
+}
+
+/// When the tasks of the driver domain that vmeter runs in were read.
+fn tasks_window(snapshot: &Snapshot) -> Option<Window> {
+    snapshot.drivers.iter().find_map(|driver| Some(driver.tasks.as_ref().ok()?.window))
 }
 
 impl Pair<'_> {
@@ -140,10 +148,10 @@ impl Pair<'_> {
             .iter()
             .map(|backend| {
                 let start = self.before.time(backend.id);
-                let cpu = match self.old {
-                    Some(old) => {
-                        busy(self.scale, (&start, old.window), (&backend.cpu, self.new.window))
-                    }
+                let inside = self.old.map(|old| (old.window, self.new.window));
+                let windows = if backend.inside { inside } else { inside.and(self.tasks) };
+                let cpu = match windows {
+                    Some((from, to)) => busy(self.scale, (&start, from), (&backend.cpu, to)),
                     None => increase(&start, &backend.cpu),
                 };
                 let row = BackendUsage {

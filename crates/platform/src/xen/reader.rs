@@ -50,6 +50,12 @@ struct Served {
     disks: Reading<BTreeMap<u16, Vec<Disk>>>,
 }
 
+/// Idle time and domains' times that were read within this time belong together; a longer one
+/// means that dom0 lost its CPU in between, and they are read again.
+const TIGHT: Nanos = Nanos(300_000);
+/// How often they are read at most.
+const TRIES: u32 = 4;
+
 impl XenSource {
     pub(super) fn new(
         tree: &Tree,
@@ -77,12 +83,18 @@ impl XenSource {
     /// Asks Xen: idle time and the domains' times back to back, so that together they make up
     /// all CPUs' time; then single vCPUs, where they are wanted.
     fn count(&mut self, want: Want) -> Result<Counted, OpenError> {
-        let start = self.tree.now();
-        let idle = self.idle();
-        let between = self.tree.now();
-        list_domains(self.xen.as_mut(), self.dialect.stride, &mut self.domains)
-            .map_err(|error| super::unusable(&error))?;
-        let end = self.tree.now();
+        let mut tries = 1..TRIES;
+        let (idle, [start, between, end]) = loop {
+            let start = self.tree.now();
+            let idle = self.idle();
+            let between = self.tree.now();
+            list_domains(self.xen.as_mut(), self.dialect.stride, &mut self.domains)
+                .map_err(|error| super::unusable(&error))?;
+            let end = self.tree.now();
+            if end.saturating_sub(start) <= TIGHT || tries.next().is_none() {
+                break (idle, [start, between, end]);
+            }
+        };
         self.count_cpus(&idle);
         let host = Host {
             window: Window { start, end: between },
