@@ -138,7 +138,9 @@ impl Vms {
             let known = machine.map(Machine::known).unwrap_or_default();
             match examine(tree, task, &known) {
                 Some(found) => {
-                    self.machines.insert(pid, Machine::new(tree, task.id, found));
+                    let mut new = Machine::new(tree, task.id, found);
+                    new.expanded = machine.is_some_and(|machine| machine.expanded);
+                    self.machines.insert(pid, new);
                 }
                 None => {
                     self.machines.remove(&pid);

@@ -39,6 +39,8 @@ pub(super) struct Machine {
     threads: Vec<Counted>,
     last: Option<Last>,
     refreshes: u32,
+    /// Whether the threads that do neither I/O nor run a vCPU were asked for last time.
+    pub expanded: bool,
     /// A thread that should be there was not: its threads are to be listed again.
     pub outdated: bool,
 }
@@ -80,7 +82,17 @@ impl Machine {
             Role::Io => (1, counted.thread.id.pid),
             Role::Vmm => (2, counted.thread.id.pid),
         });
-        Self { task, found, nics, statistics, threads, last: None, refreshes: 0, outdated: false }
+        Self {
+            task,
+            found,
+            nics,
+            statistics,
+            threads,
+            last: None,
+            refreshes: 0,
+            expanded: false,
+            outdated: false,
+        }
     }
 
     /// The threads as they were found at the last examination.
@@ -113,6 +125,8 @@ impl Machine {
             let needed = counted.thread.role != Role::Vmm || around.want.vcpus;
             if needed && (!still || counted.run.is_err()) {
                 self.outdated |= !counted.read(around, pid, buffer);
+            } else if still && counted.state == State::Running {
+                counted.state = State::Blocked;
             }
         }
         if !still {
@@ -126,6 +140,8 @@ impl Machine {
         let lost = |nic: &model::Nic| nic.counters.is_err();
         self.outdated |= nics.as_ref().is_ok_and(|nics| nics.iter().any(lost));
         let vcpus = self.vcpus(around, buffer);
+        let backends = self.backends(around.want);
+        self.expanded = around.want.vcpus;
         Some(Vm {
             id: VmId::Process(self.task),
             name: self.found.name.clone(),
@@ -135,7 +151,7 @@ impl Machine {
             cpu: Ok(cpu),
             vcpu_count: self.vcpu_count(),
             vcpus,
-            backends: self.backends(around.want),
+            backends,
             memory: last.memory.clone(),
             memory_limit: Err(Absent::NotProvided("a VMM's process has no limit".into())),
             nics,
@@ -191,13 +207,16 @@ impl Machine {
     /// Running where a vCPU is; paused where the process was stopped. A VM that its own
     /// monitor has paused (QEMU's `stop`) cannot be told from one that sleeps.
     fn state(&self, task: &Task, still: bool) -> State {
-        let mut states = self.vcpu_threads().map(|counted| counted.state);
+        let states: Vec<State> = self.vcpu_threads().map(|counted| counted.state).collect();
+        if !states.is_empty() && states.iter().all(|state| *state == State::Paused) {
+            return State::Paused;
+        }
         match task.state {
             b'T' | b't' => State::Paused,
             b'Z' | b'X' => State::Dying,
             _ if still => State::Blocked,
-            b'R' if self.vcpu_threads().next().is_none() => State::Running,
-            _ if states.any(|state| state == State::Running) => State::Running,
+            b'R' if states.is_empty() => State::Running,
+            _ if states.contains(&State::Running) => State::Running,
             _ => State::Blocked,
         }
     }
@@ -249,6 +268,9 @@ impl Machine {
             };
             // One that has ended is no part of the VM any more; its time stays in the process's.
             let cpu = Ok(*counted.run.as_ref().ok()?);
+            // Its time up to now is no increase since the last reading, which left it out.
+            let first = duty == Duty::Vmm && !self.expanded;
+            let cpu = if first { Err(Absent::Appeared) } else { cpu };
             let Thread { id, name, .. } = counted.thread.clone();
             Some(Backend { id, name, duty, inside: true, cpu })
         });
