@@ -144,14 +144,14 @@ fn direct(driver: &Driver, vms: &[VmUsage]) -> Nanos {
 }
 
 /// Which part of the interrupt work was for network and disks, 0..=1, by how often each cause
-/// ran (receiving: by packets where they are more). Timers and tasklets are not I/O; SCHED and
+/// ran (network: by packets where they are more than softirqs, as each costs its own). Timers and tasklets are not I/O; SCHED and
 /// RCU softirqs follow from the others and tell nothing of their own.
 fn io_part(old: &Driver, new: &Driver) -> Reading<f64> {
     let old = old.load.as_ref().map_err(Clone::clone)?;
     let new = new.load.as_ref().map_err(Clone::clone)?;
     let grown = |kind: fn(&LoadKinds) -> u64| kind(new).saturating_sub(kind(old));
-    let received = grown(|k| k.net_rx).max(grown(|k| k.packets.0));
-    let io = received + grown(|k| k.net_tx) + grown(|k| k.block);
+    let network = (grown(|k| k.net_rx) + grown(|k| k.net_tx)).max(grown(|k| k.packets.0));
+    let io = network + grown(|k| k.block);
     let other = grown(|k| k.timer) + grown(|k| k.tasklet);
     Ok(if io == 0 { 0.0 } else { io as f64 / (io + other) as f64 })
 }

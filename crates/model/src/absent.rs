@@ -85,10 +85,7 @@ mod tests {
     #[test]
     fn a_reason_reads_as_a_sentence() {
         let refused = Absent::NotPermitted { what: "/proc/1/io".into(), need: Need::Ptrace };
-        assert_eq!(
-            refused.to_string(),
-            "not permitted: /proc/1/io needs root or CAP_SYS_PTRACE"
-        );
+        assert_eq!(refused.to_string(), "not permitted: /proc/1/io needs root or CAP_SYS_PTRACE");
         assert_eq!(
             Absent::WentBackwards { from: 5, to: 3 }.to_string(),
             "went backwards: 5 then 3"

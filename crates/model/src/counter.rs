@@ -7,10 +7,7 @@ use crate::{Absent, Reading};
 /// # Errors
 /// The absence of either reading, or [`Absent::WentBackwards`]: a counter that shrank was
 /// reset, and its true increase is unknown.
-pub fn increase<U: Copy + Into<u64> + From<u64>>(
-    from: &Reading<U>,
-    to: &Reading<U>,
-) -> Reading<U> {
+pub fn increase<U: Copy + Into<u64> + From<u64>>(from: &Reading<U>, to: &Reading<U>) -> Reading<U> {
     let from: u64 = (*from.as_ref().map_err(Clone::clone)?).into();
     let to: u64 = (*to.as_ref().map_err(Clone::clone)?).into();
     to.checked_sub(from).map(U::from).ok_or(Absent::WentBackwards { from, to })

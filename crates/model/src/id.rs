@@ -29,9 +29,7 @@ impl fmt::Display for Platform {
 }
 
 /// A process or thread of Linux: the number alone is reused, so its start time goes with it.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TaskId {
     /// The process's or thread's number.
     pub pid: u32,

@@ -106,9 +106,9 @@ pub enum Duty {
     Io,
 }
 
-/// How often each kind of softirq ran (`/proc/softirqs`, Σ over CPUs), and packets that the
-/// receive softirq took up (`/proc/net/softnet_stat`, first column). They say which part of
-/// the interrupt work that no thread accounts for was I/O.
+/// How often each kind of softirq ran (`/proc/softirqs`, Σ over CPUs), and packets that passed
+/// network devices. They say which part of the interrupt work that no thread accounts for was
+/// I/O.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LoadKinds {
     /// NET_TX.
@@ -125,7 +125,8 @@ pub struct LoadKinds {
     pub rcu: u64,
     /// HI and TASKLET.
     pub tasklet: u64,
-    /// Packets processed by NET_RX.
+    /// Packets in and out of every network device but loopback (`/proc/net/dev`): one softirq
+    /// may handle many.
     pub packets: Operations,
 }
 

@@ -40,7 +40,9 @@ say "modules loaded"
 answering=0
 while [ "$answering" -lt "$GUESTS" ]; do
     number=$((answering + 1))
-    if ! guest "$number" echo alive 2>/dev/null | grep -q alive; then
+    # An attempt that met a guest half up may hang; the time it gets is the machine's own, in which
+    # the guest works too.
+    if ! timeout 3 guest "$number" echo alive 2>/dev/null | grep -q alive; then
         # A guest of KVM is a process; on Xen it may restart.
         if [ -e "/run/g$number.pid" ] && ! kill -0 "$(cat "/run/g$number.pid")"; then
             cat "/run/g$number.log" "/run/g$number.console" >/dev/console

@@ -70,27 +70,16 @@ impl Linux {
             .ok_or(Absent::Malformed("/proc/meminfo has no MemTotal".into()))
     }
 
-    /// What its interrupt work was about.
-    ///
-    /// # Errors
-    /// The files' absence.
-    pub fn load(&mut self, tree: &Tree) -> Reading<LoadKinds> {
-        load::kinds(tree, &mut self.buffer)
-    }
-
-    /// I/O operations that it did for itself.
-    ///
-    /// # Errors
-    /// The files' absence.
-    pub fn own(&mut self, tree: &Tree) -> Reading<OwnOperations> {
-        load::own(tree, &mut self.buffer)
+    /// What its interrupt work was about, and the I/O operations that it did for itself.
+    pub fn io(&mut self, tree: &Tree) -> (Reading<LoadKinds>, Reading<OwnOperations>) {
+        load::read(tree, &mut self.buffer)
     }
 
     /// The host as the driver domain of KVM's VMs and of containers. `host` is what
     /// [`Linux::host`] has just read.
     pub fn driver(&mut self, tree: &Tree, host: &Host, tasks: Reading<Tasks>) -> Driver {
         let start = tree.now();
-        let (load, own) = (self.load(tree), self.own(tree));
+        let (load, own) = self.io(tree);
         Driver {
             id: 0,
             name: "host".to_owned(),

@@ -5,15 +5,32 @@ use super::text::{fields, lines, parse_number};
 use super::tree::Tree;
 use model::{Absent, LoadKinds, Need, Operations, OwnOperations, Reading};
 
-/// Reads /proc/softirqs and /proc/net/softnet_stat.
-pub(super) fn kinds(tree: &Tree, buffer: &mut Vec<u8>) -> Reading<LoadKinds> {
-    let failed =
-        |path: &'static str| move |error: std::io::Error| Absent::from_io(path, Need::Root, &error);
+/// Reads what the interrupt work was about (/proc/softirqs, /proc/net/dev), and what this
+/// Linux did for itself (/proc/net/snmp, snmp6, /proc/diskstats).
+pub(super) fn read(
+    tree: &Tree,
+    buffer: &mut Vec<u8>,
+) -> (Reading<LoadKinds>, Reading<OwnOperations>) {
+    let path = "/proc/net/dev";
+    let packets = tree
+        .read(path, buffer)
+        .map(parse_packets)
+        .map_err(|error| Absent::from_io(path, Need::Root, &error));
+    (kinds(tree, buffer, &packets), own(tree, buffer, &packets))
+}
+
+/// Packets of this network namespace's devices, received and sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Packets {
+    loopback: u64,
+    others: u64,
+}
+
+fn kinds(tree: &Tree, buffer: &mut Vec<u8>, packets: &Reading<Packets>) -> Reading<LoadKinds> {
     let path = "/proc/softirqs";
-    let mut kinds = parse_softirqs(tree.read(path, buffer).map_err(failed(path))?);
-    let path = "/proc/net/softnet_stat";
-    kinds.packets = parse_softnet(tree.read(path, buffer).map_err(failed(path))?);
-    Ok(kinds)
+    let bytes = tree.read(path, buffer);
+    let kinds = parse_softirqs(bytes.map_err(|error| Absent::from_io(path, Need::Root, &error))?);
+    Ok(LoadKinds { packets: Operations(packets.clone()?.others), ..kinds })
 }
 
 /// A line per kind, a column per CPU.
@@ -36,20 +53,9 @@ fn parse_softirqs(bytes: &[u8]) -> LoadKinds {
     kinds
 }
 
-/// A line per CPU; the first column, in hexadecimal, counts packets.
-fn parse_softnet(bytes: &[u8]) -> Operations {
-    let packets = lines(bytes).filter_map(|line| {
-        let word = std::str::from_utf8(fields(line).next()?).ok()?;
-        u64::from_str_radix(word, 16).ok()
-    });
-    packets.map(Operations).sum()
-}
-
-/// Reads /proc/net/snmp, snmp6 and dev for packets, /proc/diskstats for requests.
-///
 /// Packets: received and sent by IP, without those that were only forwarded (each is both
 /// received and sent) and without loopback's (each is both sent and received there, too).
-pub(super) fn own(tree: &Tree, buffer: &mut Vec<u8>) -> Reading<OwnOperations> {
+fn own(tree: &Tree, buffer: &mut Vec<u8>, packets: &Reading<Packets>) -> Reading<OwnOperations> {
     let failed =
         |path: &'static str| move |error: std::io::Error| Absent::from_io(path, Need::Root, &error);
     let path = "/proc/net/snmp";
@@ -57,11 +63,9 @@ pub(super) fn own(tree: &Tree, buffer: &mut Vec<u8>) -> Reading<OwnOperations> {
         .ok_or(Absent::Malformed("/proc/net/snmp has no counters of IP".into()))?;
     // A kernel without IPv6 has no such file and no such packets.
     let six = tree.read("/proc/net/snmp6", buffer).map(parse_snmp6).unwrap_or_default();
-    let path = "/proc/net/dev";
-    let loopback = parse_loopback(tree.read(path, buffer).map_err(failed(path))?);
     let path = "/proc/diskstats";
     let requests = parse_diskstats(tree.read(path, buffer).map_err(failed(path))?);
-    let packets = four.saturating_add(six).saturating_sub(loopback);
+    let packets = four.saturating_add(six).saturating_sub(packets.clone()?.loopback);
     Ok(OwnOperations { packets: Operations(packets), requests: Operations(requests) })
 }
 
@@ -99,11 +103,13 @@ fn parse_snmp6(bytes: &[u8]) -> u64 {
     all.saturating_sub(forwarded.saturating_mul(times))
 }
 
-fn parse_loopback(bytes: &[u8]) -> u64 {
-    let rows = lines(bytes).filter_map(LinkCounters::parse);
-    rows.filter(|(name, _)| *name == b"lo")
-        .map(|(_, row)| row.rx_packets.saturating_add(row.tx_packets))
-        .fold(0, u64::saturating_add)
+fn parse_packets(bytes: &[u8]) -> Packets {
+    let mut packets = Packets { loopback: 0, others: 0 };
+    for (name, row) in lines(bytes).filter_map(LinkCounters::parse) {
+        let sum = if name == b"lo" { &mut packets.loopback } else { &mut packets.others };
+        *sum = sum.saturating_add(row.rx_packets).saturating_add(row.tx_packets);
+    }
+    packets
 }
 
 /// Σ completed reads and writes of whole physical disks.
@@ -169,7 +175,6 @@ mod tests {
         let kinds = parse_softirqs(SOFTIRQS);
         assert_eq!((kinds.net_rx, kinds.net_tx, kinds.block), (18_144, 5, 6));
         assert_eq!((kinds.timer, kinds.tasklet, kinds.sched, kinds.rcu), (8, 5, 18, 4));
-        assert_eq!(parse_softnet(b"0000000f 00000000\n00003f85 1\n"), Operations(0x3f94));
     }
 
     #[test]
@@ -179,7 +184,8 @@ mod tests {
             b"Ip: InReceives ForwDatagrams OutRequests OutTransmits\nIp: 1000 100 400 500\n";
         assert_eq!(parse_snmp(newer), Some(1300));
         assert_eq!(parse_snmp6(SNMP6), 100);
-        assert_eq!(parse_loopback(b"  lo: 5 6 0 0 0 0 0 0 7 8\n eth0: 1 1 0 0 0 0 0 0 1 1"), 14);
+        let packets = parse_packets(b"  lo: 5 6 0 0 0 0 0 0 7 8\n eth0: 1 1 0 0 0 0 0 0 1 1");
+        assert_eq!(packets, Packets { loopback: 14, others: 2 });
     }
 
     #[test]
@@ -194,8 +200,8 @@ mod tests {
         survives(SOFTIRQS, |bytes| {
             parse_softirqs(bytes);
         });
-        survives(b"0000000f 00000000\n00003f85 1\n", |bytes| {
-            parse_softnet(bytes);
+        survives(b"  lo: 5 6 0 0 0 0 0 0 7 8\n eth0: 1 1 0 0 0 0 0 0 1 1", |bytes| {
+            parse_packets(bytes);
         });
         survives(SNMP, |bytes| {
             let _ = parse_snmp(bytes);

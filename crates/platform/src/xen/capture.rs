@@ -8,13 +8,12 @@ use std::io;
 use std::path::Path;
 
 /// What the Xen reader reads once, besides processes, devices and Xen itself.
-const FILES: [&str; 19] = [
+const FILES: [&str; 18] = [
     "/proc/diskstats",
     "/proc/meminfo",
     "/proc/net/dev",
     "/proc/net/snmp",
     "/proc/net/snmp6",
-    "/proc/net/softnet_stat",
     "/proc/softirqs",
     "/proc/stat",
     "/proc/sys/kernel/osrelease",

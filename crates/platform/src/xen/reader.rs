@@ -232,6 +232,7 @@ impl XenSource {
             Some(info) => (Ok(Nanos(info.cpu)), Ok(info.online_vcpus), Ok(bytes(info.pages))),
             None => (Err(absent()), Err(absent()), Err(absent())),
         };
+        let (load, own) = self.linux.io(&self.tree);
         Driver {
             id: DOM0,
             name: info.map_or_else(|| "Domain-0".to_owned(), |info| self.names.name(info)),
@@ -241,8 +242,8 @@ impl XenSource {
             vcpu_rows: counted.vcpus.remove(&DOM0).unwrap_or_else(|| Err(unasked())),
             memory,
             tasks,
-            load: self.linux.load(&self.tree),
-            own: self.linux.own(&self.tree),
+            load,
+            own,
         }
     }
 
