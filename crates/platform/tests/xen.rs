@@ -39,7 +39,7 @@ fn tell(snapshot: &Snapshot) -> String {
     for driver in &snapshot.drivers {
         let (cpu, vcpus) = (known(&driver.cpu), known(&driver.vcpu_rows));
         writeln!(text, "driver {} {}: {cpu}", driver.id, driver.name).unwrap();
-        writeln!(text, "  vcpus {vcpus}\n  load {}", known(&driver.load)).unwrap();
+        writeln!(text, "  vcpus {vcpus}").unwrap();
         for process in driver.tasks.as_ref().map_or(&[][..], |tasks| &tasks.processes) {
             let (name, id) = (&process.name, process.id.pid);
             writeln!(text, "  {:?} {name} {id}: {:?}", process.duty, process.cpu).unwrap();
