@@ -8,6 +8,7 @@ use crate::vm;
 use model::{
     Absent, Driver, LoadKinds, Nanos, Operations, Platform, Reading, Snapshot, State, TaskId, VmId,
 };
+use std::collections::HashSet;
 
 /// The driver domains' rows; each VM's shared I/O time is charged on the way.
 pub fn drivers(
@@ -103,7 +104,7 @@ fn work(
 ) -> Reading<TaskUsage> {
     let old = old.tasks.as_ref().map_err(Clone::clone)?;
     let new = new.tasks.as_ref().map_err(Clone::clone)?;
-    let served: Vec<TaskId> = to
+    let served: HashSet<TaskId> = to
         .vms
         .iter()
         .flat_map(|vm| {

@@ -32,7 +32,7 @@ pub fn usage(
     old: &Tasks,
     new: &Tasks,
     before: &Before,
-    vms: &[TaskId],
+    vms: &HashSet<TaskId>,
 ) -> TaskUsage {
     let known: HashMap<TaskId, &Process> = old.processes.iter().map(|p| (p.id, p)).collect();
     let mut sum = TaskUsage::default();
@@ -71,7 +71,7 @@ fn keep(largest: &mut Vec<BackendUsage>, process: &Process, cpu: Nanos) {
 
 /// What was known, at the start, of user processes that are no longer there. Kernel threads
 /// are nobody's waited-for children and hand their time to no one.
-fn gone(from: &Snapshot, old: &Tasks, seen: &HashSet<TaskId>, vms: &[TaskId]) -> Nanos {
+fn gone(from: &Snapshot, old: &Tasks, seen: &HashSet<TaskId>, vms: &HashSet<TaskId>) -> Nanos {
     let processes = old
         .processes
         .iter()

@@ -7,18 +7,21 @@ use model::{
     Absent, CpuTicks, DiskCounters, Duty, Nanos, Platform, Reading, Snapshot, State, Vcpu, Vm,
     VmId, Window, increase,
 };
+use std::collections::HashMap;
 
 /// Rows for the VMs at the interval's end, then for those that ended inside it. `total` and
 /// `io_shared` are filled in once the driver domains' work is charged.
 pub fn rows(from: &Snapshot, to: &Snapshot, scale: Scale) -> Vec<VmUsage> {
     let before = Before::of(from);
     let tasks = tasks_window(from).zip(tasks_window(to));
-    let there = to.vms.iter().map(|new| {
-        let old = from.vms.iter().find(|old| old.id == new.id);
-        Pair { scale, old, new, before: &before, tasks }.row()
-    });
-    let gone = from.vms.iter().filter(|old| to.vms.iter().all(|new| new.id != old.id)).map(ended);
-    there.chain(gone).collect()
+    let mut old: HashMap<&VmId, &Vm> = from.vms.iter().map(|vm| (&vm.id, vm)).collect();
+    let mut rows: Vec<VmUsage> = to
+        .vms
+        .iter()
+        .map(|new| Pair { scale, old: old.remove(&new.id), new, before: &before, tasks }.row())
+        .collect();
+    rows.extend(from.vms.iter().filter(|vm| old.contains_key(&vm.id)).map(ended));
+    rows
 }
 
 /// The sum of the layers, once all are known.
