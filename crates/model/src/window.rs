@@ -4,7 +4,8 @@ use crate::Nanos;
 use serde::{Deserialize, Serialize};
 
 /// The time in which a group of counters was read: from just before the first of them to just
-/// after the last, in nanoseconds of the machine's monotonic clock (CLOCK_MONOTONIC).
+/// after the last, in nanoseconds of the clock that the counters themselves go by: the machine's
+/// monotonic clock (CLOCK_MONOTONIC), Xen's own for what Xen counts.
 ///
 /// A rate divides a counter's increase by the distance of the two windows' middles, so that
 /// two readings that take unequal time do not bend it.

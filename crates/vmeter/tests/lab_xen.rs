@@ -131,7 +131,6 @@ fn under_load(host: &mut Host) {
     let stream = host.machine().receive(Receive { guest: 1, bytes_per_second: 1_000_000 }).unwrap();
     host.sh("sleep 3");
     let output = host.sh("vmeter top --batch --count 1 --interval 10s --format json >/tmp/top & \
-         vmeter cpu --format json >/tmp/vcpus.0; xl vcpu-list >/tmp/xl.0; \
          xentop -b -i 2 -d 10 -f; wait; cat /tmp/top");
     drop(stream);
     let json = output.lines().find(|line| line.starts_with('{')).unwrap();

@@ -187,6 +187,12 @@ pub(crate) fn idle(head: &[u8], data: &[u8]) -> Result<(u64, u32), Malformed> {
     Ok((sum, online))
 }
 
+/// Xen's own clock, in ns since the asking domain's vCPU 0 was made: the time that it has spent
+/// in its four states together. From `vcpu_runstate_info`.
+pub(crate) fn clock(info: &[u8]) -> Option<model::Nanos> {
+    [16, 24, 32, 40].into_iter().map(|at| u64_at(info, at).map(model::Nanos)).sum()
+}
+
 /// The physical machine, from `xen_sysctl_physinfo`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Physical {

@@ -18,6 +18,9 @@ pub(crate) enum Call {
         /// The lowest number wanted.
         first: u16,
     },
+    /// vcpu_op 4, `get_runstate_info` of the caller's own vCPU 0: how long it has been in each
+    /// state. Together that is Xen's own clock, by which it counts all CPU time.
+    Clock,
     /// domctl 14, `getvcpuinfo`.
     Vcpu {
         /// The vCPU's domain.
@@ -38,7 +41,11 @@ impl Call {
     /// Where an operation's own structure starts in the request, behind its number and the
     /// interface version (`xen_sysctl`), and the domain (`xen_domctl`).
     pub(crate) fn head_at(self) -> usize {
-        if self.is_domctl() { 16 } else { 8 }
+        match self {
+            Self::Clock => 0,
+            _ if self.is_domctl() => 16,
+            _ => 8,
+        }
     }
 
     /// Bytes of the operation's own structure that hold an answer.
@@ -47,10 +54,11 @@ impl Call {
             Self::Physical => 112,
             Self::Idle | Self::Domains { .. } | Self::Vcpu { .. } => 24,
             Self::Affinity { .. } => 40,
+            Self::Clock => 48,
         }
     }
 
-    /// Whether it is a domctl, else it is a sysctl.
+    /// Whether it is a domctl.
     pub(crate) fn is_domctl(self) -> bool {
         matches!(self, Self::Vcpu { .. } | Self::Affinity { .. })
     }
@@ -60,6 +68,7 @@ impl Call {
         match self {
             Self::Physical => "physinfo",
             Self::Idle => "getcpuinfo",
+            Self::Clock => "get_runstate_info",
             Self::Domains { .. } => "getdomaininfolist",
             Self::Vcpu { .. } => "getvcpuinfo",
             Self::Affinity { .. } => "getvcpuaffinity",

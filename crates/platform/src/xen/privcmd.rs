@@ -19,6 +19,9 @@ const BUFFER_DEVICE: &str = "/dev/xen/hypercall";
 const HYPERCALL: Opcode = 0x0030_5000;
 const SYSCTL: u64 = 35;
 const DOMCTL: u64 = 36;
+const VCPU_OP: u64 = 24;
+/// The `vcpu_op` that tells how long a vCPU has been in each state.
+const GET_RUNSTATE_INFO: u64 = 4;
 
 /// The request stands at the start of the area, the buffer that Xen fills from here on.
 const DATA_AT: usize = 4096;
@@ -53,7 +56,11 @@ impl Privcmd {
     fn ask_for(&mut self, call: Call, entries: usize) -> Result<Answer<'_>, CallError> {
         let data = self.area.address() + DATA_AT as u64;
         let request = encode(call, self.interface, data, entries);
-        let number = if call.is_domctl() { DOMCTL } else { SYSCTL };
+        let number = match call {
+            Call::Clock => VCPU_OP,
+            _ if call.is_domctl() => DOMCTL,
+            _ => SYSCTL,
+        };
         let mut tries = 0;
         loop {
             self.area.bytes_mut()[..REQUEST_LEN].copy_from_slice(&request);
@@ -71,10 +78,16 @@ impl Privcmd {
 
     /// Makes a sysctl or domctl of the request at the start of the area.
     fn hypercall(&mut self, number: u64) -> Result<(), Errno> {
-        let call = Hypercall { op: number, arg: [self.area.address(), 0, 0, 0, 0] };
+        let address = self.area.address();
+        let arg = match number {
+            // The operation, the vCPU, and where the answer goes: 48 bytes.
+            VCPU_OP => [GET_RUNSTATE_INFO, 0, address, 0, 0],
+            _ => [address, 0, 0, 0, 0],
+        };
+        let call = Hypercall { op: number, arg };
         // SAFETY: the descriptor is privcmd's; `call` is the `privcmd_hypercall` that this
-        // ioctl takes. Xen reads and writes the request at arg[0] and the buffer that the
-        // request points to. Both lie in `area`, which is mapped, writable and not borrowed
+        // ioctl takes. Xen reads and writes the request (or answer) at the area's start and
+        // the buffer that the request points to. Both lie in `area`, which is mapped, writable and not borrowed
         // (`&mut self`) while the call runs; `encode` told Xen no more room than DATA_LEN.
         unsafe { ioctl(&self.device, call) }
     }
@@ -138,13 +151,14 @@ fn encode(call: Call, interface: Interface, data: u64, entries: usize) -> [u8; R
         Call::Idle => (8, interface.sysctl),
         Call::Vcpu { .. } => (14, interface.domctl),
         Call::Affinity { .. } => (25, interface.domctl),
+        Call::Clock => return request,
     };
     let head = call.head_at();
     let entries = u32::try_from(entries).unwrap_or(u32::MAX).to_le_bytes();
     put(0, &command.to_le_bytes());
     put(4, &version.to_le_bytes());
     match call {
-        Call::Physical => {}
+        Call::Physical | Call::Clock => {}
         Call::Domains { first } => {
             put(head, &first.to_le_bytes());
             put(head + 4, &entries);

@@ -23,6 +23,8 @@ const DOM0: u16 = 0;
 pub struct XenSource {
     tree: Tree,
     xen: Box<dyn Hypervisor>,
+    /// Whether Xen's own clock can be read.
+    has_clock: bool,
     dialect: Dialect,
     /// `Xen 4.17.5`.
     system: String,
@@ -59,13 +61,14 @@ const TRIES: u32 = 4;
 impl XenSource {
     pub(super) fn new(
         tree: &Tree,
-        xen: Box<dyn Hypervisor>,
+        mut xen: Box<dyn Hypervisor>,
         dialect: Dialect,
         system: String,
         physical: Physical,
     ) -> Self {
         Self {
             tree: tree.clone(),
+            has_clock: xen.ask(Call::Clock).is_ok(),
             xen,
             dialect,
             system,
@@ -85,12 +88,12 @@ impl XenSource {
     fn count(&mut self, want: Want) -> Result<Counted, OpenError> {
         let mut tries = 1..TRIES;
         let (idle, [start, between, end]) = loop {
-            let start = self.tree.now();
+            let start = self.now();
             let idle = self.idle();
-            let between = self.tree.now();
+            let between = self.now();
             list_domains(self.xen.as_mut(), self.dialect.stride, &mut self.domains)
                 .map_err(|error| super::unusable(&error))?;
-            let end = self.tree.now();
+            let end = self.now();
             if end.saturating_sub(start) <= TIGHT || tries.next().is_none() {
                 break (idle, [start, between, end]);
             }
@@ -112,6 +115,13 @@ impl XenSource {
             }
         }
         Ok(Counted { host, window: Window { start: between, end }, vcpus })
+    }
+
+    /// Xen's own clock, by which it counts CPU time: dom0's may run a little differently.
+    /// Where Xen's cannot be read, dom0's monotonic clock.
+    fn now(&mut self) -> Nanos {
+        let clock = if self.has_clock { self.xen.ask(Call::Clock).ok() } else { None };
+        clock.and_then(|answer| abi::clock(answer.head)).unwrap_or_else(|| self.tree.now())
     }
 
     fn idle(&mut self) -> Result<(u64, u32), CallError> {
@@ -294,10 +304,10 @@ impl Source for XenSource {
     fn read(&mut self, want: Want) -> Result<Snapshot, OpenError> {
         self.tree.begin();
         self.xen.move_to(&self.tree);
-        let moment = self.tree.moment();
+        let (moment, start) = (self.tree.moment(), self.tree.now());
         let mut counted = self.count(want)?;
         let read = self.tasks.refresh(&self.tree);
-        let anew = self.refresh_names(counted.window.end);
+        let anew = self.refresh_names(start);
         self.devices.refresh(&self.tree, anew);
         let (tasks, backends) = self.share_tasks(read);
         let nics = self.devices.nics(&self.names);
@@ -313,7 +323,7 @@ impl Source for XenSource {
                 vms.push(self.vm(info, &mut counted, &mut served));
             }
         }
-        let window = Window { start: counted.host.window.start, end: self.tree.now() };
+        let window = Window { start, end: self.tree.now() };
         Ok(Snapshot { moment, window, host: counted.host, drivers, vms, me: self.linux.me() })
     }
 }
