@@ -116,13 +116,19 @@ fn made(
 }
 
 impl Images {
-    /// Boots a machine and waits until it and its guests answer.
+    /// Boots a machine and waits until it and its guests answer. Now and then an emulated machine
+    /// hangs as it boots; it is then booted once more, each with half of the time limit.
     ///
     /// # Errors
     /// When QEMU does not start, or the machine is not ready by the spec's time limit; the error
     /// holds the console's last lines.
     pub fn boot(&self, spec: &Spec) -> Result<Machine, LabError> {
         let accel = accel::choose(spec, &self.entries, &self.cache)?;
-        Machine::boot(spec, &self.entries, accel, self.cache.work_dir()?)
+        let half = Spec { boot_limit: spec.boot_limit / 2, ..spec.clone() };
+        let boot = || Machine::boot(&half, &self.entries, accel, self.cache.work_dir()?);
+        match boot() {
+            Err(LabError::BootLimit { .. }) => boot(),
+            outcome => outcome,
+        }
     }
 }

@@ -39,9 +39,9 @@ struct BootArgs {
     #[arg(long, value_name = "N")]
     guests: Option<u32>,
 
-    /// CPUs of the machine
-    #[arg(long, value_name = "N", default_value_t = 2)]
-    cpus: u32,
+    /// CPUs of the machine (2; 1 on xen, whose CPUs' clocks drift apart under emulation)
+    #[arg(long, value_name = "N")]
+    cpus: Option<u32>,
 
     /// vCPUs of each guest
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -133,7 +133,7 @@ impl BootArgs {
         });
         Spec {
             guests: self.guests.unwrap_or(default.guests),
-            cpus: self.cpus,
+            cpus: self.cpus.unwrap_or(default.cpus),
             vcpus: self.vcpus,
             suite: self.suite.clone(),
             clock: match self.clock {

@@ -20,7 +20,9 @@ fn xen_4_20() {
 
 /// One boot, every check.
 fn checks(suite: &str, system: &str) {
-    let mut host = Host::boot(&spec(Kind::Xen, suite));
+    let mut spec = spec(Kind::Xen, suite);
+    spec.vcpus = 2;
+    let mut host = Host::boot(&spec);
     let start = host.snapshot();
     let found = start["host"]["system"].as_str().unwrap();
     println!("{found}");

@@ -24,7 +24,7 @@ pub enum Note {
     },
     /// There is no figure for the host's busy time.
     NoBusyTime(Absent),
-    /// The parts exceed the whole by this ratio.
+    /// The conservation error: parts and whole, counted on their own, disagree by this ratio.
     Conservation(f64),
     /// Interrupts are billed to whatever thread they hit.
     InterruptsUncounted,
@@ -43,7 +43,7 @@ impl fmt::Display for Note {
             }
             Self::Conservation(error) => write!(
                 f,
-                "the parts exceed the whole by {:.1}%: take a longer interval",
+                "the counters disagree by {:.1}% of the busy time: take a longer interval",
                 100.0 * error.min(9.999)
             ),
             Self::InterruptsUncounted => f.write_str(
@@ -119,7 +119,7 @@ mod tests {
         usage.host.conservation_error = Ok(0.025);
         assert_eq!(
             notes(&usage)[0].to_string(),
-            "the parts exceed the whole by 2.5%: take a longer interval"
+            "the counters disagree by 2.5% of the busy time: take a longer interval"
         );
     }
 }

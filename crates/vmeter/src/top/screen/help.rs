@@ -28,7 +28,7 @@ const SUM: [&str; 8] = [
     "(Domain-0, or the host) does for it: IODIR by threads that serve this VM",
     "alone, IOSHR its share of interrupt work, by its packets and disk requests.",
     "Unattributed belongs to no VM and no process that could be found.",
-    "Error: by how much the parts exceed the whole, which is counted on its own.",
+    "Error: by how much the parts and the whole, counted on their own, disagree.",
     "A dash is a value that is not known; the line above the keys says why, for",
     "the selected row.",
 ];
