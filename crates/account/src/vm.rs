@@ -259,23 +259,29 @@ pub fn vcpu_rows(
         .collect()
 }
 
-/// The part of a vCPU thread's exact run time that executed the guest: tick counters give the
-/// ratio. Where no tick fell into the interval, the ratio of the thread's whole life serves.
+/// The part of a vCPU thread's exact run time that executed the guest: the interval's ratio of
+/// user time (the guest's included) to all, times the ratio of guest to user time. That one is
+/// sampled, and a vCPU that sleeps and wakes is missed by the samples: the larger of the
+/// interval's and that of the thread's whole life, in which it has evened out.
 fn guest_part(run: Nanos, was: Option<&Vcpu>, vcpu: &Vcpu) -> Reading<Nanos> {
     let life = vcpu.guest.clone()?;
-    let zero = CpuTicks { guest: 0, total: 0 };
     let start = match was {
         Some(was) => was.guest.clone()?,
-        None => zero,
+        None => CpuTicks { guest: 0, user: 0, total: 0 },
     };
-    if life.guest < start.guest || life.total < start.total {
-        return Err(Absent::WentBackwards { from: start.guest, to: life.guest });
+    if life.user < start.user || life.total < start.total {
+        return Err(Absent::WentBackwards { from: start.total, to: life.total });
     }
-    let ticks = CpuTicks { guest: life.guest - start.guest, total: life.total - start.total };
-    [ticks, life]
-        .into_iter()
-        .find(|ticks| ticks.total > 0)
-        .map(|ticks| run.share(ticks.guest as f64 / ticks.total as f64))
+    let ratio = |part: u64, whole: u64| (whole > 0).then(|| part as f64 / whole as f64);
+    // Where no tick fell into the interval, the ratio of the thread's whole life serves.
+    let user = ratio(life.user - start.user, life.total - start.total)
+        .or_else(|| ratio(life.user, life.total));
+    let guest = [
+        ratio(life.guest, life.user),
+        ratio(life.guest.saturating_sub(start.guest), life.user - start.user),
+    ];
+    let guest = guest.into_iter().flatten().fold(0.0, f64::max).min(1.0);
+    user.map(|user| run.share(user * guest))
         .or((run == Nanos::ZERO).then_some(run))
         .ok_or(Absent::NotProvided("no clock tick has hit the vCPU's thread yet".into()))
 }

@@ -123,7 +123,7 @@ fn kvm_host() -> (Snapshot, Snapshot) {
         state: State::Running,
         task: Some(task(101)),
         cpu: Ok(Nanos(0)),
-        guest: Ok(CpuTicks { guest: 0, total: 0 }),
+        guest: Ok(CpuTicks { guest: 0, user: 0, total: 0 }),
         ready: Ok(Nanos(0)),
         affinity: Ok(Affinity("0-3".into())),
     }]);
@@ -142,7 +142,7 @@ fn kvm_host() -> (Snapshot, Snapshot) {
     g1.cpu = Ok(Nanos(500 * MS));
     let vcpu = &mut g1.vcpus.as_mut().unwrap()[0];
     vcpu.cpu = Ok(Nanos(400 * MS));
-    vcpu.guest = Ok(CpuTicks { guest: 30, total: 40 });
+    vcpu.guest = Ok(CpuTicks { guest: 31, user: 30, total: 40 });
     vcpu.ready = Ok(Nanos(20 * MS));
     g1.backends[0].cpu = Ok(Nanos(60 * MS));
     g1.backends[1].cpu = Ok(Nanos(40 * MS));

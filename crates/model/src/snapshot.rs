@@ -236,12 +236,17 @@ pub struct Vcpu {
     pub affinity: Reading<Affinity>,
 }
 
-/// A thread's time in clock ticks, as a ratio: `guest` of `total`.
+/// A thread's time in clock ticks since it started, for ratios.
+///
+/// The kernel scales `user` and `total` to the thread's exact run time but shows `guest` as its
+/// ticks sampled it (kernel/sched/cputime.c), so the two may be far apart in a short interval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CpuTicks {
-    /// Executing the guest (field 43, guest_time, of `/proc/PID/stat`).
+    /// Executing the guest (field 43, guest_time, of `/proc/PID/stat`), sampled.
     pub guest: u64,
-    /// In all (utime, of which `guest` is a part, + stime).
+    /// In user mode (field 14, utime), executing the guest included.
+    pub user: u64,
+    /// In all (utime + stime).
     pub total: u64,
 }
 

@@ -37,7 +37,7 @@ fn check_guest(vm: &Vm, name: &str, tap: &str) {
     let vcpus = vm.vcpus.as_ref().unwrap();
     assert_eq!((vcpus[0].id, vcpus[1].id), (0, 1));
     assert_eq!(vcpus[0].cpu, Ok(Nanos(25 * SECOND)));
-    assert_eq!(vcpus[0].guest, Ok(CpuTicks { guest: 1900, total: 2500 }));
+    assert_eq!(vcpus[0].guest, Ok(CpuTicks { guest: 1900, user: 2500, total: 2500 }));
     assert!(vcpus[0].ready.as_ref().unwrap() >= &Nanos(SECOND));
     assert!(vcpus.iter().all(|vcpu| vcpu.affinity.is_ok()));
     assert_eq!(vcpus[1].state, State::Blocked);

@@ -307,10 +307,10 @@ impl Counted {
                 _ => State::Blocked,
             };
             self.ticks_at = run;
-            let total = stat.user.saturating_add(stat.system);
+            let (user, total) = (stat.user, stat.user.saturating_add(stat.system));
             self.ticks = stat
                 .guest
-                .map(|guest| CpuTicks { guest, total })
+                .map(|guest| CpuTicks { guest, user, total })
                 .ok_or(Absent::NotProvided("this kernel counts no guest time".into()));
         } else if self.thread.role.is_vcpu() {
             self.state = State::Blocked;
