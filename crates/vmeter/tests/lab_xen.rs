@@ -133,9 +133,12 @@ fn under_load(host: &mut Host) {
     let stream = host.machine().receive(Receive { guest: 1, bytes_per_second: 1_000_000 }).unwrap();
     host.sh("sleep 3");
     let output = host.sh("vmeter top --batch --count 1 --interval 10s --format json >/tmp/top & \
-         xentop -b -i 2 -d 10 -f; wait; cat /tmp/top");
+         xentop -b -i 2 -d 10 -f; wait; echo; cat /tmp/top");
     drop(stream);
-    let json = output.lines().find(|line| line.starts_with('{')).unwrap();
+    let json = output
+        .lines()
+        .find(|line| line.starts_with('{'))
+        .unwrap_or_else(|| panic!("no JSON in {output}"));
     let top: Value = serde_json::from_str(json).unwrap();
     println!("{top:#}");
     let interval = number(&top, "/interval_s");
