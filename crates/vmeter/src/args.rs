@@ -1,5 +1,6 @@
 //! The command line, as it is written. Each subcommand lowers its part to a typed plan.
 
+use crate::capture::CaptureArgs;
 use crate::cpu::CpuArgs;
 use crate::lab::LabArgs;
 use crate::top::TopArgs;
@@ -35,6 +36,11 @@ pub enum Command {
     /// busy time), B_IDD (the I/O work that the driver domain or host did for it) and
     /// U = (B + B_IDD) / T, in CPUs. The exit status is COMMAND's.
     Cpu(CpuArgs),
+    /// Saves a Xen host's counters as a tree for --root
+    ///
+    /// Two moments of what vmeter reads of Xen, /proc and /sys (command lines and names among
+    /// it), for a report about a Xen version that is not understood, or for a test.
+    Capture(CaptureArgs),
     /// Boots real Xen, real KVM or plain Linux by emulation, and runs a command there
     Lab(LabArgs),
 }

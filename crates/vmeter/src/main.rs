@@ -2,6 +2,7 @@
 //! its outcome becomes the exit status.
 
 mod args;
+mod capture;
 mod cpu;
 mod failure;
 #[cfg(test)]
@@ -24,6 +25,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Top(args) => top::run(args),
         Command::Cpu(args) => cpu::run(&args),
+        Command::Capture(args) => capture::run(&args),
         Command::Lab(args) => lab::run(args),
     }
 }

@@ -34,6 +34,7 @@ fn checks(suite: &str, system: &str) {
     states(&mut host);
     come_and_go(&mut host);
     commands(&mut host);
+    captured(&mut host);
 }
 
 /// A row of xentop's, by column names.
@@ -246,4 +247,20 @@ fn commands(host: &mut Host) {
     assert!(saved.contains("g1") && saved.contains("unattributed"));
     let (status, output) = host.run("vmeter cpu --save /nowhere/x -- touch /tmp/ran; ls /tmp/ran");
     assert!(status != 0 && !output.lines().any(|line| line == "/tmp/ran"), "{output}");
+}
+
+/// What is captured reads as the live host does.
+fn captured(host: &mut Host) {
+    let live = host.snapshot();
+    host.sh("rm -rf /tmp/saved; vmeter capture /tmp/saved");
+    let saved = host
+        .json("vmeter top --root /tmp/saved --batch --count 1 --interval 0.1s --format json")
+        .remove(0);
+    println!("captured: {}", saved["host"]);
+    assert_eq!(saved["host"]["system"], live["host"]["system"]);
+    let names = |list: &Value| -> Vec<Value> {
+        list.as_array().unwrap().iter().map(|vm| vm["name"].clone()).collect()
+    };
+    assert_eq!(names(&saved["vms"]), names(&live["vms"]));
+    assert!(number(&saved, "/host/busy_s") > 0.0);
 }

@@ -60,8 +60,8 @@ fn children() -> f64 {
 
 /// CPU seconds of one refresh: of a run with many less one with few, over the difference.
 fn refresh(run: impl Fn(u32) -> Vec<u8>) -> f64 {
-    const FEW: u32 = 2;
-    const MANY: u32 = 12;
+    const FEW: u32 = 4;
+    const MANY: u32 = 34;
     let cost = |count| {
         let before = children();
         run(count);
