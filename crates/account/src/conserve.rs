@@ -30,7 +30,9 @@ pub fn host(
     let parts = of_vms + own;
     let unattributed = busy.clone().map(|busy| busy.saturating_sub(parts));
     let conservation_error = busy.clone().map(|busy| {
-        let excess = ratio(parts.saturating_sub(busy), busy);
+        // An excess within the idle counter's own step shows no double counting.
+        let step = from.host.idle_step.max(to.host.idle_step);
+        let excess = ratio(parts.saturating_sub(busy + step), busy);
         match domains_against_idle(from, to, interval, vms, drivers) {
             Some(gap) => excess.max(ratio(gap, busy)),
             None => excess,

@@ -117,7 +117,7 @@ fn made(
 
 impl Images {
     /// Boots a machine and waits until it and its guests answer. Now and then an emulated machine
-    /// hangs as it boots; it is then booted once more, each with half of the time limit.
+    /// hangs or fails as it boots; it is then booted once more, each with half of the time limit.
     ///
     /// # Errors
     /// When QEMU does not start, or the machine is not ready by the spec's time limit; the error
@@ -127,7 +127,7 @@ impl Images {
         let half = Spec { boot_limit: spec.boot_limit / 2, ..spec.clone() };
         let boot = || Machine::boot(&half, &self.entries, accel, self.cache.work_dir()?);
         match boot() {
-            Err(LabError::BootLimit { .. }) => boot(),
+            Err(LabError::BootLimit { .. } | LabError::Boot { .. }) => boot(),
             outcome => outcome,
         }
     }

@@ -29,6 +29,9 @@ pub struct Host {
     pub cpus: u32,
     /// Idle time, Σ over the CPUs. Xen: `getcpuinfo`; Linux: idle + iowait of `/proc/stat`.
     pub idle: Reading<Nanos>,
+    /// How exactly `idle` is known: Xen counts nanoseconds (0), /proc/stat clock ticks.
+    #[serde(default)]
+    pub idle_step: Nanos,
     /// The hypervisor and its version (`Xen 4.17.5`), or the host's kernel (`Linux 6.1.0`).
     pub system: String,
     /// Whether the kernel that runs the drivers accounts interrupt time apart from threads'

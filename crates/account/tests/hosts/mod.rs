@@ -35,6 +35,7 @@ fn snapshot(driver: Driver) -> Snapshot {
             window: at(0),
             cpus: 4,
             idle: Ok(Nanos(0)),
+            idle_step: Nanos(0),
             system: "test".into(),
             irq_time_accounting: Ok(false),
             memory: Ok(Bytes(4 << 30)),

@@ -55,6 +55,8 @@ impl Linux {
             window,
             cpus: cpus.as_ref().map_or(0, |cpus| cpus.online),
             idle: cpus.map(|cpus| process::ticks(cpus.idle, tick(tree))),
+            // Idle and iowait, each cut to a tick.
+            idle_step: process::ticks(2, tick(tree)),
             system: self.system(),
             irq_time_accounting: self.irq_time_accounting.clone(),
             memory: self.memory(tree),

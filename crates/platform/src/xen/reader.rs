@@ -103,6 +103,7 @@ impl XenSource {
             window: Window { start, end: between },
             cpus: self.physical.cpus,
             idle: idle.map(|(idle, _)| Nanos(idle)).map_err(|error| error.absent()),
+            idle_step: Nanos::ZERO,
             system: self.system.clone(),
             irq_time_accounting: self.linux.irq_time_accounting(),
             memory: Ok(bytes(self.physical.pages)),
