@@ -180,7 +180,7 @@ impl Source for Fake {
                 cpus: 1,
                 idle: Ok(now),
                 system: "Linux 6.1.0".to_owned(),
-                idle_step: model::Nanos(0),
+                idle_step: Nanos(0),
                 irq_time_accounting: Ok(true),
                 memory: mib(1024),
             },
