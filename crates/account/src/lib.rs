@@ -23,7 +23,7 @@ pub enum AccountError {
     #[error("the two snapshots are of different boots: counters cannot be subtracted")]
     OtherBoot,
     /// The second is not later than the first.
-    #[error("the second snapshot is not later than the first")]
+    #[error("the second is not later than the first (a saved tree of one moment has no rates)")]
     NotLater,
 }
 

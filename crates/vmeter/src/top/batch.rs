@@ -3,7 +3,7 @@
 use super::sampler::Sampler;
 use super::schedule::Schedule;
 use super::{Column, Format, View, csv, json, table};
-use account::Usage;
+use account::{AccountError, Usage};
 use anyhow::{Context, Result};
 use platform::{Source, Want};
 use std::io::Write;
@@ -38,13 +38,22 @@ pub fn run(source: &mut dyn Source, plan: &Plan, out: &mut dyn Write) -> Result<
     while plan.count == 0 || printed < plan.count {
         thread::sleep(schedule.left(Instant::now()));
         schedule.advance(Instant::now());
-        let Some(sampled) = sampler.next(want)? else { continue };
+        let sampled = match sampler.next(want) {
+            // The end of a saved series: its clock stands still. A live one never does.
+            Err(error) if printed > 0 && is_end(&error) => break,
+            sampled => sampled?,
+        };
+        let Some(sampled) = sampled else { continue };
         text.clear();
         print(&mut text, &sampled.usage, plan, printed == 0)?;
         out.write_all(&text).and_then(|()| out.flush()).context("standard output")?;
         printed += 1;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn is_end(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<AccountError>() == Some(&AccountError::NotLater)
 }
 
 /// vCPUs are never shown here, placement only where its column is: reading less costs less.
