@@ -10,9 +10,8 @@ use platform::{Source, Want, xen};
 use std::fmt::{Debug, Write};
 use std::path::{Path, PathBuf};
 
-/// The captures, and how far their clocks wander: the one of 4.17 was made on a busy machine,
-/// the one of 4.20 under the instruction clock.
-const CAPTURES: [(&str, f64); 2] = [("xen-4.17", 0.06), ("xen-4.20", 0.001)];
+/// The captures, both made under the instruction clock, and how far their clocks may wander.
+const CAPTURES: [(&str, f64); 2] = [("xen-4.17", 0.001), ("xen-4.20", 0.001)];
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
