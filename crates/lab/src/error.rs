@@ -110,6 +110,12 @@ pub enum LabError {
 }
 
 impl LabError {
+    /// Whether the emulated machine hung or crashed: nothing that the caller did wrong, and
+    /// another boot may well succeed.
+    pub fn is_mishap(&self) -> bool {
+        matches!(self, Self::Boot { .. } | Self::BootLimit { .. } | Self::Stopped { .. })
+    }
+
     /// An [`io::Error`] with what was tried and on what.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LabError {
         let path = path.to_owned();

@@ -115,20 +115,27 @@ fn made(
     wanted.cache.make(wanted.lock, &key, |directory| build(&tree, directory))
 }
 
+/// How often a machine is booted at most.
+const BOOTS: u32 = 3;
+
 impl Images {
     /// Boots a machine and waits until it and its guests answer. Now and then an emulated machine
-    /// hangs or fails as it boots; it is then booted once more, each with half of the time limit.
+    /// hangs or crashes as it boots; it is then booted again, twice at most, each with a third of
+    /// the time limit.
     ///
     /// # Errors
     /// When QEMU does not start, or the machine is not ready by the spec's time limit; the error
     /// holds the console's last lines.
     pub fn boot(&self, spec: &Spec) -> Result<Machine, LabError> {
         let accel = accel::choose(spec, &self.entries, &self.cache)?;
-        let half = Spec { boot_limit: spec.boot_limit / 2, ..spec.clone() };
-        let boot = || Machine::boot(&half, &self.entries, accel, self.cache.work_dir()?);
-        match boot() {
-            Err(LabError::BootLimit { .. } | LabError::Boot { .. }) => boot(),
-            outcome => outcome,
+        let part = Spec { boot_limit: spec.boot_limit / BOOTS, ..spec.clone() };
+        let boot = || Machine::boot(&part, &self.entries, accel, self.cache.work_dir()?);
+        for _ in 1..BOOTS {
+            match boot() {
+                Err(error) if error.is_mishap() => {}
+                outcome => return outcome,
+            }
         }
+        boot()
     }
 }

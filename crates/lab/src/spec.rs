@@ -109,7 +109,7 @@ impl Spec {
             bridge: true,
             put: Vec::new(),
             receive: Vec::new(),
-            boot_limit: Duration::from_secs(300),
+            boot_limit: Duration::from_secs(360),
             command_limit: None,
         }
     }

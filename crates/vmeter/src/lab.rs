@@ -71,8 +71,8 @@ struct BootArgs {
     #[arg(long, value_name = "FILE")]
     put: Vec<PathBuf>,
 
-    /// Ends a boot that is not ready after so many seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    /// Gives up after so many seconds of booting; a hung boot is tried three times within
+    #[arg(long, value_name = "SECONDS", default_value_t = 360)]
     boot_limit: u64,
 
     /// The command and its arguments; one argument alone is a shell script

@@ -5,17 +5,18 @@
 mod machine;
 
 use lab::{Kind, Receive};
-use machine::{Host, close, named, number, spec};
+use machine::{Host, checked, close, named, number, spec};
 use serde_json::Value;
 
 /// One boot, every check.
 #[test]
 fn kvm_with_vhost() {
-    let mut host = Host::boot(&spec(Kind::Kvm, "bookworm"));
-    counted_on_the_right_side(&mut host);
-    guest_time(&mut host);
-    under_load(&mut host);
-    a_build_on_the_host_is_its_own(&mut host);
+    checked(&spec(Kind::Kvm, "bookworm"), |host| {
+        counted_on_the_right_side(host);
+        guest_time(host);
+        under_load(host);
+        a_build_on_the_host_is_its_own(host);
+    });
 }
 
 /// The part of its time that a guest was busy between two of its own `/proc/stat`s, in % of a

@@ -5,7 +5,7 @@
 mod machine;
 
 use lab::{Kind, Receive};
-use machine::{Host, close, named, number, spec};
+use machine::{Host, checked, close, named, number, spec};
 use serde_json::Value;
 
 #[test]
@@ -22,19 +22,20 @@ fn xen_4_20() {
 fn checks(suite: &str, system: &str) {
     let mut spec = spec(Kind::Xen, suite);
     spec.vcpus = 2;
-    let mut host = Host::boot(&spec);
-    let start = host.snapshot();
-    let found = start["host"]["system"].as_str().unwrap();
-    println!("{found}");
-    assert!(found.starts_with(system), "{found}");
-    at_rest(&mut host, "on the bridge");
-    off_the_bridge(&mut host);
-    under_load(&mut host);
-    a_build_in_dom0_is_its_own(&mut host);
-    states(&mut host);
-    come_and_go(&mut host);
-    commands(&mut host);
-    captured(&mut host);
+    checked(&spec, |host| {
+        let start = host.snapshot();
+        let found = start["host"]["system"].as_str().unwrap();
+        println!("{found}");
+        assert!(found.starts_with(system), "{found}");
+        at_rest(host, "on the bridge");
+        off_the_bridge(host);
+        under_load(host);
+        a_build_in_dom0_is_its_own(host);
+        states(host);
+        come_and_go(host);
+        commands(host);
+        captured(host);
+    });
 }
 
 /// A row of xentop's, by column names.

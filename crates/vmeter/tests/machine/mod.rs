@@ -2,8 +2,9 @@
 
 #![allow(dead_code, reason = "each test program uses its part")]
 
-use lab::{Cache, Images, Kind, Machine, Quiet, Spec};
+use lab::{Cache, Images, Kind, LabError, Machine, Quiet, Spec};
 use serde_json::Value;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -38,13 +39,36 @@ pub fn spec(kind: Kind, suite: &str) -> Spec {
     spec
 }
 
+/// Boots and runs the checks. An emulator that crashes under them says nothing about vmeter:
+/// they are then run again on a fresh machine, once.
+pub fn checked(spec: &Spec, checks: impl Fn(&mut Host)) {
+    let attempt = || catch_unwind(AssertUnwindSafe(|| checks(&mut Host::boot(spec))));
+    let Err(panic) = attempt() else { return };
+    let said = panic.downcast_ref::<String>();
+    if !said.is_some_and(|said| said.contains(CRASHED)) {
+        resume_unwind(panic);
+    }
+    println!("the emulated machine crashed: once more");
+    if let Err(panic) = attempt() {
+        resume_unwind(panic);
+    }
+}
+
+/// What stands before the console's last lines of a machine that crashed.
+const CRASHED: &str = "the emulated machine is gone";
+
+fn fail(what: &str, error: &LabError) -> ! {
+    let crashed = if error.is_mishap() { CRASHED } else { "" };
+    panic!("{what}: {crashed} {error}")
+}
+
 impl Host {
     /// Boots.
     pub fn boot(spec: &Spec) -> Self {
         let turn = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let images: Images = lab::prepare(spec, Cache::open().unwrap(), &mut Quiet)
             .unwrap_or_else(|e| panic!("{e}"));
-        let machine = images.boot(spec).unwrap_or_else(|e| panic!("{e}"));
+        let machine = images.boot(spec).unwrap_or_else(|error| fail("boot", &error));
         Self { machine, _turn: turn }
     }
 
@@ -57,7 +81,7 @@ impl Host {
     pub fn run(&mut self, script: &str) -> (i32, String) {
         let mut output = Vec::new();
         let status =
-            self.machine.run(script, &mut output).unwrap_or_else(|e| panic!("{script}: {e}"));
+            self.machine.run(script, &mut output).unwrap_or_else(|error| fail(script, &error));
         (status, String::from_utf8_lossy(&output).into_owned())
     }
 
