@@ -5,7 +5,7 @@
 mod machine;
 
 use lab::{Kind, Receive};
-use machine::{Host, checked, close, named, number, spec};
+use machine::{Host, a_build_is_its_own, checked, close, named, number, spec};
 use serde_json::Value;
 
 /// One boot, every check.
@@ -15,7 +15,7 @@ fn kvm_with_vhost() {
         counted_on_the_right_side(host);
         guest_time(host);
         under_load(host);
-        a_build_on_the_host_is_its_own(host);
+        a_build_is_its_own(host);
     });
 }
 
@@ -111,20 +111,4 @@ fn charged(top: &Value) {
     assert!(share >= 0.9, "g1 has {share} of the charged I/O");
     assert!(error < 0.01, "conservation error {error}");
     assert!(left <= 0.1, "unattributed {left}");
-}
-
-/// Many short-lived processes on the host: its own time, none of the guests'.
-fn a_build_on_the_host_is_its_own(host: &mut Host) {
-    let top = host
-        .json(
-            "(i=0; while [ $i -lt 2000 ]; do /bin/busybox true; i=$((i+1)); done) & \
-             vmeter top --batch --count 1 --interval 5s --format json; kill %1; wait",
-        )
-        .remove(0);
-    let idd = &top["idd"][0]["cpu_s"];
-    let shared: f64 =
-        ["g1", "g2"].iter().map(|name| number(named(&top["vms"], name), "/cpu_s/io_shared")).sum();
-    println!("a build on the host: {idd}, charged to guests {shared:.4} s");
-    assert!(number(idd, "/own") > 0.7 * number(idd, "/total"), "{top:#}");
-    assert!(shared < 0.05 * number(idd, "/total"), "{top:#}");
 }

@@ -5,7 +5,7 @@
 mod machine;
 
 use lab::{Kind, Receive};
-use machine::{Host, checked, close, named, number, spec};
+use machine::{Host, a_build_is_its_own, checked, close, named, number, spec};
 use serde_json::Value;
 
 #[test]
@@ -30,7 +30,7 @@ fn checks(suite: &str, system: &str) {
         at_rest(host, "on the bridge");
         off_the_bridge(host);
         under_load(host);
-        a_build_in_dom0_is_its_own(host);
+        a_build_is_its_own(host);
         states(host);
         come_and_go(host);
         commands(host);
@@ -190,22 +190,6 @@ fn charged(top: &Value) {
     assert!(part >= 0.9, "g1 has {part} of the charged I/O");
     assert!(error < 0.01, "conservation error {error}");
     assert!(left <= 0.1, "unattributed {left}");
-}
-
-/// Many short-lived processes in dom0: its own time, none of the guests'.
-fn a_build_in_dom0_is_its_own(host: &mut Host) {
-    let top = host
-        .json(
-            "(i=0; while [ $i -lt 2000 ]; do /bin/busybox true; i=$((i+1)); done) & \
-             vmeter top --batch --count 1 --interval 5s --format json; kill %1; wait",
-        )
-        .remove(0);
-    let idd = &top["idd"][0]["cpu_s"];
-    let shared: f64 =
-        ["g1", "g2"].iter().map(|name| number(named(&top["vms"], name), "/cpu_s/io_shared")).sum();
-    println!("a build in dom0: {idd}, charged to guests {shared:.4} s");
-    assert!(number(idd, "/own") > 0.7 * number(idd, "/total"), "{top:#}");
-    assert!(shared < 0.05 * number(idd, "/total"), "{top:#}");
 }
 
 fn states(host: &mut Host) {

@@ -129,3 +129,19 @@ pub fn close(what: &str, ours: f64, theirs: f64, most: f64) {
     println!("{what}: vmeter {ours:.4}, reference {theirs:.4}, difference {:.4}", ours - theirs);
     assert!((ours - theirs).abs() <= most, "{what}: {ours} against {theirs}, at most {most} apart");
 }
+
+/// Many short-lived processes in dom0 or on the host: its own time, none of the guests'.
+pub fn a_build_is_its_own(host: &mut Host) {
+    let top = host
+        .json(
+            "(i=0; while [ $i -lt 2000 ]; do /bin/busybox true; i=$((i+1)); done) & \
+             vmeter top --batch --count 1 --interval 5s --format json; kill %1; wait",
+        )
+        .remove(0);
+    let idd = &top["idd"][0]["cpu_s"];
+    let shared: f64 =
+        ["g1", "g2"].iter().map(|name| number(named(&top["vms"], name), "/cpu_s/io_shared")).sum();
+    println!("a build: {idd}, charged to guests {shared:.4} s");
+    assert!(number(idd, "/own") > 0.7 * number(idd, "/total"), "{top:#}");
+    assert!(shared < 0.05 * number(idd, "/total"), "{top:#}");
+}
