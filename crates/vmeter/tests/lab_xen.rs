@@ -7,6 +7,7 @@ mod machine;
 use lab::{Kind, Receive};
 use machine::{Host, a_build_is_its_own, checked, close, named, number, spec};
 use serde_json::Value;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 #[test]
 fn xen_4_17() {
@@ -130,8 +131,23 @@ fn off_the_bridge(host: &mut Host) {
     host.sh("for vif in vif1.0 vif2.0; do ip link set $vif master xenbr0; done");
 }
 
-/// g1 receives TCP from outside for 10 s: xentop's figures, charging, conservation.
+/// One interval of three must agree in everything: a machine whose emulator loses its CPU for a
+/// moment bills dom0's threads for what Xen gave to others meanwhile.
 fn under_load(host: &mut Host) {
+    let mut outcome = Ok(());
+    for _ in 0..3 {
+        outcome = catch_unwind(AssertUnwindSafe(|| loaded(host)));
+        if outcome.is_ok() {
+            return;
+        }
+    }
+    if let Err(panic) = outcome {
+        resume_unwind(panic);
+    }
+}
+
+/// g1 receives TCP from outside for 10 s: xentop's figures, charging, conservation.
+fn loaded(host: &mut Host) {
     let stream = host.machine().receive(Receive { guest: 1, bytes_per_second: 1_000_000 }).unwrap();
     host.sh("sleep 3");
     let output = host.sh("vmeter top --batch --count 1 --interval 10s --format json >/tmp/top & \
