@@ -1,27 +1,19 @@
 //! Charging the driver domain's I/O work to the VMs (equations 4.6 and 4.7).
 
 use crate::equations::{charged, mean_operation};
-use crate::pair::{Before, Scale, busy};
+use crate::pair::{Scale, Span, busy};
 use crate::tasks::{self, TaskUsage};
 use crate::usage::{DriverUsage, VmUsage};
 use crate::vm;
-use model::{
-    Absent, Driver, LoadKinds, Nanos, Operations, Platform, Reading, Snapshot, State, TaskId, VmId,
-};
+use model::{Absent, Driver, LoadKinds, Nanos, Operations, Platform, Reading, State, TaskId, VmId};
 use std::collections::HashSet;
 
 /// The driver domains' rows; each VM's shared I/O time is charged on the way.
-pub fn drivers(
-    from: &Snapshot,
-    to: &Snapshot,
-    scale: Scale,
-    host: &Reading<Nanos>,
-    vms: &mut [VmUsage],
-) -> Vec<DriverUsage> {
-    let mut rows: Vec<DriverUsage> = Vec::with_capacity(to.drivers.len());
-    for new in &to.drivers {
-        let old = from.drivers.iter().find(|old| old.id == new.id);
-        rows.push(driver(from, to, scale, host, old, new, vms));
+pub fn drivers(span: &Span, host: &Reading<Nanos>, vms: &mut [VmUsage]) -> Vec<DriverUsage> {
+    let mut rows: Vec<DriverUsage> = Vec::with_capacity(span.to.drivers.len());
+    for new in &span.to.drivers {
+        let old = span.from.drivers.iter().find(|old| old.id == new.id);
+        rows.push(driver(span, host, old, new, vms));
     }
     for vm in vms.iter_mut() {
         vm::close(vm);
@@ -30,16 +22,14 @@ pub fn drivers(
 }
 
 fn driver(
-    from: &Snapshot,
-    to: &Snapshot,
-    scale: Scale,
+    span: &Span,
     host: &Reading<Nanos>,
     old: Option<&Driver>,
     new: &Driver,
     vms: &mut [VmUsage],
 ) -> DriverUsage {
-    let total = old.ok_or(Absent::Appeared).and_then(|old| total(scale, host, old, new, vms));
-    let work = old.ok_or(Absent::Appeared).and_then(|old| work(from, to, scale, old, new, vms));
+    let total = old.ok_or(Absent::Appeared).and_then(|old| total(span.scale, host, old, new, vms));
+    let work = old.ok_or(Absent::Appeared).and_then(|old| work(span, old, new, vms));
     let direct = direct(new, vms);
     let split = total.clone().and_then(|total| {
         let work = work.as_ref().map_err(Clone::clone)?;
@@ -63,7 +53,12 @@ fn driver(
         vcpus: new.vcpus.clone(),
         memory: new.memory.clone(),
         vcpu_rows: old.map_or_else(Vec::new, |old| {
-            vm::vcpu_rows(scale, (&old.vcpu_rows, old.window), (&new.vcpu_rows, new.window), false)
+            vm::vcpu_rows(
+                span.scale,
+                (&old.vcpu_rows, old.window),
+                (&new.vcpu_rows, new.window),
+                false,
+            )
         }),
         processes: work.map_or_else(|_| Vec::new(), |work| work.largest),
     }
@@ -94,17 +89,11 @@ fn total(
 
 /// What its tasks did, brought to T. The tasks of a host with control groups are those groups'
 /// too: what the shown groups used is not the host's own.
-fn work(
-    from: &Snapshot,
-    to: &Snapshot,
-    scale: Scale,
-    old: &Driver,
-    new: &Driver,
-    vms: &[VmUsage],
-) -> Reading<TaskUsage> {
+fn work(span: &Span, old: &Driver, new: &Driver, vms: &[VmUsage]) -> Reading<TaskUsage> {
     let old = old.tasks.as_ref().map_err(Clone::clone)?;
     let new = new.tasks.as_ref().map_err(Clone::clone)?;
-    let served: HashSet<TaskId> = to
+    let served: HashSet<TaskId> = span
+        .to
         .vms
         .iter()
         .flat_map(|vm| {
@@ -112,9 +101,9 @@ fn work(
             process.into_iter().chain(vm.backends.iter().map(|backend| backend.id))
         })
         .collect();
-    let mut work = tasks::usage(from, old, new, &Before::of(from), &served);
+    let mut work = tasks::usage(span.from, old, new, &span.before, &served);
     for part in [&mut work.own, &mut work.softirq, &mut work.ended] {
-        *part = scale.to_interval(*part, old.window, new.window);
+        *part = span.scale.to_interval(*part, old.window, new.window);
     }
     let groups: Nanos = vms
         .iter()
@@ -145,8 +134,9 @@ fn direct(driver: &Driver, vms: &[VmUsage]) -> Nanos {
 }
 
 /// Which part of the interrupt work was for network and disks, 0..=1, by how often each cause
-/// ran (network: by packets where they are more than softirqs, as each costs its own). Timers and tasklets are not I/O; SCHED and
-/// RCU softirqs follow from the others and tell nothing of their own.
+/// ran (network: by packets where they are more than softirqs, as each costs its own). Timers
+/// and tasklets are not I/O; SCHED and RCU softirqs follow from the others and tell nothing of
+/// their own.
 fn io_part(old: &Driver, new: &Driver) -> Reading<f64> {
     let old = old.load.as_ref().map_err(Clone::clone)?;
     let new = new.load.as_ref().map_err(Clone::clone)?;

@@ -42,11 +42,12 @@ pub fn usage(from: &Snapshot, to: &Snapshot) -> Result<Usage, AccountError> {
         return Err(AccountError::OtherBoot);
     }
     let interval = from.host.window.interval_to(to.host.window).ok_or(AccountError::NotLater)?;
-    let scale = pair::Scale { interval };
+    let (scale, before) = (pair::Scale { interval }, pair::Before::of(from));
+    let span = pair::Span { from, to, scale, before };
 
-    let mut vms = vm::rows(from, to, scale);
+    let mut vms = vm::rows(&span);
     let busy = conserve::busy(from, to, interval);
-    let drivers = charge::drivers(from, to, scale, &busy, &mut vms);
+    let drivers = charge::drivers(&span, &busy, &mut vms);
     let host = conserve::host(from, to, interval, busy, &vms, &drivers);
     Ok(Usage {
         moment: to.moment.clone(),

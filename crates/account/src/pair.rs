@@ -26,6 +26,18 @@ impl Scale {
     }
 }
 
+/// The two snapshots, and what every row needs to know of them.
+pub struct Span<'a> {
+    /// The interval's start.
+    pub from: &'a Snapshot,
+    /// Its end.
+    pub to: &'a Snapshot,
+    /// Brings times to T.
+    pub scale: Scale,
+    /// The tasks at the start.
+    pub before: Before<'a>,
+}
+
 /// Equation 4.5 for a CPU time, brought to T.
 pub fn busy(
     scale: Scale,

@@ -1,6 +1,6 @@
 //! One VM's row: its time by layer (equation 4.3), its traffic, its parts.
 
-use crate::pair::{Before, Scale, busy, matched};
+use crate::pair::{Before, Scale, Span, busy, matched};
 use crate::traffic::{disk_traffic, operations, traffic};
 use crate::usage::{BackendUsage, Cpu, VcpuUsage, VmUsage};
 use model::{
@@ -11,14 +11,14 @@ use std::collections::HashMap;
 
 /// Rows for the VMs at the interval's end, then for those that ended inside it. `total` and
 /// `io_shared` are filled in once the driver domains' work is charged.
-pub fn rows(from: &Snapshot, to: &Snapshot, scale: Scale) -> Vec<VmUsage> {
-    let before = Before::of(from);
+pub fn rows(span: &Span) -> Vec<VmUsage> {
+    let Span { from, to, scale, before } = span;
     let tasks = tasks_window(from).zip(tasks_window(to));
     let mut old: HashMap<&VmId, &Vm> = from.vms.iter().map(|vm| (&vm.id, vm)).collect();
     let mut rows: Vec<VmUsage> = to
         .vms
         .iter()
-        .map(|new| Pair { scale, old: old.remove(&new.id), new, before: &before, tasks }.row())
+        .map(|new| Pair { scale: *scale, old: old.remove(&new.id), new, before, tasks }.row())
         .collect();
     rows.extend(from.vms.iter().filter(|vm| old.contains_key(&vm.id)).map(ended));
     rows
