@@ -14,6 +14,10 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
+/// Where ARCHITECTURE.md allows `unsafe`.
+const UNSAFE: [&str; 3] =
+    ["platform/src/xen/privcmd.rs", "workload/src/cpu/text.rs", "workload/src/socket.rs"];
+
 /// Crate → crates that it may use, from the table.
 fn allowed() -> BTreeMap<String, BTreeSet<String>> {
     let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
@@ -91,7 +95,7 @@ fn sources() -> Vec<(PathBuf, String)> {
 fn unsafe_stands_only_where_the_house_allows_it() {
     let opened = concat!("allow(", "unsafe_code");
     for (path, text) in sources() {
-        let may = path.ends_with("platform/src/xen/privcmd.rs");
+        let may = UNSAFE.iter().any(|place| path.ends_with(place));
         assert!(may || !text.contains(opened), "{} opens unsafe", path.display());
     }
 }

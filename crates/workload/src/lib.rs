@@ -1,0 +1,20 @@
+//! The loads of the case study (chapter 5): a TCP stream of one packet a write, web requests at
+//! a rate that does not wait for the server, and a CPU load with a compiler's footprint.
+//!
+//! A workload is a plan (what to do), a run (threads and epoll, no printing) and an outcome that
+//! serializes to the JSON that docs/bench.md describes. The one who runs it shares a [`Control`]
+//! with it: to end it early, and to see how far it is.
+
+mod control;
+pub mod cpu;
+mod environment;
+mod error;
+mod latency;
+mod socket;
+mod usage;
+
+pub use control::{Control, Progress};
+pub use environment::{Environment, Offloads};
+pub use error::Error;
+pub use latency::{Latency, Percentiles};
+pub use usage::CpuTime;
