@@ -5,12 +5,15 @@
 //! serializes to the JSON that docs/bench.md describes. The one who runs it shares a [`Control`]
 //! with it: to end it early, and to see how far it is.
 
+mod clock;
 mod control;
 pub mod cpu;
 mod environment;
 mod error;
 mod latency;
+mod seconds;
 mod socket;
+pub mod tcp;
 mod usage;
 
 pub use control::{Control, Progress};

@@ -1,0 +1,237 @@
+//! The sending end: warm-up, mark, window, mark.
+
+use super::device;
+use super::outcome::{End, EndReport, Second, Sending, SpunCpu, Totals};
+use super::plan::{Packets, Plan};
+use super::stage::{self, Sent};
+use super::wire::{Channel, Message, PATIENCE};
+use crate::clock::{self, SECOND};
+use crate::socket::{TcpInfo, tcp_info};
+use crate::{Control, Environment, Error};
+use rustix::event::{PollFd, PollFlags, poll};
+use std::net::TcpStream;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+/// How long the last segments may take to be acknowledged.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Checks that the connections can hold what was planned: one write in one segment.
+///
+/// # Errors
+/// Says what the path allows.
+pub fn check_path(plan: &Plan, sockets: &[TcpStream]) -> Result<u32, Error> {
+    let mut mss = u32::MAX;
+    for socket in sockets {
+        mss = mss.min(read(socket)?.snd_mss);
+    }
+    if plan.packets == Packets::OnePerWrite && (mss as usize) < plan.size {
+        return Err(Error::Plan(format!(
+            "a packet on this path holds {mss} bytes of payload, a write has {}: choose --size \
+             {mss} or less",
+            plan.size
+        )));
+    }
+    Ok(mss)
+}
+
+fn read(socket: &TcpStream) -> Result<TcpInfo, Error> {
+    tcp_info(socket).map_err(Error::io("TCP_INFO (Linux 4.6 or later is needed)"))
+}
+
+/// Sends as planned; its report, and that of the other end where it came.
+///
+/// # Errors
+/// Before the window begins; afterwards the report says what went wrong.
+pub fn drive(
+    plan: &Plan,
+    sockets: &[TcpStream],
+    channel: &mut Channel,
+    control: &Control,
+) -> Result<(EndReport, Option<EndReport>), Error> {
+    let mss = check_path(plan, sockets)?;
+    let payload: Vec<u8> = (0..plan.size).map(|byte| (byte % 251) as u8).collect();
+    let mut driver = Driver { plan, sockets, channel, control, payload, stopped: false };
+    if !plan.warmup.is_zero() {
+        driver.stage(clock::length(plan.warmup), &mut Vec::new());
+        driver.drain();
+    }
+    driver.mark()?;
+    let before = driver.counters()?;
+    let mut series = Vec::new();
+    let (sent, start) = driver.stage(clock::length(plan.duration), &mut series);
+    // The whole window counts even where its last deadline comes before its end.
+    let whole = if driver.stopped { 0 } else { clock::length(plan.duration) };
+    let end = sent.ended.max(start + whole);
+    let acked = driver.counters()?;
+    let mut warnings: Vec<String> = sent.problem.iter().cloned().collect();
+    if !driver.drain() && sent.problem.is_none() {
+        warnings.push("not everything was acknowledged at the end: counts may differ".to_owned());
+    }
+    let after = driver.counters()?;
+    let device = before.packets.as_ref().zip(after.packets.as_ref());
+    if let Err(error) = driver.mark() {
+        warnings.push(error.to_string());
+    }
+    let partial = driver.stopped || sent.problem.is_some();
+    let totals = after.since(&before, &sent);
+    let sending = Sending {
+        duration_s: (end - start) as f64 / 1e9,
+        bytes_acked: acked.sum(&before, |i| i.bytes_acked),
+        retransmissions: after.sum32(&before, |i| i.total_retrans),
+        missed: if driver.stopped { 0 } else { sent.missed },
+        lateness: plan.rate.map(|_| sent.lateness.percentiles()),
+        mss,
+        series,
+    };
+    let end = End {
+        totals,
+        cpu: SpunCpu::new(sent.cpu, sent.spun),
+        device: device.map(|(before, after)| after.since(before, &totals)),
+        environment: Environment::read(device::of(&sockets[0]).as_deref()),
+    };
+    let report = EndReport { end, sending: Some(sending), partial, warnings };
+    let theirs = exchange(channel, &report);
+    Ok((report, theirs))
+}
+
+/// Gives this end's report and takes the other's, where it still is there.
+pub fn exchange(channel: &mut Channel, report: &EndReport) -> Option<EndReport> {
+    channel.send(&Message::Report(Box::new(report.clone()))).ok()?;
+    loop {
+        match channel.receive(PATIENCE).ok()? {
+            Message::Report(theirs) => return Some(*theirs),
+            Message::Stop => {}
+            _ => return None,
+        }
+    }
+}
+
+/// The window second by second.
+struct Seconds<'a> {
+    series: &'a mut Vec<Second>,
+    at: u64,
+    writes: u64,
+    again: u64,
+}
+
+impl Seconds<'_> {
+    fn push(&mut self, at: u64, writes: u64, again: u64) {
+        self.series.push(Second {
+            at_s: at as f64 / 1e9,
+            writes: writes - self.writes,
+            retransmissions: again - self.again,
+        });
+        (self.at, self.writes, self.again) = (at, writes, again);
+    }
+}
+
+struct Driver<'a> {
+    plan: &'a Plan,
+    sockets: &'a [TcpStream],
+    channel: &'a mut Channel,
+    control: &'a Control,
+    payload: Vec<u8>,
+    stopped: bool,
+}
+
+/// Everything that the kernel counts, at one moment.
+struct Counters {
+    connections: Vec<TcpInfo>,
+    packets: Option<device::Packets>,
+}
+
+impl Driver<'_> {
+    fn stage(&mut self, length: u64, series: &mut Vec<Second>) -> (Sent, u64) {
+        let (plan, sockets, payload) = (self.plan, self.sockets, &self.payload);
+        let (control, channel) = (self.control, &mut *self.channel);
+        let mut stopped = self.stopped;
+        let retransmitted = || {
+            sockets
+                .iter()
+                .filter_map(|s| tcp_info(s).ok())
+                .map(|i| u64::from(i.total_retrans))
+                .sum()
+        };
+        let mut seconds = Seconds { series, at: 0, writes: 0, again: retransmitted() };
+        let look = |elapsed: u64, writes: u64| {
+            if elapsed >= seconds.at + SECOND {
+                seconds.push(elapsed / SECOND * SECOND, writes, retransmitted());
+            }
+            control.progress().done.store(writes, Relaxed);
+            stopped |= control.stopped() || asked_to_stop(channel);
+            !stopped
+        };
+        let ended = stage::run(plan, sockets, payload, length, look);
+        let (sent, start) = &ended;
+        let last = sent.ended.saturating_sub(*start).max(if stopped { 0 } else { length });
+        seconds.push(last, sent.writes, retransmitted());
+        self.stopped = stopped;
+        ended
+    }
+
+    /// Waits until the other end has acknowledged everything.
+    fn drain(&self) -> bool {
+        let until = clock::now() + clock::length(DRAIN);
+        let empty = |socket| {
+            tcp_info(socket).is_ok_and(|info| info.unacked == 0 && info.notsent_bytes == 0)
+        };
+        while clock::now() < until {
+            if self.sockets.iter().all(empty) {
+                return true;
+            }
+            clock::sleep_until(clock::now() + 1_000_000);
+        }
+        false
+    }
+
+    /// Lets the other end read its counters.
+    fn mark(&mut self) -> Result<(), Error> {
+        self.channel.send(&Message::Mark)?;
+        loop {
+            match self.channel.receive(PATIENCE)? {
+                Message::Marked => return Ok(()),
+                Message::Stop => self.stopped = true,
+                other => return Err(Error::Peer(format!("{other:?} came in place of a mark"))),
+            }
+        }
+    }
+
+    fn counters(&self) -> Result<Counters, Error> {
+        Ok(Counters {
+            connections: self.sockets.iter().map(read).collect::<Result<_, _>>()?,
+            packets: device::of(&self.sockets[0]).and_then(|name| device::Packets::read(&name)),
+        })
+    }
+}
+
+/// Whether the other end wants to end early, or is gone.
+fn asked_to_stop(channel: &mut Channel) -> bool {
+    let mut ready = [PollFd::new(channel.stream(), PollFlags::IN)];
+    match poll(&mut ready, Some(&clock::timespec(0))) {
+        Ok(0) | Err(_) => false,
+        Ok(_) => true,
+    }
+}
+
+impl Counters {
+    fn sum(&self, earlier: &Self, of: impl Fn(&TcpInfo) -> u64) -> u64 {
+        let pairs = self.connections.iter().zip(&earlier.connections);
+        pairs.map(|(now, then)| of(now).wrapping_sub(of(then))).sum()
+    }
+
+    /// For the kernel's 32-bit counters, which wrap.
+    fn sum32(&self, earlier: &Self, of: impl Fn(&TcpInfo) -> u32) -> u64 {
+        let pairs = self.connections.iter().zip(&earlier.connections);
+        pairs.map(|(now, then)| u64::from(of(now).wrapping_sub(of(then)))).sum()
+    }
+
+    fn since(&self, earlier: &Self, sent: &Sent) -> Totals {
+        Totals {
+            calls: sent.writes,
+            bytes: sent.bytes,
+            data_segments: self.sum32(earlier, |i| i.data_segs_out),
+            acks: self.sum32(earlier, |i| i.segs_in.wrapping_sub(i.data_segs_in)),
+        }
+    }
+}

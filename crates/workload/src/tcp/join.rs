@@ -1,0 +1,133 @@
+//! The end that connects: `vmeter bench tcp send`.
+
+use super::drive::drive;
+use super::follow::follow;
+use super::outcome::Outcome;
+use super::plan::Plan;
+use super::wire::{Channel, Message, PATIENCE, Preamble, Purpose, VERSION};
+use crate::{Control, Error};
+use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+/// How long a connection may take to be there.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// Runs a load against a [`super::Server`] at `address` (`HOST:PORT`).
+///
+/// # Errors
+/// Where the plan cannot be done, nobody listens there or the one who does is no vmeter of the
+/// same protocol, or the other end is lost before it could count anything.
+pub fn send(plan: &Plan, address: &str, control: &Control) -> Result<Outcome, Error> {
+    plan.check()?;
+    let target = resolve(address)?;
+    let run = random();
+    let mut stream = connect(target, None)
+        .map_err(Error::io(format!("cannot connect to vmeter bench tcp recv at {address}")))?;
+    greet(&mut stream, run, address)?;
+    let mut channel = Channel::new(stream, address.to_owned());
+    channel.send(&Message::Run(plan.clone()))?;
+    let sockets = join(plan, target, run, address)?;
+    loop {
+        match channel.receive(PATIENCE)? {
+            Message::Ready => break,
+            Message::Refused(why) => return Err(Error::Peer(format!("{address} refuses: {why}"))),
+            other => return Err(Error::Peer(format!("unexpected message {other:?}"))),
+        }
+    }
+    let (sender, receiver) = if plan.reverse {
+        let (sender, receiver) = follow(&sockets, &mut channel, control, None)?;
+        (sender, Some(receiver))
+    } else {
+        drive(plan, &sockets, &mut channel, control)?
+    };
+    outcome(plan, sender, receiver)
+}
+
+/// Joins two reports.
+pub fn outcome(
+    plan: &Plan,
+    mut sender: super::outcome::EndReport,
+    receiver: Option<super::outcome::EndReport>,
+) -> Result<Outcome, Error> {
+    let sending = sender
+        .sending
+        .take()
+        .ok_or_else(|| Error::Peer("the sender's report has no sender's part".to_owned()))?;
+    Ok(Outcome::of(plan, sender, sending, receiver))
+}
+
+fn resolve(address: &str) -> Result<SocketAddr, Error> {
+    let mut found = address
+        .to_socket_addrs()
+        .map_err(Error::io(format!("{address} is no HOST:PORT that can be found")))?;
+    found.next().ok_or_else(|| Error::Plan(format!("{address} has no address")))
+}
+
+/// Says what this is, and hears that the other end is the same.
+fn greet(stream: &mut TcpStream, run: u64, address: &str) -> Result<(), Error> {
+    let mine = Preamble { version: VERSION, purpose: Purpose::Control, run };
+    mine.write(stream).map_err(Error::io(format!("cannot greet {address}")))?;
+    let theirs = Preamble::read(stream, PATIENCE).map_err(|error| {
+        Error::Peer(match error.kind() {
+            ErrorKind::TimedOut => format!(
+                "{address} does not answer: it runs another test, or is no vmeter bench tcp recv"
+            ),
+            ErrorKind::InvalidData => {
+                format!("{address} is no vmeter: start `vmeter bench tcp recv` there")
+            }
+            _ => format!("{address} closed the connection: is it vmeter bench tcp recv?"),
+        })
+    })?;
+    if theirs.version != VERSION {
+        return Err(Error::Peer(format!(
+            "{address} speaks version {} of the protocol, this vmeter {VERSION}: \
+             use the same vmeter at both ends",
+            theirs.version
+        )));
+    }
+    if theirs.run != run {
+        return Err(Error::Peer(format!("{address} is busy with another test: try again later")));
+    }
+    Ok(())
+}
+
+fn join(plan: &Plan, target: SocketAddr, run: u64, address: &str) -> Result<Vec<TcpStream>, Error> {
+    let preamble = Preamble { version: VERSION, purpose: Purpose::Data, run };
+    (0..plan.streams)
+        .map(|_| {
+            let mut stream = connect(target, plan.segment())?;
+            preamble.write(&mut stream)?;
+            Ok(stream)
+        })
+        .collect::<io::Result<_>>()
+        .map_err(Error::io(format!("cannot open {} streams to {address}", plan.streams)))
+}
+
+/// A connection without Nagle's algorithm. A segment size is agreed on when connecting, for both
+/// directions, so it is asked for before.
+fn connect(target: SocketAddr, segment: Option<u32>) -> io::Result<TcpStream> {
+    let domain = Domain::for_address(target);
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    if let Some(segment) = segment {
+        socket.set_tcp_mss(segment)?;
+    }
+    socket.set_tcp_nodelay(true)?;
+    keep_alive(&socket)?;
+    socket.connect_timeout(&SockAddr::from(target), CONNECT)?;
+    Ok(socket.into())
+}
+
+/// A peer whose machine is gone is noticed within half a minute.
+pub fn keep_alive(socket: &Socket) -> io::Result<()> {
+    let idle = Duration::from_secs(10);
+    socket
+        .set_tcp_keepalive(&TcpKeepalive::new().with_time(idle).with_interval(idle).with_retries(2))
+}
+
+/// A number that no other run has.
+fn random() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::hash::RandomState::new().build_hasher().finish()
+}
