@@ -10,11 +10,14 @@ mod control;
 pub mod cpu;
 mod environment;
 mod error;
+pub mod fileset;
 mod latency;
 mod seconds;
+pub mod serve;
 mod socket;
 pub mod tcp;
 mod usage;
+pub mod web;
 
 pub use control::{Control, Progress};
 pub use environment::{Environment, Offloads};

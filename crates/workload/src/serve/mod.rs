@@ -1,0 +1,185 @@
+//! A small static web server for tests, and for hosts that have no other: GET and HEAD, files
+//! sent by the kernel, connections kept alive.
+
+mod client;
+mod files;
+
+use crate::{Control, Error, clock};
+use client::{Client, Next};
+use files::Files;
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll;
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::net::SocketFlags;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread;
+
+/// The listener's mark among the events.
+const LISTENER: u64 = u64::MAX;
+/// How often the stop flag and idle connections are looked at.
+const TICK: u64 = clock::SECOND / 5;
+/// How long a connection may say nothing.
+const IDLE: u64 = 60 * clock::SECOND;
+
+/// A static server.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    files: Files,
+    counts: Counts,
+}
+
+/// What a server has done.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Requests answered with 200.
+    pub served: AtomicU64,
+    /// Requests answered otherwise.
+    pub refused: AtomicU64,
+    /// Bytes of bodies sent.
+    pub bytes: AtomicU64,
+}
+
+impl Server {
+    /// Serves the files below `root` at `address` (`HOST:PORT`; port 0 is any free one).
+    ///
+    /// # Errors
+    /// No such folder, no such address, or a port that is taken.
+    pub fn bind(root: &Path, address: &str) -> Result<Self, Error> {
+        let files = Files::below(root)?;
+        let wrong = || Error::io(format!("cannot listen at {address}"));
+        let at = address.to_socket_addrs().map_err(wrong())?.next();
+        let at = at.ok_or_else(|| Error::Plan(format!("{address} has no address")))?;
+        let listener = listen(at).map_err(wrong())?;
+        Ok(Self { listener, files, counts: Counts::default() })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn address(&self) -> Result<SocketAddr, Error> {
+        self.listener.local_addr().map_err(Error::io("the listening socket"))
+    }
+
+    /// What it has done so far.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Serves on so many threads until it is told to stop.
+    ///
+    /// # Errors
+    /// Where epoll cannot be had.
+    pub fn run(&self, threads: usize, control: &Control) -> Result<(), Error> {
+        let epolls: Vec<OwnedFd> = (0..threads.max(1))
+            .map(|_| self.watch())
+            .collect::<Result<_, _>>()
+            .map_err(Error::io("epoll"))?;
+        thread::scope(|scope| {
+            for epoll in &epolls {
+                scope.spawn(move || Worker::new(self, epoll).run(control));
+            }
+        });
+        Ok(())
+    }
+
+    fn watch(&self) -> Result<OwnedFd, Errno> {
+        let watcher = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let data = epoll::EventData::new_u64(LISTENER);
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::EXCLUSIVE;
+        epoll::add(&watcher, &self.listener, data, flags)?;
+        Ok(watcher)
+    }
+}
+
+/// One serving thread.
+struct Worker<'a> {
+    server: &'a Server,
+    epoll: &'a OwnedFd,
+    clients: HashMap<u64, Client>,
+    next: u64,
+}
+
+impl<'a> Worker<'a> {
+    fn new(server: &'a Server, epoll: &'a OwnedFd) -> Self {
+        Self { server, epoll, clients: HashMap::new(), next: 0 }
+    }
+
+    fn run(mut self, control: &Control) {
+        let mut events = Vec::with_capacity(256);
+        let mut tick = 0;
+        while !control.stopped() {
+            let wait = clock::timespec(TICK);
+            match epoll::wait(self.epoll, spare_capacity(&mut events), Some(&wait)) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(_) => return,
+            }
+            let now = clock::now();
+            for event in events.drain(..) {
+                match event.data.u64() {
+                    LISTENER => self.accept(now),
+                    key => self.serve(key, now),
+                }
+            }
+            if now >= tick {
+                self.clients.retain(|_, client| now < client.heard + IDLE);
+                tick = now + clock::SECOND;
+            }
+        }
+    }
+
+    fn accept(&mut self, now: u64) {
+        // A few at a time; the rest make another event.
+        for _ in 0..16 {
+            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+            let Ok(socket) = rustix::net::accept_with(&self.server.listener, flags) else { return };
+            // Head and body are two calls; neither shall wait for the other's acknowledgement.
+            let _ = rustix::net::sockopt::set_tcp_nodelay(&socket, true);
+            let data = epoll::EventData::new_u64(self.next);
+            let flags = epoll::EventFlags::IN
+                | epoll::EventFlags::OUT
+                | epoll::EventFlags::RDHUP
+                | epoll::EventFlags::ET;
+            if epoll::add(self.epoll, &socket, data, flags).is_ok() {
+                self.clients.insert(self.next, Client::new(socket, now));
+                self.next += 1;
+            }
+        }
+    }
+
+    fn serve(&mut self, key: u64, now: u64) {
+        if let Some(client) = self.clients.get_mut(&key) {
+            client.heard = now;
+            if client.go_on(&self.server.files, &self.server.counts) == Next::Close {
+                self.clients.remove(&key);
+            }
+        }
+    }
+}
+
+fn listen(at: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::from(at))?;
+    socket.listen(4096)?;
+    Ok(socket.into())
+}
+
+impl Counts {
+    fn count(&self, status: u16, body: u64) {
+        let which = if status == 200 { &self.served } else { &self.refused };
+        which.fetch_add(1, Relaxed);
+        self.bytes.fetch_add(body, Relaxed);
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,256 @@
+//! A reply, taken in as it comes: nothing of its body is kept.
+
+/// The longest head that is read.
+const LONGEST_HEAD: usize = 64 << 10;
+const MOST_HEADERS: usize = 100;
+/// The longest line of a chunk's size, extensions and trailers.
+const LONGEST_LINE: u64 = 8 << 10;
+
+/// One reply on its way in.
+#[derive(Debug, Default)]
+pub struct Reply {
+    state: State,
+    /// A head that came in pieces, so far.
+    head: Vec<u8>,
+    status: u16,
+    keep: bool,
+    body: u64,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+enum State {
+    #[default]
+    Head,
+    Length(u64),
+    Chunk(Chunk),
+    UntilClose,
+}
+
+/// Where in a chunked body.
+#[derive(Debug, Clone, Copy)]
+enum Chunk {
+    /// In the size: its value so far, digits seen, whether past them.
+    Size {
+        value: u64,
+        digits: u8,
+        past: bool,
+        length: u64,
+    },
+    Data(u64),
+    /// After the data, at its CR or LF.
+    End,
+    /// After the last chunk: bytes in this line, and in all lines.
+    Trailer {
+        line: u64,
+        all: u64,
+    },
+}
+
+const SIZE: Chunk = Chunk::Size { value: 0, digits: 0, past: false, length: 0 };
+
+/// How far a reply is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// More has to come.
+    More,
+    /// It is whole.
+    Done(Whole),
+}
+
+/// A whole reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Whole {
+    /// HTTP status.
+    pub status: u16,
+    /// The connection may be used again.
+    pub keep: bool,
+    /// Bytes of the body.
+    pub body: u64,
+}
+
+impl Reply {
+    /// Takes the bytes that came.
+    ///
+    /// # Errors
+    /// Says in what it is no HTTP, or longer than it said.
+    pub fn take(&mut self, mut bytes: &[u8]) -> Result<Step, &'static str> {
+        loop {
+            match self.state {
+                State::Head => match self.take_head(bytes)? {
+                    Some(rest) => bytes = rest,
+                    None => return Ok(Step::More),
+                },
+                State::Length(left) => {
+                    let taken = left.min(bytes.len() as u64);
+                    self.body += taken;
+                    self.state = State::Length(left - taken);
+                    if taken < left {
+                        return Ok(Step::More);
+                    }
+                    return self.end(&bytes[taken as usize..]);
+                }
+                State::Chunk(chunk) => {
+                    let Some((first, rest)) = bytes.split_first() else {
+                        return Ok(Step::More);
+                    };
+                    if let Chunk::Data(left) = chunk {
+                        let taken = left.min(bytes.len() as u64);
+                        self.body += taken;
+                        bytes = &bytes[taken as usize..];
+                        let next =
+                            if taken == left { Chunk::End } else { Chunk::Data(left - taken) };
+                        self.state = State::Chunk(next);
+                    } else if let Some(next) = chunk.after(*first)? {
+                        self.state = State::Chunk(next);
+                        bytes = rest;
+                    } else {
+                        return self.end(rest);
+                    }
+                }
+                State::UntilClose => {
+                    self.body += bytes.len() as u64;
+                    return Ok(Step::More);
+                }
+            }
+        }
+    }
+
+    /// The server closed the connection: the end of a body without a length, else too early.
+    pub fn close(&mut self) -> Option<Whole> {
+        matches!(self.state, State::UntilClose).then(|| self.whole())
+    }
+
+    /// Whether nothing of a reply has come yet.
+    pub fn is_untouched(&self) -> bool {
+        matches!(self.state, State::Head) && self.head.is_empty()
+    }
+
+    fn end(&mut self, rest: &[u8]) -> Result<Step, &'static str> {
+        if rest.is_empty() { Ok(Step::Done(self.whole())) } else { Err("longer than it said") }
+    }
+
+    /// What came, and back to the start.
+    fn whole(&mut self) -> Whole {
+        let whole = Whole { status: self.status, keep: self.keep, body: self.body };
+        // The head's memory is given back: 10,000 idle connections need none.
+        *self = Self::default();
+        whole
+    }
+
+    /// The bytes after the head, once it is whole.
+    fn take_head<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, &'static str> {
+        if self.head.is_empty() {
+            // Nearly always the head comes in one piece and needs no copy.
+            if let Some(length) = self.parse_head(bytes)? {
+                return Ok(Some(&bytes[length..]));
+            }
+            self.head.extend_from_slice(bytes);
+        } else {
+            let before = self.head.len();
+            self.head.extend_from_slice(bytes);
+            let head = std::mem::take(&mut self.head);
+            if let Some(length) = self.parse_head(&head)? {
+                return Ok(Some(&bytes[length - before..]));
+            }
+            self.head = head;
+        }
+        if self.head.len() > LONGEST_HEAD { Err("an endless head") } else { Ok(None) }
+    }
+
+    /// Length of the head if it is whole, and what it says.
+    fn parse_head(&mut self, bytes: &[u8]) -> Result<Option<usize>, &'static str> {
+        let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
+        let mut reply = httparse::Response::new(&mut headers);
+        let length = match reply.parse(bytes) {
+            Ok(httparse::Status::Complete(length)) => length,
+            Ok(httparse::Status::Partial) => return Ok(None),
+            Err(httparse::Error::TooManyHeaders) => return Err("too many headers"),
+            Err(_) => return Err("no HTTP"),
+        };
+        self.status = reply.code.unwrap_or_default();
+        if (100..200).contains(&self.status) {
+            // An interim reply; the real one follows.
+            return if self.status == 101 { Err("switched protocols") } else { Ok(Some(length)) };
+        }
+        self.keep = reply.version == Some(1);
+        let (mut chunked, mut said) = (false, None);
+        for header in reply.headers.iter() {
+            if header.name.eq_ignore_ascii_case("content-length") {
+                let value = number(header.value).ok_or("no length in Content-Length")?;
+                if said.is_some_and(|said| said != value) {
+                    return Err("two lengths");
+                }
+                said = Some(value);
+            } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
+                chunked = has(header.value, "chunked");
+            } else if header.name.eq_ignore_ascii_case("connection") {
+                self.keep =
+                    (self.keep || has(header.value, "keep-alive")) && !has(header.value, "close");
+            }
+        }
+        self.state = match (self.status, chunked, said) {
+            (204 | 304, _, _) => State::Length(0),
+            (_, true, _) => State::Chunk(SIZE),
+            (_, _, Some(length)) => State::Length(length),
+            _ => {
+                self.keep = false;
+                State::UntilClose
+            }
+        };
+        Ok(Some(length))
+    }
+}
+
+impl Chunk {
+    /// Where the next byte of the framing leads; `None` at the end of the body.
+    fn after(self, byte: u8) -> Result<Option<Self>, &'static str> {
+        Ok(Some(match (self, byte) {
+            (Self::Size { length: LONGEST_LINE.., .. }, _)
+            | (Self::Trailer { all: LONGEST_LINE.., .. }, _) => {
+                return Err("an endless chunk line");
+            }
+            (Self::Size { digits: 0, .. }, b'\n') => return Err("a chunk without a size"),
+            (Self::Size { value: 0, .. }, b'\n') => Self::Trailer { line: 0, all: 0 },
+            (Self::Size { value, .. }, b'\n') => Self::Data(value),
+            (Self::Size { value, digits, past: false, length }, byte)
+                if byte.is_ascii_hexdigit() =>
+            {
+                let digit = (byte as char).to_digit(16).unwrap_or_default();
+                let value = value.checked_mul(16).ok_or("a chunk too large")? + u64::from(digit);
+                Self::Size {
+                    value,
+                    digits: digits.saturating_add(1),
+                    past: false,
+                    length: length + 1,
+                }
+            }
+            (Self::Size { digits: 0, .. }, _) => return Err("a chunk without a size"),
+            (Self::Size { value, digits, length, .. }, _) => {
+                Self::Size { value, digits, past: true, length: length + 1 }
+            }
+            (Self::End, b'\r') => Self::End,
+            (Self::End, b'\n') => SIZE,
+            (Self::End, _) => return Err("a chunk longer than it said"),
+            (Self::Trailer { line: 0, .. }, b'\n') => return Ok(None),
+            (Self::Trailer { all, .. }, b'\n') => Self::Trailer { line: 0, all: all + 1 },
+            (Self::Trailer { line, all }, b'\r') => Self::Trailer { line, all: all + 1 },
+            (Self::Trailer { line, all }, _) => Self::Trailer { line: line + 1, all: all + 1 },
+            (Self::Data(left), _) => Self::Data(left),
+        }))
+    }
+}
+
+fn number(value: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(value).ok()?.trim();
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+/// Whether a list such as Connection's has this word.
+fn has(value: &[u8], word: &str) -> bool {
+    let words = value.split(|byte| *byte == b',');
+    words.into_iter().any(|one| one.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
+}
+
+#[cfg(test)]
+#[path = "reply_tests.rs"]
+mod tests;

@@ -1,0 +1,108 @@
+//! A run: threads with their parts of the schedule, then their sums.
+
+use super::outcome::Outcome;
+use super::plan::{Load, Plan};
+use super::requests::Requests;
+use super::schedule::Schedule;
+use super::tally::{Tally, Window};
+use super::target::Target;
+use super::worker::Worker;
+use crate::{Control, Environment, Error, clock, fileset};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use std::thread;
+
+/// Generates the load and gives what was measured.
+///
+/// # Errors
+/// Where the plan cannot be done: wrong values, no such host, no whole file set. A server that
+/// is not there is a result, not an error.
+pub fn run(plan: &Plan, control: &Control) -> Result<Outcome, Error> {
+    plan.check()?;
+    let target = Target::of(&plan.url)?;
+    let dirs = plan.fileset.as_deref().map(fileset::check).transpose()?.map(|set| set.dirs);
+    let environment = Environment::read(None);
+    let cpus = allowed_cpus();
+    // All threads are there before the first request is due.
+    let start = clock::now() + 10_000_000;
+    let from = start + clock::length(plan.warmup);
+    let window = Window { from, to: from + clock::length(plan.duration) };
+    let tally = thread::scope(|scope| {
+        let threads: Vec<_> = (0..plan.threads)
+            .map(|index| {
+                let (target, cpus) = (&target, &cpus);
+                scope.spawn(move || {
+                    pin(cpus, index);
+                    let place = (index, plan.threads);
+                    let requests =
+                        Requests::new(target, dirs.map(|dirs| (dirs, plan.seed)), index, place.1);
+                    let schedule = schedule(plan, place, (start, window.to));
+                    let most = share(plan.max_connections, place);
+                    let worker = Worker::new(
+                        plan,
+                        control,
+                        target.address,
+                        requests,
+                        schedule,
+                        window,
+                        most,
+                    );
+                    worker.map_or_else(|error| broken(plan, error), Worker::run)
+                })
+            })
+            .collect();
+        threads.into_iter().fold(Tally::default(), |sum, thread| {
+            sum.merge(thread.join().unwrap_or_else(|_| Tally {
+                problem: Some("a generating thread ended in a panic".to_owned()),
+                ..Tally::default()
+            }))
+        })
+    });
+    let partial = control.stopped();
+    let duration_s = tally.ended.saturating_sub(window.from) as f64 / 1e9;
+    Ok(Outcome::of(plan, tally, duration_s, partial, environment))
+}
+
+/// A thread that could not even have its epoll.
+fn broken(plan: &Plan, error: rustix::io::Errno) -> Tally {
+    let mut tally = Tally::default();
+    let class = super::classes::Class::of(error);
+    let why = std::io::Error::from(error).to_string();
+    if let Load::Open { rate, .. } = plan.load {
+        tally.requests = (rate * plan.duration.as_secs_f64()) as u64 / plan.threads as u64;
+        tally.unsent = tally.requests.saturating_sub(1);
+    }
+    tally.requests = tally.requests.max(1);
+    tally.errors.count(class, &why);
+    tally.problem = Some(format!("a generating thread could not start: {why}"));
+    tally
+}
+
+fn schedule(plan: &Plan, place: (usize, usize), times: (u64, u64)) -> Option<Schedule> {
+    match plan.load {
+        Load::Open { rate, arrivals, .. } => {
+            Some(Schedule::new(arrivals, rate, place, plan.seed, times))
+        }
+        Load::Closed => None,
+    }
+}
+
+/// A thread's part of a whole, the first ones taking what is left over.
+fn share(whole: usize, (index, parts): (usize, usize)) -> usize {
+    whole / parts + usize::from(index < whole % parts)
+}
+
+/// The CPUs that this program may use, the last one first: interrupts prefer the first.
+fn allowed_cpus() -> Vec<usize> {
+    let set = sched_getaffinity(None).unwrap_or_else(|_| CpuSet::new());
+    (0..CpuSet::MAX_CPU).rev().filter(|cpu| set.is_set(*cpu)).collect()
+}
+
+/// Keeps the calling thread on one CPU.
+fn pin(cpus: &[usize], index: usize) {
+    if let Some(cpu) = cpus.get(index % cpus.len().max(1)) {
+        let mut set = CpuSet::new();
+        set.set(*cpu);
+        // Where it is not allowed, the thread runs where it may.
+        let _ = sched_setaffinity(None, &set);
+    }
+}

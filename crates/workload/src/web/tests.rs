@@ -1,0 +1,274 @@
+//! The generator against a good server and against bad ones.
+
+use super::*;
+use crate::{Control, fileset, serve};
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+fn plan(to: SocketAddr, load: Load) -> Plan {
+    Plan {
+        url: format!("http://{to}/file"),
+        load,
+        calls: 1,
+        max_connections: 100,
+        timeout: Duration::from_millis(400),
+        duration: Duration::from_millis(500),
+        warmup: Duration::ZERO,
+        threads: 1,
+        fileset: None,
+        seed: 1,
+    }
+}
+
+fn per(per: Per, rate: f64) -> Load {
+    Load::Open { rate, per, arrivals: Arrivals::Constant }
+}
+
+/// Runs, and checks that every request is accounted for.
+fn measure(plan: &Plan) -> Outcome {
+    let found = run(plan, &Control::default()).unwrap();
+    let errors = &found.errors;
+    let sum = found.replies + errors.total + found.unsent + found.unfinished;
+    assert_eq!(found.requests, sum, "{found:?}");
+    assert_eq!(found.status.values().sum::<u64>(), found.replies);
+    let classes = errors.client_timo + errors.socket_timo + errors.connrefused + errors.connreset;
+    assert_eq!(errors.total, classes + errors.of_the_generator() + errors.other);
+    let seconds = |of: fn(&Second) -> u64| found.series.iter().map(of).sum::<u64>();
+    assert_eq!(seconds(|second| second.requests), found.requests);
+    assert_eq!(seconds(|second| second.replies), found.replies);
+    assert_eq!(found.service_s.count, found.replies);
+    found
+}
+
+/// A server of this program's over a folder.
+fn served(root: &Path, check: impl Fn(SocketAddr, &serve::Server)) {
+    let server = serve::Server::bind(root, "127.0.0.1:0").unwrap();
+    let control = Control::default();
+    thread::scope(|scope| {
+        scope.spawn(|| server.run(1, &control));
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            check(server.address().unwrap(), &server);
+        }));
+        control.stop();
+        result.unwrap();
+    });
+}
+
+#[test]
+fn each_load_gets_its_replies() {
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("file"), [b'x'; 1024]).unwrap();
+    served(root.path(), |to, server| {
+        let before = || server.counts().served.load(std::sync::atomic::Ordering::Relaxed);
+        for (load, calls, threads, requests) in [
+            (per(Per::Request, 400.0), 1, 1, Some(200)),
+            (per(Per::Request, 400.0), 1, 3, Some(200)),
+            (per(Per::Connection, 200.0), 1, 1, Some(100)),
+            (per(Per::Connection, 100.0), 4, 2, Some(200)),
+            (Load::Closed, 1, 1, None),
+        ] {
+            let start = before();
+            let plan = Plan {
+                calls,
+                threads,
+                max_connections: 30,
+                warmup: Duration::from_millis(100),
+                ..plan(to, load)
+            };
+            let found = measure(&plan);
+            assert_eq!(found.status.keys().copied().collect::<Vec<_>>(), [200]);
+            assert_eq!(found.replies, found.requests, "{found:?}");
+            assert_eq!(found.body_bytes, 1024 * found.replies);
+            assert_eq!(before() - start, found.replies + found.warmup.requests, "{found:?}");
+            assert_eq!(found.warmup.status[&200], found.warmup.requests);
+            if let Some(requests) = requests {
+                assert_eq!(found.requests, requests);
+                assert_eq!(found.lateness_s.unwrap().count, requests / u64::from(calls));
+            } else {
+                assert!(found.response_s.is_none() && found.most_open == 30, "{found:?}");
+                assert!(found.requests > 100);
+            }
+            if calls > 1 {
+                assert_eq!(found.connections, 60);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_file_set_is_asked_for_in_the_order_of_its_seed() {
+    let root = tempfile::tempdir().unwrap();
+    let set = root.path().join("set");
+    fileset::write(&set, 3, 1, &Control::default()).unwrap();
+    served(root.path(), |to, _| {
+        let plan = Plan {
+            url: format!("http://{to}/set"),
+            fileset: Some(set.clone()),
+            seed: 5,
+            ..plan(to, per(Per::Request, 300.0))
+        };
+        let found = measure(&plan);
+        assert_eq!(found.status[&200], 150, "{found:?}");
+        let bytes: u64 = fileset::Sequence::new(3, 5).take(150).map(fileset::File::bytes).sum();
+        assert_eq!(found.body_bytes, bytes);
+        let missing = Plan { fileset: Some(root.path().join("no")), ..plan };
+        assert!(run(&missing, &Control::default()).is_err());
+    });
+}
+
+/// A server that does one thing to each connection, on a thread of its own.
+fn badly(act: fn(TcpStream)) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            thread::spawn(move || act(stream));
+        }
+    });
+    to
+}
+
+fn request(stream: &mut TcpStream) {
+    let mut bytes = [0; 1000];
+    let _ = stream.read(&mut bytes);
+}
+
+fn say(mut stream: TcpStream, text: &str) -> TcpStream {
+    request(&mut stream);
+    let _ = stream.write_all(text.as_bytes());
+    stream
+}
+
+#[test]
+fn a_bad_server_gets_its_class() {
+    type Case = (&'static str, fn(TcpStream), fn(&Errors) -> u64);
+    let cases: [Case; 9] = [
+        ("closes at once", |s| drop(say(s, "")), |e| e.connreset),
+        ("garbage", |s| drop(say(s, "garbage\r\n\r\n")), |e| e.other),
+        ("half a head, then closes", |s| drop(say(s, "HTTP/1.1 200 OK\r\nCont")), |e| e.connreset),
+        (
+            "half a head, then nothing",
+            |s| stall(say(s, "HTTP/1.1 200 OK\r\nCont")),
+            |e| e.client_timo,
+        ),
+        (
+            "too short",
+            |s| drop(say(s, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort")),
+            |e| e.connreset,
+        ),
+        (
+            "too long",
+            |s| stall(say(s, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nlong")),
+            |e| e.other,
+        ),
+        ("nothing", stall, |e| e.client_timo),
+        ("resets", reset, |e| e.connreset),
+        ("never ends", endless, |e| e.client_timo),
+    ];
+    for (name, act, class) in cases {
+        for load in [per(Per::Connection, 100.0), per(Per::Request, 100.0), Load::Closed] {
+            let plan = Plan {
+                max_connections: 60,
+                timeout: Duration::from_millis(200),
+                duration: Duration::from_millis(200),
+                ..plan(badly(act), load)
+            };
+            let found = measure(&plan);
+            assert_eq!(found.replies, 0, "{name}: {found:?}");
+            assert!(found.errors.total > 0);
+            assert_eq!(class(&found.errors), found.errors.total, "{name}: {found:?}");
+        }
+    }
+}
+
+fn stall(mut stream: TcpStream) {
+    let mut bytes = [0; 1000];
+    while stream.read(&mut bytes).is_ok_and(|read| read > 0) {}
+}
+
+fn reset(stream: TcpStream) {
+    let socket = socket2::Socket::from(stream);
+    let _ = socket.set_linger(Some(Duration::ZERO));
+}
+
+fn endless(stream: TcpStream) {
+    let mut stream = say(stream, "HTTP/1.1 200 OK\r\n\r\n");
+    while stream.write_all(&[b'x'; 1000]).is_ok() {
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn nobody_there_is_connrefused() {
+    let to = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let found = measure(&Plan { calls: 3, ..plan(to, per(Per::Connection, 100.0)) });
+    assert_eq!((found.errors.connrefused, found.unsent), (50, 100), "{found:?}");
+    assert!(found.valid, "the generator did its part");
+    assert_eq!(found.response_over.unwrap()["5"], 150);
+    let closed = measure(&plan(to, Load::Closed));
+    assert!(closed.errors.connrefused < 10_000, "a closed loop does not spin: {closed:?}");
+}
+
+#[test]
+fn a_full_backlog_is_a_timeout() {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+    socket.listen(1).unwrap();
+    let to = socket.local_addr().unwrap().as_socket().unwrap();
+    let found = measure(&plan(to, per(Per::Connection, 100.0)));
+    assert_eq!(found.errors.client_timo + found.errors.connrefused, found.requests, "{found:?}");
+    assert!(found.lateness_s.unwrap().p99 < 0.1, "the schedule goes on: {found:?}");
+}
+
+#[test]
+fn too_few_connections_make_it_invalid() {
+    let to = badly(|stream| {
+        thread::sleep(Duration::from_millis(50));
+        drop(say(stream, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx"));
+    });
+    let plan = Plan { max_connections: 1, ..plan(to, per(Per::Request, 100.0)) };
+    let found = measure(&plan);
+    assert!(!found.valid && found.held_back > 10, "{found:?}");
+    assert!(found.invalid_reasons[0].contains("--max-connections"));
+    let response = found.response_s.unwrap();
+    assert!(response.max > 2.0 * found.service_s.max, "the wait counts: {found:?}");
+}
+
+#[test]
+fn stopping_gives_the_result_so_far() {
+    let to = badly(stall);
+    let plan = Plan {
+        duration: Duration::from_secs(60),
+        timeout: Duration::from_secs(30),
+        ..plan(to, per(Per::Request, 100.0))
+    };
+    let control = Control::default();
+    let found = thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(Duration::from_millis(300));
+            control.stop();
+        });
+        run(&plan, &control).unwrap()
+    });
+    assert!(found.partial && found.duration_s < 30.0 && found.unfinished == found.requests);
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let to = "127.0.0.1:1".parse().unwrap();
+    let good = plan(to, per(Per::Connection, 10.0));
+    assert!(good.check().is_ok());
+    for rate in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        assert!(plan(to, per(Per::Request, rate)).check().is_err());
+    }
+    assert!(Plan { calls: 2, ..plan(to, per(Per::Request, 1.0)) }.check().is_err());
+    assert!(Plan { calls: 0, ..good.clone() }.check().is_err());
+    assert!(Plan { threads: 0, ..good.clone() }.check().is_err());
+    assert!(Plan { max_connections: 0, ..good.clone() }.check().is_err());
+    assert!(Plan { timeout: Duration::ZERO, ..good.clone() }.check().is_err());
+    assert!(Plan { url: "https://x/".to_owned(), ..good }.check().is_ok());
+}
