@@ -160,11 +160,10 @@ fn message_comes(channel: &Channel, guard: Option<(&TcpListener, &dyn Fn())>) ->
     if poll(&mut ready, Some(&clock::timespec(LOOK))).is_err() {
         return false;
     }
-    if let (Some((_, turn_away)), Some(fd)) = (guard, ready.get(1)) {
-        if !fd.revents().is_empty() {
+    if let (Some((_, turn_away)), Some(fd)) = (guard, ready.get(1))
+        && !fd.revents().is_empty() {
             turn_away();
         }
-    }
     !ready[0].revents().is_empty()
 }
 

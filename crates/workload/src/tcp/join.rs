@@ -29,12 +29,10 @@ pub fn send(plan: &Plan, address: &str, control: &Control) -> Result<Outcome, Er
     let mut channel = Channel::new(stream, address.to_owned());
     channel.send(&Message::Run(plan.clone()))?;
     let sockets = join(plan, target, run, address)?;
-    loop {
-        match channel.receive(PATIENCE)? {
-            Message::Ready => break,
-            Message::Refused(why) => return Err(Error::Peer(format!("{address} refuses: {why}"))),
-            other => return Err(Error::Peer(format!("unexpected message {other:?}"))),
-        }
+    match channel.receive(PATIENCE)? {
+        Message::Ready => {}
+        Message::Refused(why) => return Err(Error::Peer(format!("{address} refuses: {why}"))),
+        other => return Err(Error::Peer(format!("unexpected message {other:?}"))),
     }
     let (sender, receiver) = if plan.reverse {
         let (sender, receiver) = follow(&sockets, &mut channel, control, None)?;

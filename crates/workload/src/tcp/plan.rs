@@ -98,11 +98,10 @@ impl Plan {
         if !(1..=LARGEST_WRITE).contains(&self.size) {
             return refuse(format!("a write has 1 to {LARGEST_WRITE} bytes, not {}", self.size));
         }
-        if let Some(rate) = self.rate {
-            if !(rate.is_finite() && rate > 0.0 && rate <= 1e8) {
+        if let Some(rate) = self.rate
+            && !(rate.is_finite() && rate > 0.0 && rate <= 1e8) {
                 return refuse(format!("a rate is over 0 and at most 10⁸ packets/s, not {rate}"));
             }
-        }
         if !(1..=MOST_STREAMS).contains(&self.streams) {
             return refuse(format!("1 to {MOST_STREAMS} streams, not {}", self.streams));
         }

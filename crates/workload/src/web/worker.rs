@@ -208,8 +208,8 @@ impl<'a> Worker<'a> {
     fn dispatch(&mut self, intended: Instant, file: Option<File>) {
         if !matches!(self.plan.load, Load::Open { per: Per::Connection, .. }) {
             while let Some((place, generation)) = self.idle.pop() {
-                if let Some(Some(c)) = self.places.get_mut(place) {
-                    if c.generation == generation && c.state == State::Idle {
+                if let Some(Some(c)) = self.places.get_mut(place)
+                    && c.generation == generation && c.state == State::Idle {
                         let begun = clock::now();
                         c.request = Request { file, arrival: intended, intended, begun };
                         self.busy += 1;
@@ -217,7 +217,6 @@ impl<'a> Worker<'a> {
                         self.transmit(place);
                         return;
                     }
-                }
             }
         }
         if self.open >= self.most {
