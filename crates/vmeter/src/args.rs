@@ -1,5 +1,6 @@
 //! The command line, as it is written. Each subcommand lowers its part to a typed plan.
 
+use crate::bench::BenchArgs;
 use crate::capture::CaptureArgs;
 use crate::cpu::CpuArgs;
 use crate::lab::LabArgs;
@@ -41,6 +42,11 @@ pub enum Command {
     /// Two moments of what vmeter reads of Xen, /proc and /sys (command lines and names among
     /// it), for a report about a Xen version that is not understood, or for a test.
     Capture(CaptureArgs),
+    /// Runs the loads of the case study: TCP packets, web requests, a CPU footprint
+    ///
+    /// They run as they are natively and inside a guest. Each prints what it measured, and with
+    /// --json FILE writes it whole, with the machine that it ran on.
+    Bench(BenchArgs),
     /// Boots real Xen, real KVM or plain Linux by emulation, and runs a command there
     Lab(LabArgs),
 }
@@ -102,22 +108,74 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// # Errors
 /// One sentence that says what is wrong with it.
 pub fn interval(text: &str) -> Result<Duration, String> {
-    let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let unit = match unit.trim_start() {
+    match duration(text)? {
+        time if (SHORTEST..=LONGEST).contains(&time) => Ok(time),
+        _ => Err("an interval lasts from 100ms to 24h".to_owned()),
+    }
+}
+
+/// A time, seconds where no unit is given: `50us`, `500ms`, `10s`, `2.5`, `1m`, `1h`.
+///
+/// # Errors
+/// One sentence that says what is wrong with it.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = number_and_unit(text)
+        .ok_or_else(|| "not a time: write 1s, 500ms, 50us, 2.5 or 1m".to_owned())?;
+    let unit = match unit {
+        "ns" => 1e-9,
+        "us" | "µs" => 1e-6,
         "ms" => 1e-3,
         "" | "s" => 1.0,
         "m" | "min" => 60.0,
         "h" => 3600.0,
-        other => return Err(format!("`{other}` is no unit of time: take ms, s, m or h")),
+        other => return Err(format!("`{other}` is no unit of time: take us, ms, s, m or h")),
     };
-    let number: f64 =
-        number.parse().map_err(|_| "not a time: write 1s, 500ms, 2.5 or 1m".to_owned())?;
-    match Duration::try_from_secs_f64(number * unit) {
-        Ok(time) if (SHORTEST..=LONGEST).contains(&time) => Ok(time),
-        _ => Err("an interval lasts from 100ms to 24h".to_owned()),
+    Duration::try_from_secs_f64(number * unit).map_err(|_| "too long a time".to_owned())
+}
+
+/// A size in bytes, with K, M and G for powers of 1024: `1448`, `128K`, `8M`.
+///
+/// # Errors
+/// One sentence that says what is wrong with it.
+pub fn bytes(text: &str) -> Result<u64, String> {
+    let (number, unit) =
+        number_and_unit(text).ok_or_else(|| "not a size: write 1448, 128K, 8M or 1G".to_owned())?;
+    let unit = match unit.trim_end_matches("iB").trim_end_matches('B') {
+        "" => 0,
+        "K" | "k" => 10,
+        "M" => 20,
+        "G" => 30,
+        other => return Err(format!("`{other}` is no unit of size: take K, M or G")),
+    };
+    let bytes = number * f64::from(1_u32 << unit);
+    if bytes.fract() != 0.0 || bytes > 1e15 {
+        return Err("a size is a whole number of bytes, at most a petabyte".to_owned());
     }
+    Ok(bytes as u64)
+}
+
+/// A rate a second, with k and M for thousands and millions: `500`, `20k`, `0.5`.
+///
+/// # Errors
+/// One sentence that says what is wrong with it.
+pub fn rate(text: &str) -> Result<f64, String> {
+    let (number, unit) =
+        number_and_unit(text).ok_or_else(|| "not a rate: write 500, 20k or 0.5".to_owned())?;
+    let rate = match unit {
+        "" => number,
+        "k" | "K" => number * 1e3,
+        "M" => number * 1e6,
+        other => return Err(format!("`{other}` is no multiple: take k or M")),
+    };
+    if rate > 0.0 { Ok(rate) } else { Err("a rate is over 0".to_owned()) }
+}
+
+/// A number that is not negative, and what follows it.
+fn number_and_unit(text: &str) -> Option<(f64, &str)> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    Some((number.parse().ok()?, unit.trim_start()))
 }
 
 #[cfg(test)]
@@ -138,6 +196,23 @@ mod tests {
         assert_eq!(interval("1m"), Ok(Duration::from_secs(60)));
         for wrong in ["", "s", "-1", "0", "1e9", "1w", "..", "99999999999999999999h", "é"] {
             assert!(interval(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn times_sizes_and_rates_have_units() {
+        assert_eq!(duration("50us"), Ok(Duration::from_micros(50)));
+        assert_eq!(duration("0"), Ok(Duration::ZERO));
+        assert_eq!(bytes("128K"), Ok(131_072));
+        assert_eq!(bytes("1.5MiB"), Ok(1_572_864));
+        assert_eq!(bytes("1448"), Ok(1448));
+        assert_eq!(rate("20k"), Ok(20_000.0));
+        assert_eq!(rate("0.5"), Ok(0.5));
+        for wrong in ["", "x", "-1", "1.5", "1T", "1e300"] {
+            assert!(bytes(wrong).is_err(), "{wrong}");
+        }
+        for wrong in ["0", "-5", "", "5 apples", "nan", "inf"] {
+            assert!(rate(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -46,11 +46,16 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     let _ = writeln!(io::stderr().lock(), "vmeter: {}", sentence(error));
     if let Some(not_run) = error.downcast_ref::<NotRun>() {
         ExitCode::from(not_run.status)
-    } else if error.is::<Refused>() || error.is::<OpenError>() {
+    } else if error.is::<Refused>() || error.is::<OpenError>() || is_wrong_plan(error) {
         ExitCode::from(2)
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// A load that cannot be as it was asked for.
+fn is_wrong_plan(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(workload::Error::Plan(_)))
 }
 
 /// The error and its causes; what they quote from outside must not drive the terminal.

@@ -2,12 +2,14 @@
 //! its outcome becomes the exit status.
 
 mod args;
+mod bench;
 mod capture;
 mod cpu;
 mod failure;
 #[cfg(test)]
 mod golden;
 mod lab;
+mod pending;
 mod top;
 
 use args::{Cli, Command};
@@ -26,6 +28,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Top(args) => top::run(args),
         Command::Cpu(args) => cpu::run(&args),
         Command::Capture(args) => capture::run(&args),
+        Command::Bench(args) => bench::run(args),
         Command::Lab(args) => lab::run(args),
     }
 }

@@ -12,6 +12,7 @@ mod environment;
 mod error;
 pub mod fileset;
 mod latency;
+pub mod peers;
 mod seconds;
 pub mod serve;
 mod socket;

@@ -6,6 +6,7 @@ mod print;
 
 use crate::args::ReadArgs;
 use crate::failure::Refused;
+use crate::pending::Pending;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use model::Snapshot;
@@ -56,8 +57,8 @@ enum Format {
 
 /// Runs the subcommand.
 pub fn run(args: &CpuArgs) -> Result<ExitCode> {
-    let save = args.save.as_deref().map(moments::Pending::create).transpose()?;
-    let output = args.output.as_deref().map(moments::Pending::create).transpose()?;
+    let save = args.save.as_deref().map(Pending::create).transpose()?;
+    let output = args.output.as_deref().map(Pending::create).transpose()?;
     if let Some(from) = &args.from {
         let from = moments::load(from)?.0;
         let to = match &args.to {
@@ -91,11 +92,7 @@ fn read(args: &CpuArgs) -> Result<Snapshot> {
     Ok(open(args)?.read(Want { vcpus: true, placement: true })?)
 }
 
-fn cumulative(
-    args: &CpuArgs,
-    save: Option<moments::Pending>,
-    output: Option<moments::Pending>,
-) -> Result<ExitCode> {
+fn cumulative(args: &CpuArgs, save: Option<Pending>, output: Option<Pending>) -> Result<ExitCode> {
     let snapshot = read(args)?;
     let saved = save.is_some();
     if let Some(save) = save {
@@ -123,7 +120,7 @@ fn report(
     args: &CpuArgs,
     from: &Snapshot,
     to: &Snapshot,
-    output: Option<moments::Pending>,
+    output: Option<Pending>,
     ran: Option<&command::Ran>,
     console: &mut dyn Write,
 ) -> Result<ExitCode> {
@@ -140,7 +137,7 @@ fn report(
     Ok(ran.map_or(ExitCode::SUCCESS, |ran| ran.status))
 }
 
-fn deliver(text: &str, output: Option<moments::Pending>, console: &mut dyn Write) -> Result<()> {
+fn deliver(text: &str, output: Option<Pending>, console: &mut dyn Write) -> Result<()> {
     match output {
         Some(file) => file.finish(text),
         None => {

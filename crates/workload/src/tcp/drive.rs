@@ -9,6 +9,7 @@ use crate::clock::{self, SECOND};
 use crate::socket::{TcpInfo, tcp_info};
 use crate::{Control, Environment, Error};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::sockopt::{set_tcp_congestion, tcp_congestion};
 use std::net::TcpStream;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -35,6 +36,18 @@ pub fn check_path(plan: &Plan, sockets: &[TcpStream]) -> Result<u32, Error> {
     Ok(mss)
 }
 
+/// Sets the congestion control, where one was asked for; the one that is in use.
+fn choose_congestion(plan: &Plan, sockets: &[TcpStream]) -> Result<Option<String>, Error> {
+    for socket in sockets {
+        if let Some(name) = &plan.congestion {
+            set_tcp_congestion(socket, name).map_err(Error::io(format!(
+                "congestion control {name} (see net.ipv4.tcp_allowed_congestion_control)"
+            )))?;
+        }
+    }
+    Ok(sockets.first().and_then(|socket| tcp_congestion(socket).ok()))
+}
+
 fn read(socket: &TcpStream) -> Result<TcpInfo, Error> {
     tcp_info(socket).map_err(Error::io("TCP_INFO (Linux 4.6 or later is needed)"))
 }
@@ -50,6 +63,7 @@ pub fn drive(
     control: &Control,
 ) -> Result<(EndReport, Option<EndReport>), Error> {
     let mss = check_path(plan, sockets)?;
+    let congestion = choose_congestion(plan, sockets)?;
     let payload: Vec<u8> = (0..plan.size).map(|byte| (byte % 251) as u8).collect();
     let mut driver = Driver { plan, sockets, channel, control, payload, stopped: false };
     if !plan.warmup.is_zero() {
@@ -82,6 +96,7 @@ pub fn drive(
         missed: if driver.stopped { 0 } else { sent.missed },
         lateness: plan.rate.map(|_| sent.lateness.percentiles()),
         mss,
+        congestion,
         series,
     };
     let end = End {

@@ -161,9 +161,10 @@ fn message_comes(channel: &Channel, guard: Option<(&TcpListener, &dyn Fn())>) ->
         return false;
     }
     if let (Some((_, turn_away)), Some(fd)) = (guard, ready.get(1))
-        && !fd.revents().is_empty() {
-            turn_away();
-        }
+        && !fd.revents().is_empty()
+    {
+        turn_away();
+    }
     !ready[0].revents().is_empty()
 }
 

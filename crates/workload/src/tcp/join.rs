@@ -103,15 +103,15 @@ fn join(plan: &Plan, target: SocketAddr, run: u64, address: &str) -> Result<Vec<
         .map_err(Error::io(format!("cannot open {} streams to {address}", plan.streams)))
 }
 
-/// A connection without Nagle's algorithm. A segment size is agreed on when connecting, for both
-/// directions, so it is asked for before.
+/// A connection; with a segment size, which is agreed on when connecting, for both directions,
+/// and then without Nagle's algorithm.
 fn connect(target: SocketAddr, segment: Option<u32>) -> io::Result<TcpStream> {
     let domain = Domain::for_address(target);
     let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
     if let Some(segment) = segment {
         socket.set_tcp_mss(segment)?;
+        socket.set_tcp_nodelay(true)?;
     }
-    socket.set_tcp_nodelay(true)?;
     keep_alive(&socket)?;
     socket.connect_timeout(&SockAddr::from(target), CONNECT)?;
     Ok(socket.into())

@@ -19,5 +19,5 @@ pub use join::send;
 pub use outcome::{
     Cpu, Demand, Device, End, OnePerWrite, Outcome, Second, SpunCpu, TcpLateness, Totals,
 };
-pub use plan::{Pace, Packets, Plan};
+pub use plan::{Pace, Packets, Plan, UNPACED_CONGESTION};
 pub use server::Server;

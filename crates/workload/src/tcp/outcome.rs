@@ -47,6 +47,8 @@ pub struct Outcome {
     pub rate_kept: Option<bool>,
     /// Deadlines that were never reached.
     pub missed: u64,
+    /// Congestion control of the sender.
+    pub congestion: Option<String>,
     /// Send lateness; `None` without a rate.
     pub lateness_s: Option<TcpLateness>,
     /// CPU seconds of both ends' data threads.
@@ -228,6 +230,8 @@ pub struct Sending {
     pub lateness: Option<TcpLateness>,
     /// Payload bytes of a segment.
     pub mss: u32,
+    /// Congestion control in use.
+    pub congestion: Option<String>,
     /// Second by second.
     pub series: Vec<Second>,
 }
@@ -283,6 +287,7 @@ impl Outcome {
             writes_per_s: rate,
             rate_kept,
             missed: sending.missed,
+            congestion: sending.congestion,
             lateness_s: sending.lateness,
             cpu_s: Cpu {
                 sender: sender.end.cpu,

@@ -25,6 +25,8 @@ pub struct Plan {
     pub packets: Packets,
     /// The end that listens sends.
     pub reverse: bool,
+    /// Congestion control of the sender; `None` is the system's.
+    pub congestion: Option<String>,
 }
 
 /// How a sender waits for the moment of its next write.
@@ -43,9 +45,9 @@ pub enum Pace {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Packets {
-    /// What TCP makes of it; Nagle's algorithm is off.
+    /// What TCP makes of it.
     AsIs,
-    /// Exactly one segment.
+    /// Exactly one segment: no Nagle, a segment size that fits, no appending (MSG_EOR).
     OnePerWrite,
 }
 
@@ -64,6 +66,11 @@ impl Packets {
 pub const TIMESTAMPS: usize = 12;
 /// What TCP_MAXSEG takes (net/ipv4/tcp.c: TCP_MIN_MSS … MAX_TCP_WINDOW).
 const MAXSEG: std::ops::RangeInclusive<usize> = 88..=32767;
+/// Congestion control of a load of one packet a write: always there, and it sends what it may at
+/// once, where others (BBR) hold packets back with a timer each.
+pub const UNPACED_CONGESTION: &str = "reno";
+/// TCP_CA_NAME_MAX, less the final zero.
+const LONGEST_CONGESTION: usize = 15;
 const LARGEST_WRITE: usize = 64 << 20;
 const MOST_STREAMS: usize = 128;
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
@@ -99,11 +106,18 @@ impl Plan {
             return refuse(format!("a write has 1 to {LARGEST_WRITE} bytes, not {}", self.size));
         }
         if let Some(rate) = self.rate
-            && !(rate.is_finite() && rate > 0.0 && rate <= 1e8) {
-                return refuse(format!("a rate is over 0 and at most 10⁸ packets/s, not {rate}"));
-            }
+            && !(rate.is_finite() && rate > 0.0 && rate <= 1e8)
+        {
+            return refuse(format!("a rate is over 0 and at most 10⁸ packets/s, not {rate}"));
+        }
         if !(1..=MOST_STREAMS).contains(&self.streams) {
             return refuse(format!("1 to {MOST_STREAMS} streams, not {}", self.streams));
+        }
+        let letters = |name: &String| name.bytes().all(|b| b.is_ascii_graphic());
+        if self.congestion.as_ref().is_some_and(|name| {
+            name.is_empty() || name.len() > LONGEST_CONGESTION || !letters(name)
+        }) {
+            return refuse("a congestion control has a name such as reno or cubic".to_owned());
         }
         if self.duration.is_zero() || self.duration > LONGEST || self.warmup > LONGEST {
             return refuse("a run lasts more than 0 s and at most 24 h".to_owned());
@@ -126,6 +140,7 @@ pub(super) mod tests {
             warmup: Duration::ZERO,
             packets: Packets::OnePerWrite,
             reverse: false,
+            congestion: Some(UNPACED_CONGESTION.to_owned()),
         }
     }
 

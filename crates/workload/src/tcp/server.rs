@@ -124,9 +124,10 @@ impl Server {
     /// Tells one who connects during a test that it is busy.
     fn turn_away(&self) {
         if let Ok((mut stream, _)) = self.listener.accept()
-            && let Ok(theirs) = introduced(&mut stream) {
-                refuse(stream, theirs);
-            }
+            && let Ok(theirs) = introduced(&mut stream)
+        {
+            refuse(stream, theirs);
+        }
     }
 
     fn comes(&self, within: u64) -> bool {

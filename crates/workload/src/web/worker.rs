@@ -209,14 +209,16 @@ impl<'a> Worker<'a> {
         if !matches!(self.plan.load, Load::Open { per: Per::Connection, .. }) {
             while let Some((place, generation)) = self.idle.pop() {
                 if let Some(Some(c)) = self.places.get_mut(place)
-                    && c.generation == generation && c.state == State::Idle {
-                        let begun = clock::now();
-                        c.request = Request { file, arrival: intended, intended, begun };
-                        self.busy += 1;
-                        self.tally.sent(self.window, &c.request);
-                        self.transmit(place);
-                        return;
-                    }
+                    && c.generation == generation
+                    && c.state == State::Idle
+                {
+                    let begun = clock::now();
+                    c.request = Request { file, arrival: intended, intended, begun };
+                    self.busy += 1;
+                    self.tally.sent(self.window, &c.request);
+                    self.transmit(place);
+                    return;
+                }
             }
         }
         if self.open >= self.most {

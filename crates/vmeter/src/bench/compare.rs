@@ -1,0 +1,347 @@
+//! `vmeter bench compare`: the peers on the same target, in turn with vmeter.
+
+use super::tcp::{TcpLoad, with_port};
+use super::watch::{Line, interruptible, watch};
+use super::web::WebLoad;
+use super::{Output, OutputArgs, show, status};
+use crate::failure::Refused;
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::process::ExitCode;
+use workload::peers::{self, Peer, Run, Target};
+use workload::{Control, Environment, tcp, web};
+
+/// `vmeter bench compare`.
+///
+/// Each round runs every tool once, every other round in the reverse order. Ratios are vmeter's
+/// figure by the peer's, in the same round; over 1 vmeter does more.
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    #[command(subcommand)]
+    command: CompareCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum CompareCommand {
+    /// Against iperf3: bytes a second of both ends' CPU
+    Tcp(CompareTcp),
+    /// Against httperf, wrk and ab: replies a second of the generator's CPU
+    Web(CompareWeb),
+}
+
+#[derive(Debug, Args)]
+struct CompareTcp {
+    /// A host that runs both `vmeter bench tcp recv` and `iperf3 -s`; without it, loopback,
+    /// where both are started
+    #[arg(value_name = "HOST")]
+    host: Option<String>,
+    /// The port of iperf3 on HOST
+    #[arg(long, value_name = "PORT", default_value_t = 5201)]
+    iperf3_port: u16,
+    #[command(flatten)]
+    load: TcpLoad,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+struct CompareWeb {
+    /// The peer to run; all that can do such a load, where none is named
+    #[arg(long, value_enum, value_name = "NAME")]
+    peer: Vec<PeerName>,
+    #[command(flatten)]
+    load: WebLoad,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    /// Rounds
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    rounds: usize,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PeerName {
+    /// An open loop of connections
+    Httperf,
+    /// A closed loop
+    Wrk,
+    /// A closed loop
+    Ab,
+}
+
+/// `vmeter.bench.compare/1`.
+#[derive(Serialize)]
+struct Comparison {
+    schema: &'static str,
+    partial: bool,
+    workload: &'static str,
+    /// What `work` counts.
+    unit: &'static str,
+    rounds: Vec<Vec<Run>>,
+    ratios: Vec<Ratio>,
+    environment: Environment,
+}
+
+/// vmeter's figure by a peer's, over the rounds.
+#[derive(Serialize)]
+struct Ratio {
+    peer: String,
+    /// Work a second of CPU.
+    per_cpu_s: Option<Spread>,
+    /// Work a second.
+    per_s: Option<Spread>,
+}
+
+#[derive(Clone, Copy, Serialize)]
+struct Spread {
+    median: f64,
+    min: f64,
+    max: f64,
+}
+
+/// Runs the subcommand.
+pub fn run(args: &CompareArgs) -> Result<ExitCode> {
+    match &args.command {
+        CompareCommand::Tcp(args) => compare_tcp(args),
+        CompareCommand::Web(args) => compare_web(args),
+    }
+}
+
+fn compare_tcp(args: &CompareTcp) -> Result<ExitCode> {
+    let plan = args.load.plan()?;
+    let target = match &args.host {
+        None => Target::Here,
+        Some(host) => Target::There(host.clone(), args.iperf3_port),
+    };
+    compare(&args.common, "tcp", "bytes", &["vmeter", "iperf3"], |tool, _, control| {
+        if tool == "iperf3" {
+            return Ok(peers::iperf3(&plan, &target, control)?);
+        }
+        let found = match &args.host {
+            Some(host) => tcp::send(&plan, &with_port(host), control)?,
+            None => on_loopback(&plan, control)?,
+        };
+        let sides = found.cpu_s.receiver.map(|receiver| receiver.user + receiver.system);
+        let receiver = sides.context("the receiving end's report was lost")?;
+        let sender = found.cpu_s.sender;
+        Ok(Run {
+            tool: tool.to_owned(),
+            version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            command: format!(
+                "bench tcp send --size {} --packets {}",
+                plan.size,
+                plan.packets.name()
+            ),
+            work: found.bytes as f64,
+            duration_s: found.duration_s,
+            cpu_s: sender.user + sender.system + sender.spin + receiver,
+            errors: 0,
+            p50_s: None,
+            p99_s: None,
+        })
+    })
+}
+
+/// Both ends here, each on threads of its own.
+fn on_loopback(plan: &tcp::Plan, control: &Control) -> Result<tcp::Outcome> {
+    let server = tcp::Server::bind("127.0.0.1:0")?;
+    let address = server.address()?.to_string();
+    let serving = Control::default();
+    std::thread::scope(|scope| {
+        scope.spawn(|| server.serve(&serving));
+        let found = tcp::send(plan, &address, control);
+        serving.stop();
+        Ok(found?)
+    })
+}
+
+fn compare_web(args: &CompareWeb) -> Result<ExitCode> {
+    let plan = args.load.plan()?;
+    if plan.fileset.is_some() {
+        return Err(Refused("the peers ask for one URL: leave --fileset out".into()).into());
+    }
+    let named: Vec<Peer> = args.peer.iter().map(|name| name.peer()).collect();
+    let wanted = if named.is_empty() { Peer::ALL.to_vec() } else { named };
+    let peers: Vec<Peer> = wanted.into_iter().filter(|peer| peer.can(&plan)).collect();
+    if peers.is_empty() {
+        return Err(Refused(
+            "no peer can do such a load: take --closed, or a rate per connection (httperf)".into(),
+        )
+        .into());
+    }
+    let mut tools = vec!["vmeter"];
+    tools.extend(peers.iter().map(|peer| peer.name()));
+    compare(&args.common, "web", "replies", &tools, |tool, ours, control| {
+        if let Some(peer) = peers.iter().find(|peer| peer.name() == tool) {
+            let replies = ours.map_or(0, |run| run.work as u64);
+            return Ok(peers::run(*peer, &plan, replies, control)?);
+        }
+        let found = web::run(&plan, control)?;
+        let times = found.response_s.unwrap_or(found.service_s);
+        let valid = if found.valid { "" } else { " (INVALID)" };
+        Ok(Run {
+            tool: tool.to_owned(),
+            version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            command: format!("bench web {}{valid}", plan.url),
+            work: found.replies as f64,
+            duration_s: found.duration_s,
+            cpu_s: found.cpu_s.total(),
+            errors: found.errors.total,
+            p50_s: (times.count > 0).then_some(times.p50),
+            p99_s: (times.count > 0).then_some(times.p99),
+        })
+    })
+}
+
+impl PeerName {
+    fn peer(self) -> Peer {
+        match self {
+            Self::Httperf => Peer::Httperf,
+            Self::Wrk => Peer::Wrk,
+            Self::Ab => Peer::Ab,
+        }
+    }
+}
+
+/// Runs all tools, round by round; `one` gets vmeter's newest run, for peers that count requests.
+fn compare(
+    common: &Common,
+    workload: &'static str,
+    unit: &'static str,
+    tools: &[&str],
+    one: impl Fn(&str, Option<&Run>, &Control) -> Result<Run> + Send + Sync,
+) -> Result<ExitCode> {
+    let output = Output::open(&common.output)?;
+    let control = interruptible()?;
+    let mut rounds: Vec<Vec<Run>> = Vec::new();
+    let mut ours: Option<Run> = None;
+    'rounds: for round in 0..common.rounds.max(1) {
+        let mut order: Vec<&str> = tools.to_vec();
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        let mut runs = Vec::new();
+        for tool in order {
+            let (what, unit) = ("compare", "done");
+            let line = Line { what, unit, length: None, total: None };
+            let run = watch(&line, &control, || one(tool, ours.as_ref(), &control));
+            match run {
+                Ok(run) => {
+                    if run.tool == "vmeter" {
+                        ours = Some(run.clone());
+                    }
+                    runs.push(run);
+                }
+                Err(_) if control.stopped() => break 'rounds,
+                Err(error) => return Err(error),
+            }
+            if control.stopped() {
+                break 'rounds;
+            }
+        }
+        rounds.push(runs);
+    }
+    let ratios = tools[1..].iter().map(|peer| ratio(peer, &rounds)).collect();
+    let partial = control.stopped();
+    let environment = Environment::read(None);
+    let schema = "vmeter.bench.compare/1";
+    let found = Comparison { schema, partial, workload, unit, rounds, ratios, environment };
+    output.deliver(&text(&found), &found)?;
+    Ok(status(partial))
+}
+
+fn ratio(peer: &str, rounds: &[Vec<Run>]) -> Ratio {
+    let spread = |of: fn(&Run) -> Option<f64>| {
+        let ratios = rounds.iter().filter_map(|runs| {
+            let of_tool = |tool: &str| runs.iter().find(|run| run.tool == tool).and_then(of);
+            Some(of_tool("vmeter")? / of_tool(peer)?)
+        });
+        Spread::of(ratios.collect())
+    };
+    Ratio { peer: peer.to_owned(), per_cpu_s: spread(Run::per_cpu_s), per_s: spread(Run::per_s) }
+}
+
+impl Spread {
+    fn of(mut values: Vec<f64>) -> Option<Self> {
+        values.sort_by(f64::total_cmp);
+        let (min, max) = (*values.first()?, *values.last()?);
+        let middle = values.len() / 2;
+        let odd = values.len() % 2 == 1;
+        let median =
+            if odd { values[middle] } else { f64::midpoint(values[middle - 1], values[middle]) };
+        Some(Self { median, min, max })
+    }
+}
+
+fn text(found: &Comparison) -> String {
+    let mut out = format!("{}\n\n", show::machine(&found.environment));
+    // Writing to a String cannot fail.
+    let per = if found.unit == "bytes" { "MB" } else { found.unit };
+    let scale = if found.unit == "bytes" { 1e6 } else { 1.0 };
+    let _ = writeln!(
+        out,
+        "round tool    {:>16}{:>16}{:>10}{:>10}{:>8}",
+        format!("{per}/s"),
+        format!("{per}/CPU s"),
+        "p50",
+        "p99",
+        "errors"
+    );
+    for (round, runs) in found.rounds.iter().enumerate() {
+        for run in runs {
+            let scaled = |value: Option<f64>| show::known(value.map(|value| value / scale));
+            let time = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), show::time);
+            let _ = writeln!(
+                out,
+                "{:>5} {:<8}{:>16}{:>16}{:>10}{:>10}{:>8}",
+                round + 1,
+                run.tool,
+                scaled(run.per_s()),
+                scaled(run.per_cpu_s()),
+                time(run.p50_s),
+                time(run.p99_s),
+                run.errors
+            );
+        }
+    }
+    out.push('\n');
+    for ratio in &found.ratios {
+        let shown = |spread: Option<Spread>| {
+            spread.map_or_else(
+                || "-".to_owned(),
+                |s| format!("{:.2} ({:.2} to {:.2})", s.median, s.min, s.max),
+            )
+        };
+        let _ = writeln!(
+            out,
+            "vmeter / {:<8} per CPU second {}, per second {}",
+            ratio.peer,
+            shown(ratio.per_cpu_s),
+            shown(ratio.per_s)
+        );
+    }
+    if found.partial {
+        out.push_str("\nended early\n");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ratios_have_their_median() {
+        let spread = Spread::of(vec![3.0, 1.0, 2.0]).unwrap();
+        assert_eq!((spread.median, spread.min, spread.max), (2.0, 1.0, 3.0));
+        assert_eq!(Spread::of(vec![1.0, 2.0]).unwrap().median, 1.5);
+        assert!(Spread::of(vec![]).is_none());
+    }
+}

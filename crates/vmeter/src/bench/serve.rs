@@ -1,0 +1,46 @@
+//! `vmeter bench serve`: a static server.
+
+use super::watch::{Line, interruptible, watch};
+use anyhow::Result;
+use clap::Args;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::Ordering::Relaxed;
+use workload::serve::Server;
+
+/// `vmeter bench serve`.
+///
+/// GET and HEAD of the files below DIR, sent by the kernel (sendfile), over connections that are
+/// kept alive. No directory listings, nothing outside DIR, no encryption: for measurements.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// The folder
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// Where to listen; port 0 takes any free one and says which
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    listen: String,
+    /// Serving threads (one a CPU)
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+/// Runs the subcommand.
+pub fn run(args: &ServeArgs) -> Result<ExitCode> {
+    let server = Server::bind(&args.dir, &args.listen)?;
+    let control = interruptible()?;
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    writeln!(io::stderr(), "serving at http://{}/; Ctrl-C ends", server.address()?)?;
+    let line = Line { what: "serve", unit: "requests", length: None, total: None };
+    watch(&line, &control, || server.run(args.threads.unwrap_or(cpus), &control))?;
+    let counts = server.counts();
+    writeln!(
+        io::stderr(),
+        "{} served, {} refused, {} bytes of bodies",
+        counts.served.load(Relaxed),
+        counts.refused.load(Relaxed),
+        counts.bytes.load(Relaxed)
+    )?;
+    Ok(ExitCode::SUCCESS)
+}

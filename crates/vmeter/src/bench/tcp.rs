@@ -1,0 +1,310 @@
+//! `vmeter bench tcp`: arguments and the text of the result.
+
+use super::watch::{Line, interruptible, watch};
+use super::{Output, OutputArgs, show, status};
+use crate::args::{bytes, duration, rate};
+use crate::failure::Refused;
+use anyhow::Result;
+use clap::{Args, Subcommand, ValueEnum};
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+use workload::tcp::{
+    self, Demand, Outcome, Pace, Packets, Plan, Server, SpunCpu, UNPACED_CONGESTION,
+};
+
+/// `vmeter bench tcp`.
+#[derive(Debug, Args)]
+pub struct TcpArgs {
+    #[command(subcommand)]
+    command: TcpCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum TcpCommand {
+    /// Waits for tests, one at a time, until Ctrl-C
+    Recv(RecvArgs),
+    /// Runs a test against `vmeter bench tcp recv` at ADDR
+    ///
+    /// Write k is due at t0 + k/rate, however late the one before it was. The sender warms up,
+    /// lets everything be acknowledged, sends for --duration and lets it be acknowledged again:
+    /// both ends count the same packets in between.
+    Send(SendArgs),
+}
+
+/// Waits for tests.
+#[derive(Debug, Args)]
+struct RecvArgs {
+    /// Where to listen (every address, port 5202); port 0 takes any free one and says which
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// Ends after one test
+    #[arg(long)]
+    once: bool,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// A test against another vmeter.
+#[derive(Debug, Args)]
+struct SendArgs {
+    /// HOST:PORT of the other end; without a port, 5202
+    #[arg(value_name = "ADDR")]
+    to: String,
+    #[command(flatten)]
+    load: TcpLoad,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// What to send: common to tests and to comparisons.
+#[derive(Debug, Args)]
+pub struct TcpLoad {
+    /// Bytes of a write
+    #[arg(long, value_name = "BYTES", default_value = "1448", value_parser = bytes)]
+    size: u64,
+    /// Writes a second, all streams together; without it, as fast as it goes
+    #[arg(long, value_name = "PACKETS/S", value_parser = rate)]
+    rate: Option<f64>,
+    /// Time from one write to the next, in place of a rate
+    #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "rate")]
+    delay: Option<Duration>,
+    /// How to wait for the next write
+    #[arg(long, value_enum, default_value_t = PaceName::Sleep)]
+    pace: PaceName,
+    /// Connections, with a thread each at both ends
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    streams: usize,
+    /// The measured window
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    duration: Duration,
+    /// Sending before it that is not counted
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration)]
+    warmup: Duration,
+    /// What a write becomes: as TCP likes, or exactly one packet, proven in the result
+    #[arg(long, value_enum, default_value_t = PacketsName::AsIs)]
+    packets: PacketsName,
+    /// The other end sends
+    #[arg(long)]
+    reverse: bool,
+    /// Congestion control of the sender (reno with one-per-write, else the system's)
+    #[arg(long, value_name = "NAME")]
+    congestion: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PaceName {
+    /// Sleeps: costs no CPU, late by a wake-up
+    Sleep,
+    /// Spins: on time, takes a whole CPU
+    Spin,
+    /// Sleeps, then spins for the last 100 µs
+    Hybrid,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PacketsName {
+    /// What TCP makes of it
+    AsIs,
+    /// One segment a write: NODELAY, MAXSEG and MSG_EOR
+    OnePerWrite,
+}
+
+/// The port where none is given: iperf3's and one.
+const PORT: u16 = 5202;
+
+impl TcpLoad {
+    /// What is to be run.
+    ///
+    /// # Errors
+    /// Values that cannot be.
+    pub fn plan(&self) -> Result<Plan> {
+        if self.delay.is_some_and(|delay| delay.is_zero()) {
+            return Err(
+                Refused("a delay is over 0; without one it goes as fast as it can".into()).into()
+            );
+        }
+        let plan = Plan {
+            size: usize::try_from(self.size)?,
+            rate: self.rate.or_else(|| self.delay.map(|delay| 1.0 / delay.as_secs_f64())),
+            pace: match self.pace {
+                PaceName::Sleep => Pace::Sleep,
+                PaceName::Spin => Pace::Spin,
+                PaceName::Hybrid => Pace::Hybrid,
+            },
+            streams: self.streams,
+            duration: self.duration,
+            warmup: self.warmup,
+            packets: match self.packets {
+                PacketsName::AsIs => Packets::AsIs,
+                PacketsName::OnePerWrite => Packets::OnePerWrite,
+            },
+            reverse: self.reverse,
+            congestion: self.congestion.clone().or_else(|| {
+                (self.packets == PacketsName::OnePerWrite).then(|| UNPACED_CONGESTION.to_owned())
+            }),
+        };
+        plan.check()?;
+        Ok(plan)
+    }
+}
+
+/// Runs the subcommand.
+pub fn run(args: &TcpArgs) -> Result<ExitCode> {
+    match &args.command {
+        TcpCommand::Recv(args) => receive(args),
+        TcpCommand::Send(args) => send(args),
+    }
+}
+
+fn send(args: &SendArgs) -> Result<ExitCode> {
+    let plan = args.load.plan()?;
+    let output = Output::open(&args.output)?;
+    let control = interruptible()?;
+    let length = Some(plan.warmup + plan.duration);
+    let line = Line { what: "tcp", unit: "packets", length, total: None };
+    let to = with_port(&args.to);
+    let found = watch(&line, &control, || tcp::send(&plan, &to, &control))?;
+    output.deliver(&text(&to, &found), &found)?;
+    Ok(status(control.stopped()))
+}
+
+/// An address with a port.
+pub fn with_port(address: &str) -> String {
+    let bare_v6 = address.matches(':').count() > 1 && !address.contains(']');
+    match address.rsplit_once(':') {
+        _ if bare_v6 => format!("[{address}]:{PORT}"),
+        Some((_, port)) if port.parse::<u16>().is_ok() => address.to_owned(),
+        _ => format!("{address}:{PORT}"),
+    }
+}
+
+fn receive(args: &RecvArgs) -> Result<ExitCode> {
+    let server = match &args.listen {
+        Some(address) => Server::bind(&with_port(address))?,
+        // Where the kernel has no IPv6, the wildcard is IPv4's.
+        None => {
+            Server::bind(&with_port("[::]")).or_else(|_| Server::bind(&with_port("0.0.0.0")))?
+        }
+    };
+    let control = interruptible()?;
+    let mut console = io::stderr().lock();
+    writeln!(console, "listening at {}; Ctrl-C ends", server.address()?)?;
+    loop {
+        let output = Output::open(&args.output)?;
+        match server.serve(&control) {
+            Ok(None) => return Ok(ExitCode::SUCCESS),
+            Ok(Some(found)) => output.deliver(&text("a test", &found), &found)?,
+            Err(error) if args.once => return Err(error.into()),
+            Err(error) => writeln!(console, "vmeter: {}", model::escape(&error.to_string()))?,
+        }
+        if args.once {
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+}
+
+/// The result as people read it.
+fn text(with: &str, found: &Outcome) -> String {
+    let plan = &found.plan;
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = body(&mut text, with, found, plan);
+    text
+}
+
+fn body(out: &mut String, with: &str, found: &Outcome, plan: &Plan) -> std::fmt::Result {
+    let direction = if plan.reverse { "from" } else { "to" };
+    let streams =
+        if plan.streams == 1 { String::new() } else { format!(", {} streams", plan.streams) };
+    let asked = plan.rate.map_or("unpaced".to_owned(), |rate| {
+        format!("{}/s, {}", show::digits(rate), pace(plan.pace))
+    });
+    writeln!(out, "TCP {direction} {}", model::escape(with))?;
+    writeln!(
+        out,
+        "  {} writes {}, {asked}{streams}, {:.2} s{}",
+        show::bytes(plan.size as u64),
+        plan.packets.name(),
+        found.duration_s,
+        if found.partial { " (ended early)" } else { "" }
+    )?;
+    writeln!(out)?;
+    writeln!(out, "  throughput     {}", show::bits(found.throughput_bit_per_s))?;
+    writeln!(out, "  writes         {:<12}{:.1}/s", found.writes, found.writes_per_s)?;
+    writeln!(
+        out,
+        "  data packets   {:<12}{:.1}/s, {} sent again",
+        found.data_segments, found.packets_per_s, found.retransmissions
+    )?;
+    let per = found.acks_per_data_segment.map_or("-".to_owned(), |ratio| format!("{ratio:.3}"));
+    writeln!(out, "  ACKs           {:<12}{per} a data packet", found.acks)?;
+    if let Some(kept) = found.rate_kept {
+        let kept = if kept { "kept within 0.1 %" } else { "NOT KEPT" };
+        writeln!(out, "  rate           {kept}")?;
+    }
+    if let Some(late) = found.lateness_s {
+        writeln!(
+            out,
+            "  send lateness  p50 {}, p99 {}, max {}",
+            show::time(late.p50),
+            show::time(late.p99),
+            show::time(late.max)
+        )?;
+    }
+    if let Some(proof) = found.one_per_write {
+        let sign = if proof.holds { "=" } else { "≠" };
+        writeln!(
+            out,
+            "  one per write  {} segments {sign} {} writes + {} sent again; MSS {}",
+            proof.data_segments, proof.writes, proof.retransmissions, proof.mss
+        )?;
+    }
+    writeln!(out, "\n  CPU            user    system      spin   µs/packet     µs/KB")?;
+    let demand = found.service_demand_us;
+    writeln!(out, "{}", end("sender", found.cpu_s.sender, demand.sender))?;
+    if let (Some(cpu), Some(demand)) = (found.cpu_s.receiver, demand.receiver) {
+        writeln!(out, "{}", end("receiver", cpu, demand))?;
+    }
+    out.push_str(&show::warnings("\nwarning", &found.warnings));
+    Ok(())
+}
+
+fn end(name: &str, cpu: SpunCpu, demand: Demand) -> String {
+    format!(
+        "  {name:<9}{:>8.3} s{:>8.3} s{:>8.3} s{:>12}{:>10}",
+        cpu.user,
+        cpu.system,
+        cpu.spin,
+        show::known(demand.per_packet),
+        show::known(demand.per_kb)
+    )
+}
+
+fn pace(pace: Pace) -> &'static str {
+    match pace {
+        Pace::Sleep => "sleeping",
+        Pace::Spin => "spinning",
+        Pace::Hybrid => "sleeping and spinning",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_gets_a_port() {
+        for (given, wanted) in [
+            ("h", "h:5202"),
+            ("h:1", "h:1"),
+            ("10.0.0.1", "10.0.0.1:5202"),
+            ("::1", "[::1]:5202"),
+            ("[::1]", "[::1]:5202"),
+            ("[::1]:7", "[::1]:7"),
+        ] {
+            assert_eq!(with_port(given), wanted);
+        }
+    }
+}
