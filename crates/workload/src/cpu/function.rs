@@ -19,7 +19,7 @@ const LOOP_RESERVE: usize = 131;
 /// Bytes of the table behind a call through one.
 const TABLE: usize = 16;
 /// The smallest and largest table of data that is looked up, in binary orders of words.
-const LOOKUP: [u64; 2] = [10, 16];
+const LOOKUP: [u64; 2] = [12, 14];
 /// Calls that a function has at most, so that the work below one is bounded.
 const CALLS: usize = 5;
 /// Registers that hold values.
@@ -143,7 +143,7 @@ const STEPS: [(u64, Step); 12] = [
     (4, Step::StaticStore),
     (12, Step::Walk),
     (10, Step::Take),
-    (7, Step::Lookup),
+    (9, Step::Lookup),
     (12, Step::Mix),
 ];
 

@@ -98,7 +98,7 @@ mod tests {
 
     /// What two passes of seed 1 give on any machine.
     #[cfg(target_arch = "x86_64")]
-    const GOLDEN: u64 = 0xb937_572f_825c_bc28;
+    const GOLDEN: u64 = 0x6273_e3d9_ee71_4bf3;
 
     #[test]
     fn a_seed_gives_its_bytes() {
