@@ -1,0 +1,125 @@
+//! What the one who measures and its instances say to each other: JSON, one message a line.
+
+use crate::{CpuTime, Error};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::time::{ClockId, clock_gettime};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::io::{BufRead, Write};
+
+/// To an instance. The end of its input ends it.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Order {
+    /// Prepare this.
+    Prepare(Job),
+    /// Begin to work at this time of [`now_ns`], the same for all.
+    Start { at_ns: u64 },
+}
+
+/// What one instance is to do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Job {
+    pub(super) index: usize,
+    pub(super) cpu: Option<usize>,
+    pub(super) kind: Kind,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Kind {
+    Generated { seed: u64, text: u64, data: u64, passes: u64 },
+    Program { command: String },
+}
+
+/// From an instance.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Reply {
+    /// Prepared and warm, with how many functions.
+    Ready { functions: Option<u64> },
+    /// Passes done of those that count.
+    Passes { done: u64 },
+    /// The work is done.
+    Counted(Counted),
+    /// The work cannot be done.
+    Failed { error: String },
+    /// Passes or runs after the work; the last message.
+    Extra { done: u64 },
+}
+
+/// What the work took.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Counted {
+    pub(super) seconds: f64,
+    pub(super) spent: Spent,
+    pub(super) checksum: Option<String>,
+}
+
+/// What a thread, or the children that were waited for, used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Spent {
+    pub(super) cpu: CpuTime,
+    /// `None` where the kernel does not say.
+    pub(super) switches: Option<Switches>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Switches {
+    pub(super) voluntary: u64,
+    pub(super) involuntary: u64,
+}
+
+impl Spent {
+    pub(super) fn of_thread() -> Self {
+        Self { cpu: CpuTime::of_thread(), switches: switches(UsageWho::RUSAGE_THREAD) }
+    }
+
+    pub(super) fn of_children() -> Self {
+        Self { cpu: CpuTime::of_children(), switches: switches(UsageWho::RUSAGE_CHILDREN) }
+    }
+
+    pub(super) fn since(self, earlier: Self) -> Self {
+        let switches = self.switches.zip(earlier.switches).map(|(now, then)| Switches {
+            voluntary: now.voluntary.saturating_sub(then.voluntary),
+            involuntary: now.involuntary.saturating_sub(then.involuntary),
+        });
+        Self { cpu: self.cpu - earlier.cpu, switches }
+    }
+}
+
+fn switches(who: UsageWho) -> Option<Switches> {
+    let used = getrusage(who).ok()?;
+    Some(Switches {
+        voluntary: u64::try_from(used.voluntary_context_switches()).ok()?,
+        involuntary: u64::try_from(used.involuntary_context_switches()).ok()?,
+    })
+}
+
+/// Nanoseconds of the monotonic clock, which all processes of a machine share.
+///
+/// By the C library: rustix looks for the vDSO itself, which fails under valgrind.
+pub(super) fn now_ns() -> u64 {
+    // The clock exists on every Linux.
+    clock_gettime(ClockId::CLOCK_MONOTONIC)
+        .map_or(0, |now| now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64)
+}
+
+/// Sends a message.
+pub(super) fn send(to: &mut impl Write, message: &impl Serialize) -> Result<(), Error> {
+    let what = || Error::io::<std::io::Error>("telling the other process");
+    let mut line = serde_json::to_vec(message).map_err(|error| what()(error.into()))?;
+    line.push(b'\n');
+    to.write_all(&line).and_then(|()| to.flush()).map_err(what())
+}
+
+/// The next message; `None` at the end.
+pub(super) fn receive<M: DeserializeOwned>(from: &mut impl BufRead) -> Result<Option<M>, Error> {
+    let mut line = String::new();
+    let read = from.read_line(&mut line).map_err(Error::io("hearing from the other process"))?;
+    if read == 0 {
+        return Ok(None);
+    }
+    let wrong = |_| Error::Peer(format!("the other process said what it should not: {line:.80}"));
+    serde_json::from_str(&line).map(Some).map_err(wrong)
+}
