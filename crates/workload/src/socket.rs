@@ -1,4 +1,5 @@
-//! The socket calls that no library wraps: TCP_INFO whole, and a network device's features.
+//! The socket calls that no library wraps: TCP_INFO whole, SO_RCVLOWAT, and a network device's
+//! features.
 
 #![allow(unsafe_code, reason = "getsockopt and ioctl with kernel structures")]
 
@@ -120,6 +121,24 @@ pub fn tcp_info(stream: &TcpStream) -> io::Result<TcpInfo> {
         data_segs_in: raw.data_segs_in,
         data_segs_out: raw.data_segs_out,
     })
+}
+
+/// Lets a receiver sleep until so many bytes have come, or its timeout (SO_RCVLOWAT).
+///
+/// # Errors
+/// The system's.
+pub fn wake_at(stream: &TcpStream, bytes: libc::c_int) -> io::Result<()> {
+    // SAFETY: the option takes a C int, which `bytes` is and whose size is given.
+    let status = unsafe {
+        libc::setsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVLOWAT,
+            (&raw const bytes).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// A feature that include/uapi/linux/ethtool.h has a command for.

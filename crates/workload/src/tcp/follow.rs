@@ -2,8 +2,9 @@
 
 use super::device;
 use super::outcome::{End, EndReport, SpunCpu, Totals};
+use super::plan::Plan;
 use super::wire::{Channel, Message, PATIENCE};
-use crate::socket::{TcpInfo, tcp_info};
+use crate::socket::{TcpInfo, tcp_info, wake_at};
 use crate::{Control, CpuTime, Environment, Error, clock};
 use rustix::event::{PollFd, PollFlags, poll};
 use std::io::{ErrorKind, Read};
@@ -15,6 +16,9 @@ use std::time::Duration;
 
 /// Largest read.
 const BUFFER: usize = 128 << 10;
+/// Bytes that a receiver of an unpaced load sleeps for: being woken for each packet would be most
+/// of what it costs. A paced one is woken as its packets come.
+const BATCH: i32 = 64 << 10;
 /// How long a stream is silent before its thread looks whether a mark is wanted.
 const SILENCE: Duration = Duration::from_millis(30);
 /// How often the one who waits looks around, in nanoseconds.
@@ -40,12 +44,18 @@ struct Mark {
 /// # Errors
 /// Where the other end is lost before the window was over.
 pub fn follow(
+    plan: &Plan,
     sockets: &[TcpStream],
     channel: &mut Channel,
     control: &Control,
     guard: Option<(&TcpListener, &dyn Fn())>,
 ) -> Result<(EndReport, EndReport), Error> {
     let shared = Shared { wanted: AtomicU64::new(0), over: AtomicBool::new(false) };
+    if plan.rate.is_none() {
+        for socket in sockets {
+            wake_at(socket, BATCH).map_err(Error::io("SO_RCVLOWAT"))?;
+        }
+    }
     thread::scope(|scope| {
         let shared = &shared;
         let readings: Vec<Receiver<Reading>> = sockets

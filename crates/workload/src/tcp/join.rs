@@ -35,7 +35,7 @@ pub fn send(plan: &Plan, address: &str, control: &Control) -> Result<Outcome, Er
         other => return Err(Error::Peer(format!("unexpected message {other:?}"))),
     }
     let (sender, receiver) = if plan.reverse {
-        let (sender, receiver) = follow(&sockets, &mut channel, control, None)?;
+        let (sender, receiver) = follow(plan, &sockets, &mut channel, control, None)?;
         (sender, Some(receiver))
     } else {
         drive(plan, &sockets, &mut channel, control)?

@@ -90,7 +90,7 @@ impl Server {
             drive(&plan, &sockets, channel, control)?
         } else {
             let guard = (&self.listener, &turn_away as &dyn Fn());
-            let (sender, receiver) = follow(&sockets, channel, control, Some(guard))?;
+            let (sender, receiver) = follow(&plan, &sockets, channel, control, Some(guard))?;
             (sender, Some(receiver))
         };
         outcome(&plan, sender, receiver)
