@@ -26,6 +26,8 @@ pub struct Connection {
     pub calls: u32,
     /// The reply to it, as far as it came.
     pub reply: Reply,
+    /// Bytes that were looked at and are still in the socket.
+    pub unread: usize,
 }
 
 /// What a connection is doing.
@@ -72,7 +74,7 @@ impl Connection {
             Err(error) => return Err(error),
         }
         let (state, reply) = (State::Connecting, Reply::default());
-        Ok(Self { fd, generation, state, request, calls, reply })
+        Ok(Self { fd, generation, state, request, calls, reply, unread: 0 })
     }
 
     /// Whether a request is on it that has to be answered.

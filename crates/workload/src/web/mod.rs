@@ -6,6 +6,7 @@
 
 mod classes;
 mod connection;
+mod gather;
 mod outcome;
 mod plan;
 mod reply;

@@ -2,6 +2,7 @@
 
 use super::classes::Class;
 use super::connection::{Connection, Request, State, interest};
+use super::gather::Gather;
 use super::plan::{Load, Per, Plan};
 use super::reply::{Step, Whole};
 use super::requests::Requests;
@@ -14,7 +15,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, epoll, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use rustix::net::SendFlags;
+use rustix::net::{RecvFlags, SendFlags};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
@@ -54,6 +55,13 @@ pub struct Worker<'a> {
     /// A closed loop in which all fail pauses until then.
     retry: Instant,
     buffer: Vec<u8>,
+    gather: Gather,
+    /// Events that came together last.
+    together: usize,
+    /// A closed loop looks at a reply, sends the next request, and then takes the reply out of the
+    /// socket: the request carries the acknowledgement that taking it out would else send.
+    look_first: RecvFlags,
+    scratch: Vec<u8>,
     tally: Tally,
     /// Replies and errors that the progress has already.
     shown: (u64, u64),
@@ -89,6 +97,13 @@ impl<'a> Worker<'a> {
             failures: 0,
             retry: 0,
             buffer: Vec::with_capacity(BUFFER),
+            gather: Gather::default(),
+            together: 0,
+            look_first: match plan.load {
+                Load::Closed => RecvFlags::PEEK,
+                Load::Open { .. } => RecvFlags::empty(),
+            },
+            scratch: vec![0; BUFFER],
             tally: Tally::default(),
             shown: (0, 0),
         })
@@ -125,6 +140,7 @@ impl<'a> Worker<'a> {
                 self.tally.problem = Some(format!("epoll: {}", std::io::Error::from(error)));
                 break;
             }
+            self.together = events.len();
             for event in events.drain(..) {
                 self.handle(event);
                 self.arrive(clock::now());
@@ -156,6 +172,9 @@ impl<'a> Worker<'a> {
         let now = clock::now();
         let left = until.saturating_sub(now);
         let block = if self.schedule.is_none() {
+            if let Some(time) = self.gather.sleep(now, self.busy, self.together) {
+                clock::sleep_until(now + time);
+            }
             // A closed loop is in no hurry: epoll's milliseconds do.
             clock::timespec(left.next_multiple_of(1_000_000))
         } else {
@@ -307,7 +326,10 @@ impl<'a> Worker<'a> {
             }
         };
         match sent {
-            Ok(sent) if from + sent == bytes.len() => c.state = State::Waiting,
+            Ok(sent) if from + sent == bytes.len() => {
+                c.state = State::Waiting;
+                discard(c, &mut self.scratch);
+            }
             Ok(sent) => c.state = State::Sending(from + sent),
             Err(Errno::AGAIN) => c.state = State::Sending(from),
             Err(error) => self.fail_with(place, error),
@@ -321,14 +343,22 @@ impl<'a> Worker<'a> {
         loop {
             let Some(Some(c)) = self.places.get_mut(place) else { return };
             self.buffer.clear();
-            let read = match rustix::io::read(&c.fd, spare_capacity(&mut self.buffer)) {
+            let into = spare_capacity(&mut self.buffer);
+            let read = match rustix::net::recv(&c.fd, into, self.look_first).map(|(_, read)| read) {
                 Ok(0) => return self.closed(place),
                 Ok(read) => read,
                 Err(Errno::AGAIN) => return,
                 Err(Errno::INTR) => continue,
                 Err(error) => return self.fail_with(place, error),
             };
-            match c.reply.take(&self.buffer) {
+            let step = c.reply.take(&self.buffer);
+            if self.look_first.contains(RecvFlags::PEEK) {
+                c.unread = read;
+                if !matches!(step, Ok(Step::Done(_))) {
+                    discard(c, &mut self.scratch);
+                }
+            }
+            match step {
                 Ok(Step::More) if read < BUFFER && !closing => return,
                 Ok(Step::More) => {}
                 Ok(Step::Done(whole)) => return self.done(place, whole, closing),
@@ -351,6 +381,7 @@ impl<'a> Worker<'a> {
         let Some(Some(c)) = self.places.get_mut(place) else { return };
         let now = clock::now();
         self.tally.reply(self.window, &c.request, now, whole);
+        self.gather.reply(now.saturating_sub(c.request.begun));
         self.failures = 0;
         let keep = whole.keep && !closing;
         if c.calls > 0 && keep {
@@ -446,6 +477,19 @@ impl<'a> Worker<'a> {
         progress.done.fetch_add(done - self.shown.0, Relaxed);
         progress.failed.fetch_add(failed - self.shown.1, Relaxed);
         self.shown = (done, failed);
+    }
+}
+
+/// Takes what was looked at out of the socket.
+fn discard(c: &mut Connection, scratch: &mut [u8]) {
+    while c.unread > 0 {
+        let length = c.unread.min(scratch.len());
+        // TCP throws the bytes away without a copy; a broken socket shows at the next read.
+        match rustix::net::recv(&c.fd, &mut scratch[..length], RecvFlags::TRUNC) {
+            Ok((_, read)) if read > 0 => c.unread -= read.min(c.unread),
+            Err(Errno::INTR) => {}
+            _ => c.unread = 0,
+        }
     }
 }
 
