@@ -1,7 +1,7 @@
 //! `vmeter bench`: the loads of the case study, and what goes with them.
 
 mod compare;
-//mod cpu;
+mod cpu;
 mod fileset;
 mod serve;
 mod show;
@@ -30,7 +30,11 @@ enum BenchCommand {
     Tcp(tcp::TcpArgs),
     /// HTTP requests at a rate that does not wait for the server
     Web(web::WebArgs),
-    //CPU
+    /// Programs with a compiler's footprint that share CPUs
+    Cpu(cpu::CpuArgs),
+    /// One instance of the CPU load, for its parent
+    #[command(hide = true)]
+    Instance(cpu::InstanceArgs),
     /// Writes the SPECweb99-like file set of the web load
     Fileset(fileset::FilesetArgs),
     /// Serves a folder over HTTP, for tests and for hosts without a web server
@@ -55,7 +59,8 @@ pub fn run(args: BenchArgs) -> Result<ExitCode> {
     match args.command {
         BenchCommand::Tcp(args) => tcp::run(&args),
         BenchCommand::Web(args) => web::run(&args),
-        //RUN
+        BenchCommand::Cpu(args) => cpu::run(&args),
+        BenchCommand::Instance(args) => cpu::instance(&args),
         BenchCommand::Fileset(args) => fileset::run(&args),
         BenchCommand::Serve(args) => serve::run(&args),
         BenchCommand::Compare(args) => compare::run(&args),
