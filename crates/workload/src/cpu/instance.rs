@@ -3,8 +3,8 @@
 
 use super::load::Load;
 use super::program;
-use super::protocol::{Counted, Job, Kind, Order, Reply, Spent, now_ns, receive, send};
-use crate::Error;
+use super::protocol::{Counted, Job, Kind, Order, Reply, Spent, receive, send};
+use crate::{Error, clock};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::io::{self, BufRead, BufReader, Write};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
@@ -30,7 +30,7 @@ pub fn instance() -> Result<(), Error> {
 pub(super) enum Event {
     /// The next order; `None` at the end of them.
     Order(Result<Option<Order>, Error>),
-    /// The program has ended, at this time of [`now_ns`].
+    /// The program has ended, at this time of the monotonic clock.
     ProgramEnded { at_ns: u64 },
 }
 
@@ -75,7 +75,7 @@ impl Events {
     pub(super) fn start(&self) -> Result<Option<u64>, Error> {
         match self.next() {
             Event::Order(Ok(Some(Order::Start { at_ns }))) => {
-                thread::sleep(Duration::from_nanos(at_ns.saturating_sub(now_ns())));
+                thread::sleep(Duration::from_nanos(at_ns.saturating_sub(clock::now())));
                 Ok(Some(at_ns))
             }
             Event::Order(Ok(None)) => Ok(None),
@@ -137,15 +137,15 @@ fn generated(
     let before = Spent::of_thread();
     let mut reported = started;
     for done in 0..passes {
-        if now_ns().saturating_sub(reported) > REPORT_NS {
+        if clock::now().saturating_sub(reported) > REPORT_NS {
             send(output, &Reply::Passes { done })?;
-            reported = now_ns();
+            reported = clock::now();
         }
         if !load.pass(|| events.go_on(&mut fault)) {
             return fault.map_or(Ok(()), Err);
         }
     }
-    let seconds = now_ns().saturating_sub(started) as f64 / 1e9;
+    let seconds = clock::now().saturating_sub(started) as f64 / 1e9;
     let spent = Spent::of_thread().since(before);
     let checksum = Some(format!("{:016x}", load.checksum()));
     send(output, &Reply::Counted(Counted { seconds, spent, checksum }))?;
@@ -211,7 +211,7 @@ mod tests {
         let mut parent = parent();
         parent.order(&prepare(1));
         assert!(matches!(parent.reply(), Reply::Ready { functions: Some(100..) }));
-        parent.order(&Order::Start { at_ns: now_ns() + 1_000_000 });
+        parent.order(&Order::Start { at_ns: clock::now() + 1_000_000 });
         let Reply::Counted(counted) = parent.reply() else { panic!() };
         assert!(counted.seconds > 0.0 && counted.spent.cpu.total() > 0.0, "{counted:?}");
         assert_eq!(counted.checksum.unwrap().len(), 16);
@@ -232,7 +232,7 @@ mod tests {
         let mut working = parent();
         working.order(&prepare(u64::MAX));
         working.reply();
-        working.order(&Order::Start { at_ns: now_ns() });
+        working.order(&Order::Start { at_ns: clock::now() });
         assert!(matches!(working.reply(), Reply::Passes { .. }));
         working.end().1.unwrap();
     }
@@ -246,7 +246,7 @@ mod tests {
                 parent.reply();
             }
             if before > 1 {
-                parent.order(&Order::Start { at_ns: now_ns() });
+                parent.order(&Order::Start { at_ns: clock::now() });
             }
             parent.orders.write_all(b"{\"run\": 1}\n").unwrap();
             assert!(matches!(parent.reply(), Reply::Failed { .. }));

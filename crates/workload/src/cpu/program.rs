@@ -1,8 +1,8 @@
 //! An instance whose work is a program: one run that counts, and more until the end.
 
 use super::instance::{Event, Events, unexpected};
-use super::protocol::{Counted, Reply, Spent, now_ns, send};
-use crate::Error;
+use super::protocol::{Counted, Reply, Spent, send};
+use crate::{Error, clock};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
@@ -92,7 +92,7 @@ impl Run {
             // It stays a zombie, so that its number is its own until the group is killed.
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
             while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(pid), options) {}
-            let _ = events.send(Event::ProgramEnded { at_ns: now_ns() });
+            let _ = events.send(Event::ProgramEnded { at_ns: clock::now() });
         });
         Ok(Self { child, pid, said, status: None })
     }

@@ -2,7 +2,6 @@
 
 use crate::{CpuTime, Error};
 use nix::sys::resource::{UsageWho, getrusage};
-use nix::time::{ClockId, clock_gettime};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, Write};
@@ -13,7 +12,7 @@ use std::io::{BufRead, Write};
 pub(super) enum Order {
     /// Prepare this.
     Prepare(Job),
-    /// Begin to work at this time of [`now_ns`], the same for all.
+    /// Begin to work at this time of the monotonic clock, the same for all.
     Start { at_ns: u64 },
 }
 
@@ -94,15 +93,6 @@ fn switches(who: UsageWho) -> Option<Switches> {
         voluntary: u64::try_from(used.voluntary_context_switches()).ok()?,
         involuntary: u64::try_from(used.involuntary_context_switches()).ok()?,
     })
-}
-
-/// Nanoseconds of the monotonic clock, which all processes of a machine share.
-///
-/// By the C library: rustix looks for the vDSO itself, which fails under valgrind.
-pub(super) fn now_ns() -> u64 {
-    // The clock exists on every Linux.
-    clock_gettime(ClockId::CLOCK_MONOTONIC)
-        .map_or(0, |now| now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64)
 }
 
 /// Sends a message.

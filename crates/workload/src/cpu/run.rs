@@ -3,9 +3,9 @@
 use super::load::CALLS_PER_PASS;
 use super::outcome::{InstanceOutcome, Outcome, SCHEMA, Work};
 use super::plan::Plan;
-use super::protocol::{Counted, Job, Kind, Order, Reply, now_ns};
+use super::protocol::{Counted, Job, Kind, Order, Reply};
 use super::set::{Heard, Set, Starter};
-use crate::{Control, Environment, Error};
+use crate::{Control, Environment, Error, clock};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ pub(super) fn run_with(
     let mut set = Set::start(starter, run.jobs(plan))?;
     run.prepare(&mut set)?;
     if !run.control.stopped() {
-        let at_ns = now_ns() + START_NS + START_EACH_NS * plan.instances as u64;
+        let at_ns = clock::now() + START_NS + START_EACH_NS * plan.instances as u64;
         set.order(&Order::Start { at_ns });
         run.collect(&mut set);
         set.close();

@@ -25,7 +25,7 @@ pub fn run(plan: &Plan, control: &Control) -> Result<Outcome, Error> {
     // All threads are there before the first request is due.
     let start = clock::now() + 10_000_000;
     let from = start + clock::length(plan.warmup);
-    let window = Window { from, to: from + clock::length(plan.duration) };
+    let window = Window { start, from, to: from + clock::length(plan.duration) };
     let tally = thread::scope(|scope| {
         let threads: Vec<_> = (0..plan.threads)
             .map(|index| {

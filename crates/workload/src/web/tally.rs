@@ -53,9 +53,11 @@ pub struct Tally {
     pub problem: Option<String>,
 }
 
-/// The measured window.
+/// The measured window, and the warm-up before it.
 #[derive(Debug, Clone, Copy)]
 pub struct Window {
+    /// Begin of the warm-up.
+    pub start: Instant,
     /// Begin.
     pub from: Instant,
     /// End.

@@ -206,6 +206,9 @@ impl<'a> Worker<'a> {
             self.dispatch(intended, file);
         }
         if matches!(self.plan.load, Load::Closed) {
+            if now < self.window.start {
+                return Some(self.window.start);
+            }
             self.fill(now);
         }
         None
