@@ -14,7 +14,7 @@ help:
 	@echo 'make demo    boot the Xen lab with two guests and watch vmeter top measure them'
 	@echo 'make test    run every test, those that boot real Xen and KVM included'
 	@echo 'make static  build $(STATIC), which runs on any Linux 4.19 or later'
-	@echo 'make bench   print what vmeter costs, side by side with xentop and top'
+	@echo 'make bench   print what vmeter costs and does, side by side with its peers'
 	@echo 'make lint    fmt, clippy, cargo-deny'
 
 setup:
@@ -42,6 +42,7 @@ lint: setup
 	.ci/deny
 
 bench: static
+	@./setup bench
 	VMETER_STATIC=$(CURDIR)/$(STATIC) cargo bench --locked -p vmeter
 
 clean:

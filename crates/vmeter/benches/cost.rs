@@ -1,12 +1,16 @@
-//! What vmeter costs, side by side with xentop and top: `make bench`.
+//! What vmeter costs, and what its loads do for their CPU, side by side with xentop, top, iperf3,
+//! httperf, wrk and ab: `make bench`.
 //!
-//! Arguments choose parts (`xen`, `many`); none means all. `cargo bench` adds `--bench`.
+//! Arguments choose parts (`web`, `tcp`, `connections`, `xen`, `many`); none means all. `cargo bench` adds `--bench`.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a benchmark")]
 
+mod loads;
 #[path = "../tests/machine/mod.rs"]
 mod machine;
 mod many;
+#[path = "../tests/servers/mod.rs"]
+mod servers;
 
 use lab::{Accel, Clock, Kind};
 use machine::{Host, number, spec};
@@ -18,6 +22,15 @@ fn main() {
         many::stand_in();
     }
     let wants = |part: &str| chosen.is_empty() || chosen.iter().any(|one| one == part);
+    if wants("web") {
+        loads::web();
+    }
+    if wants("tcp") {
+        loads::tcp();
+    }
+    if wants("connections") {
+        loads::connections();
+    }
     if wants("many") {
         for machines in [1000, 2000, 5000] {
             many::measure(machines);

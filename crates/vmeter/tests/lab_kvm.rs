@@ -5,7 +5,7 @@
 mod machine;
 
 use lab::{Kind, Receive};
-use machine::{Host, a_build_is_its_own, checked, close, named, number, spec};
+use machine::{Host, a_build_is_its_own, checked, close, named, number, spec, workloads};
 use serde_json::Value;
 
 /// One boot, every check.
@@ -16,6 +16,7 @@ fn kvm_with_vhost() {
         guest_time(host);
         under_load(host);
         a_build_is_its_own(host);
+        workloads(host);
     });
 }
 

@@ -5,7 +5,7 @@
 mod machine;
 
 use lab::{Kind, Receive};
-use machine::{Host, a_build_is_its_own, checked, close, named, number, spec};
+use machine::{Host, a_build_is_its_own, checked, close, named, number, spec, workloads};
 use serde_json::Value;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -36,6 +36,7 @@ fn checks(suite: &str, system: &str) {
         come_and_go(host);
         commands(host);
         captured(host);
+        workloads(host);
     });
 }
 

@@ -3,11 +3,12 @@
 
 #![allow(unsafe_code, reason = "getsockopt and ioctl with kernel structures")]
 
+use rustix::net::{AddressFamily, SocketType};
 use std::ffi::{c_char, c_ulong};
 use std::io;
 use std::mem::{offset_of, size_of};
-use std::net::{TcpStream, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd};
+use std::net::TcpStream;
+use std::os::fd::AsRawFd;
 
 /// `struct tcp_info` of include/uapi/linux/tcp.h as of Linux 4.19, which later kernels extend.
 #[repr(C)]
@@ -201,9 +202,10 @@ fn request_for(device: &str) -> io::Result<libc::ifreq> {
 }
 
 fn ask(command: c_ulong, request: &mut libc::ifreq) -> io::Result<()> {
-    let socket = UdpSocket::bind("127.0.0.1:0").or_else(|_| UdpSocket::bind("[::1]:0"))?;
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None)
+        .or_else(|_| rustix::net::socket(AddressFamily::INET6, SocketType::DGRAM, None))?;
     // SAFETY: the command takes an `ifreq`, which `request` is; what its pointer points at, if
     // it has one, is an `EthtoolValue` that outlives the call.
-    let status = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), command as _, request) };
+    let status = unsafe { libc::ioctl(socket.as_raw_fd(), command as _, request) };
     if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

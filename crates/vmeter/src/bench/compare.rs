@@ -14,9 +14,6 @@ use workload::peers::{self, Peer, Run, Target};
 use workload::{Control, Environment, tcp, web};
 
 /// `vmeter bench compare`.
-///
-/// Each round runs every tool once, every other round in the reverse order. Ratios are vmeter's
-/// figure by the peer's, in the same round; over 1 vmeter does more.
 #[derive(Debug, Args)]
 pub struct CompareArgs {
     #[command(subcommand)]

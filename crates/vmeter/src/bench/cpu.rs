@@ -10,11 +10,6 @@ use std::process::ExitCode;
 use workload::cpu::{self, InstanceOutcome, Outcome, Placement, Plan};
 
 /// `vmeter bench cpu`.
-///
-/// An instance is a process with machine code of its own, generated from the seed: thousands of
-/// functions with the cache footprint of a compiler, called in a seeded order. All start
-/// together; one that is done goes on, uncounted, until all are. With --program an instance is a
-/// run of a command, such as a build, under the same rules.
 #[derive(Debug, Args)]
 pub struct CpuArgs {
     /// How many run at once
@@ -27,6 +22,7 @@ pub struct CpuArgs {
     #[arg(long, value_name = "LIST", value_parser = cpu_list)]
     cpus: Option<CpuList>,
     /// Passes over the code: the fixed work of an instance, some 100 million instructions each
+    /// (400)
     #[arg(long, value_name = "N", conflicts_with = "program")]
     passes: Option<u64>,
     /// Size of the generated code (8M)

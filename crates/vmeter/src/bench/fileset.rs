@@ -12,9 +12,6 @@ use std::process::ExitCode;
 use workload::fileset::{self, DIRS_OF_TABLE_5_1, Sequence, Statistics, TABLE_5_1};
 
 /// `vmeter bench fileset`.
-///
-/// Each directory has 36 files, 4 classes × 9, of (n+1) × 0.1, 1, 10 and 100 KB: 5 MB. The
-/// contents come from the seed. 61 directories are the dissertation's set.
 #[derive(Debug, Args)]
 pub struct FilesetArgs {
     /// Where the set is written; the folder is made

@@ -27,19 +27,40 @@ pub struct BenchArgs {
 #[derive(Debug, Subcommand)]
 enum BenchCommand {
     /// TCP packets at a rate, between two machines that both run vmeter
+    ///
+    /// Start `vmeter bench tcp recv` at one end, then `vmeter bench tcp send` at the other. The
+    /// result has both ends' packets, ACKs, CPU and service demand.
     Tcp(tcp::TcpArgs),
     /// HTTP requests at a rate that does not wait for the server
+    ///
+    /// An open loop: requests are sent when they are due, whether or not the server has answered
+    /// those before, and the response time counts from that moment. Errors have httperf's names.
+    /// A run in which this generator itself was the limit is INVALID, with the reason.
     Web(web::WebArgs),
     /// Programs with a compiler's footprint that share CPUs
+    ///
+    /// An instance is a process with machine code of its own, generated from the seed: thousands
+    /// of functions with the cache footprint of a compiler, called in a seeded order. All start
+    /// together; one that is done goes on, uncounted, until all are. With --program an instance
+    /// is a run of a command, such as a build, under the same rules.
     Cpu(cpu::CpuArgs),
     /// One instance of the CPU load, for its parent
     #[command(hide = true)]
     Instance(cpu::InstanceArgs),
     /// Writes the SPECweb99-like file set of the web load
+    ///
+    /// Each directory has 36 files, 4 classes × 9, of (n+1) × 0.1, 1, 10 and 100 KB: 5 MB. The
+    /// contents come from the seed. 61 directories are the dissertation's set.
     Fileset(fileset::FilesetArgs),
     /// Serves a folder over HTTP, for tests and for hosts without a web server
+    ///
+    /// GET and HEAD of the files below DIR, sent by the kernel (sendfile), over connections that
+    /// are kept alive. No directory listings, nothing outside DIR, no encryption.
     Serve(serve::ServeArgs),
     /// Runs iperf3, httperf, wrk or ab on the same target in turn with vmeter
+    ///
+    /// Each round runs every tool once, every other round in the reverse order. Ratios are
+    /// vmeter's figure by the peer's, in the same round: over 1 vmeter does more.
     Compare(compare::CompareArgs),
 }
 

@@ -10,9 +10,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use workload::serve::Server;
 
 /// `vmeter bench serve`.
-///
-/// GET and HEAD of the files below DIR, sent by the kernel (sendfile), over connections that are
-/// kept alive. No directory listings, nothing outside DIR, no encryption: for measurements.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
     /// The folder

@@ -13,10 +13,6 @@ use std::time::Duration;
 use workload::web::{self, Arrivals, Errors, Load, Outcome, Per, Plan};
 
 /// `vmeter bench web`.
-///
-/// An open loop: requests are sent when they are due, whether or not the server has answered
-/// those before, and the response time counts from that moment. Errors have httperf's names. A
-/// run in which this generator itself was the limit is INVALID, with the reason.
 #[derive(Debug, Args)]
 pub struct WebArgs {
     #[command(flatten)]

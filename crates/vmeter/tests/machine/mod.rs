@@ -145,3 +145,70 @@ pub fn a_build_is_its_own(host: &mut Host) {
     assert!(number(idd, "/own") > 0.7 * number(idd, "/total"), "{top:#}");
     assert!(shared < 0.05 * number(idd, "/total"), "{top:#}");
 }
+
+/// All three loads, by the same static program, in a guest and against it.
+pub fn workloads(host: &mut Host) {
+    // vmeter itself brings the program into the guest.
+    host.sh("vmeter bench serve $(dirname $(command -v vmeter)) --listen 0.0.0.0:8000 \
+         2>/tmp/serve & until grep -q serving /tmp/serve; do sleep 0.1; done; \
+         guest 1 'cd /tmp && wget -q http://10.0.2.15:8000/vmeter && chmod +x vmeter && ls'; \
+         kill %1; wait");
+    tcp_in_guest(host);
+    web_in_guest(host);
+    cpu_in_guest(host);
+}
+
+fn tcp_in_guest(host: &mut Host) {
+    host.sh("guest 1 '/tmp/vmeter bench tcp recv --listen 0.0.0.0:5202 </dev/null >/dev/null 2>&1 &'");
+    for (size, direction) in [(500, ""), (1448, ""), (1448, "--reverse")] {
+        let found = whole(&host.sh(&format!(
+            "vmeter bench tcp send 10.0.2.101 --size {size} --rate 300 --duration 3s \
+             --packets one-per-write {direction} --json -"
+        )));
+        let proof = &found["one_per_write"];
+        println!("tcp {direction}: {proof}, accelerator of the guest's end {}", {
+            let guest = if direction.is_empty() { "receiver" } else { "sender" };
+            &found["ends"][guest]["environment"]["accelerator"]
+        });
+        assert_eq!(proof["holds"], true, "{found:#}");
+        let acks = |end: &str| number(&found, &format!("/ends/{end}/acks"));
+        assert!((acks("sender") - acks("receiver")).abs() <= 1.0, "{found:#}");
+    }
+}
+
+fn web_in_guest(host: &mut Host) {
+    host.sh("guest 1 'mkdir -p /tmp/www && head -c 1024 /dev/zero >/tmp/www/1k'; \
+         guest 1 '/tmp/vmeter bench serve /tmp/www --listen 0.0.0.0:8080 </dev/null >/dev/null 2>&1 &'");
+    let found = whole(
+        &host.sh("vmeter bench web http://10.0.2.101:8080/1k --rate 50 --duration 4s --json -"),
+    );
+    println!("web: {} {}", found["status"], found["errors"]);
+    assert_eq!(found["status"]["200"], 200, "{found:#}");
+    // And the guest as the client.
+    let found = whole(&host.sh("mkdir -p /tmp/www; head -c 1024 /dev/zero >/tmp/www/1k; \
+         vmeter bench serve /tmp/www --listen 0.0.0.0:8080 2>/tmp/serve & \
+         until grep -q serving /tmp/serve; do sleep 0.1; done; \
+         guest 1 '/tmp/vmeter bench web http://10.0.2.15:8080/1k --rate 50 --per request \
+         --duration 4s --json -'; kill %1; wait"));
+    assert_eq!(found["status"]["200"], 200, "{found:#}");
+}
+
+fn cpu_in_guest(host: &mut Host) {
+    let load = "bench cpu --text 256K --data 256K --passes 1 --instances 2 --json -";
+    let here = whole(&host.sh(&format!("vmeter {load}")));
+    let there = whole(&host.sh(&format!("guest 1 '/tmp/vmeter {load}'")));
+    let seconds = |found: &Value| number(found, "/instances/0/seconds");
+    println!("cpu: {:.3} s here, {:.3} s in the guest", seconds(&here), seconds(&there));
+    for instance in [0, 1] {
+        let work = |found: &Value| found["instances"][instance]["checksum"].clone();
+        assert_eq!(work(&here), work(&there), "the same work");
+        assert!(work(&here).is_string());
+    }
+}
+
+/// The JSON object that stands in an output, over several lines.
+fn whole(output: &str) -> Value {
+    let from = output.find('{').unwrap_or_else(|| panic!("no result: {output}"));
+    let mut values = serde_json::Deserializer::from_str(&output[from..]).into_iter();
+    values.next().unwrap().unwrap_or_else(|error| panic!("{error}: {output}"))
+}

@@ -140,7 +140,7 @@ fn nginx(root: &Path, port: u16) -> Command {
         server {{ listen 127.0.0.1:{port} backlog=4096; root {at}/www; }} }}\n"
     );
     fs::write(root.join("conf"), text).unwrap();
-    let mut command = Command::new("nginx");
+    let mut command = Command::new("/usr/sbin/nginx");
     command.arg("-p").arg(root).arg("-c").arg(root.join("conf")).arg("-e").arg(root.join("errors"));
     command
 }
@@ -159,7 +159,7 @@ fn apache(root: &Path, port: u16) -> Command {
         ThreadsPerChild 64\nServerLimit 8\nMaxRequestWorkers 512\n"
     );
     fs::write(root.join("conf"), text).unwrap();
-    let mut command = Command::new("apache2");
+    let mut command = Command::new("/usr/sbin/apache2");
     command.arg("-f").arg(root.join("conf")).arg("-DFOREGROUND");
     command
 }
