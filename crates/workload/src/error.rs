@@ -12,12 +12,12 @@ pub enum Error {
     #[error("{0}")]
     Peer(String),
     /// A system call failed; the text says at what.
-    #[error("{what}: {source}")]
+    #[error("{what}: {cause}")]
     Io {
         /// What was being done, and to what.
         what: String,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -25,6 +25,6 @@ impl Error {
     /// For `map_err`: a failed call, and what it was for.
     pub(crate) fn io<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> Self {
         let what = what.into();
-        move |source| Self::Io { what, source: source.into() }
+        move |cause| Self::Io { what, cause: cause.into() }
     }
 }

@@ -148,18 +148,19 @@ pub fn a_build_is_its_own(host: &mut Host) {
 
 /// All three loads, by the same static program, in a guest and against it.
 pub fn workloads(host: &mut Host) {
-    // vmeter itself brings the program into the guest.
-    host.sh("vmeter bench serve $(dirname $(command -v vmeter)) --listen 0.0.0.0:8000 \
-         2>/tmp/serve & until grep -q serving /tmp/serve; do sleep 0.1; done; \
-         guest 1 'cd /tmp && wget -q http://10.0.2.15:8000/vmeter && chmod +x vmeter && ls'; \
-         kill %1; wait");
+    host.sh("guest 1 'nc -l -p 9 -e sh -c \"cat >/tmp/vmeter\" </dev/null >/dev/null 2>&1 &'; \
+         sleep 1; \
+         /bin/busybox nc 10.0.2.101 9 <$(command -v vmeter); \
+         guest 1 'chmod +x /tmp/vmeter; /tmp/vmeter --version'");
     tcp_in_guest(host);
     web_in_guest(host);
     cpu_in_guest(host);
 }
 
 fn tcp_in_guest(host: &mut Host) {
-    host.sh("guest 1 '/tmp/vmeter bench tcp recv --listen 0.0.0.0:5202 </dev/null >/dev/null 2>&1 &'");
+    host.sh(
+        "guest 1 '/tmp/vmeter bench tcp recv --listen 0.0.0.0:5202 </dev/null >/dev/null 2>&1 &'",
+    );
     for (size, direction) in [(500, ""), (1448, ""), (1448, "--reverse")] {
         let found = whole(&host.sh(&format!(
             "vmeter bench tcp send 10.0.2.101 --size {size} --rate 300 --duration 3s \
@@ -186,10 +187,10 @@ fn web_in_guest(host: &mut Host) {
     assert_eq!(found["status"]["200"], 200, "{found:#}");
     // And the guest as the client.
     let found = whole(&host.sh("mkdir -p /tmp/www; head -c 1024 /dev/zero >/tmp/www/1k; \
-         vmeter bench serve /tmp/www --listen 0.0.0.0:8080 2>/tmp/serve & \
+         vmeter bench serve /tmp/www --listen 0.0.0.0:8080 2>/tmp/serve & server=$!; \
          until grep -q serving /tmp/serve; do sleep 0.1; done; \
          guest 1 '/tmp/vmeter bench web http://10.0.2.15:8080/1k --rate 50 --per request \
-         --duration 4s --json -'; kill %1; wait"));
+         --duration 4s --json -'; kill $server; wait"));
     assert_eq!(found["status"]["200"], 200, "{found:#}");
 }
 

@@ -1,8 +1,10 @@
 //! What a result depends on and cannot show: kernel, processor, clock, hypervisor, offloads.
 
+mod device;
 mod guest;
 mod offloads;
 
+pub(crate) use device::{device_between, device_towards};
 pub use offloads::Offloads;
 
 use rustix::system::uname;

@@ -1,9 +1,9 @@
 //! The network device below a connection, and the packets it has counted.
 
 use super::outcome::{Device, Totals, ratio};
-use nix::ifaddrs::getifaddrs;
+use crate::environment::device_between;
 use std::fs;
-use std::net::{IpAddr, TcpStream};
+use std::net::TcpStream;
 
 /// Packets that a device has counted since it came up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,21 +13,9 @@ pub struct Packets {
     received: u64,
 }
 
-/// The device that a connection's packets go over: that of its local address, loopback where both
-/// ends are this machine.
+/// The device that a connection's packets go over.
 pub fn of(stream: &TcpStream) -> Option<String> {
-    let (local, peer) = (stream.local_addr().ok()?.ip(), stream.peer_addr().ok()?.ip());
-    if local == peer || local.to_canonical().is_loopback() {
-        return Some("lo".to_owned());
-    }
-    getifaddrs().ok()?.find_map(|interface| {
-        let address = interface.address?;
-        let found: IpAddr = address
-            .as_sockaddr_in()
-            .map(|v4| v4.ip().into())
-            .or_else(|| address.as_sockaddr_in6().map(|v6| v6.ip().into()))?;
-        (found == local.to_canonical()).then_some(interface.interface_name)
-    })
+    device_between(stream.local_addr().ok()?.ip(), stream.peer_addr().ok()?.ip())
 }
 
 impl Packets {

@@ -63,6 +63,7 @@ pub struct Errors {
     /// Anything else.
     pub other: u64,
     /// What the others were.
+    #[serde(rename = "other_reasons")]
     pub other_reasons: BTreeMap<String, u64>,
 }
 

@@ -7,6 +7,7 @@ use super::schedule::Schedule;
 use super::tally::{Tally, Window};
 use super::target::Target;
 use super::worker::Worker;
+use crate::environment::device_towards;
 use crate::{Control, Environment, Error, clock, fileset};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::thread;
@@ -20,7 +21,8 @@ pub fn run(plan: &Plan, control: &Control) -> Result<Outcome, Error> {
     plan.check()?;
     let target = Target::of(&plan.url)?;
     let dirs = plan.fileset.as_deref().map(fileset::check).transpose()?.map(|set| set.dirs);
-    let environment = Environment::read(None);
+    let device = device_towards(target.address);
+    let environment = Environment::read(device.as_deref());
     let cpus = allowed_cpus();
     // All threads are there before the first request is due.
     let start = clock::now() + 10_000_000;
