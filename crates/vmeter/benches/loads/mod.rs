@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 /// Files that a generator of 10,000 connections, and its server, may open.
-const FILES: &str = "ulimit -n 25000; exec \"$0\" \"$@\"";
+const FILES: &str = "ulimit -n 12000; exec \"$0\" \"$@\"";
 
 /// Runs vmeter; its JSON.
 fn vmeter(args: &[&str]) -> Value {
