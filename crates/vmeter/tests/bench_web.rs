@@ -1,6 +1,6 @@
 //! `vmeter bench web` against nginx, Apache and servers that fail.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
 mod servers;
 

@@ -54,7 +54,7 @@ impl Server {
             if server.listens() {
                 return server;
             }
-            eprintln!("{}", fs::read_to_string(server.path("output")).unwrap());
+            println!("{}", fs::read_to_string(server.path("output")).unwrap());
         }
         panic!("{kind:?} does not start");
     }
