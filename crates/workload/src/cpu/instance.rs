@@ -4,8 +4,8 @@
 use super::load::Load;
 use super::program;
 use super::protocol::{Counted, Job, Kind, Order, Reply, Spent, receive, send};
+use crate::affinity::pin;
 use crate::{Error, clock};
-use rustix::thread::{CpuSet, sched_setaffinity};
 use std::io::{self, BufRead, BufReader, Write};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread;
@@ -110,7 +110,7 @@ fn work(events: &Events, output: &mut impl Write) -> Result<(), Error> {
     };
     // Before the memory is there, so that it is near that CPU.
     if let Some(cpu) = job.cpu {
-        bind(cpu)?;
+        pin(cpu)?;
     }
     let Job { index, kind, .. } = job;
     match kind {
@@ -157,12 +157,6 @@ fn generated(
         Some(error) => Err(error),
         None => send(output, &Reply::Extra { done: extra }),
     }
-}
-
-fn bind(cpu: usize) -> Result<(), Error> {
-    let mut set = CpuSet::new();
-    set.set(cpu);
-    sched_setaffinity(None, &set).map_err(Error::io(format!("binding to CPU {cpu}")))
 }
 
 #[cfg(test)]

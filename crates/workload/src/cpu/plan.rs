@@ -1,7 +1,7 @@
 //! What to run: how large, how often, how many, where.
 
 use crate::Error;
-use rustix::thread::{CpuSet, sched_getaffinity};
+use crate::affinity::allowed;
 use std::ffi::OsString;
 
 const KIB: u64 = 1 << 10;
@@ -121,12 +121,6 @@ impl Plan {
         }
         Ok(())
     }
-}
-
-/// The CPUs that this process may use, ascending.
-fn allowed() -> Result<Vec<usize>, Error> {
-    let set = sched_getaffinity(None).map_err(Error::io("which CPUs may be used"))?;
-    Ok((0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect())
 }
 
 #[cfg(test)]

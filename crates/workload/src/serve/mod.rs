@@ -4,6 +4,7 @@
 mod client;
 mod files;
 
+use crate::listen::listen;
 use crate::{Control, Error, clock};
 use client::{Client, Next};
 use files::Files;
@@ -12,13 +13,14 @@ use rustix::event::epoll;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::collections::HashMap;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 4096;
 /// The listener's mark among the events.
 const LISTENER: u64 = u64::MAX;
 /// How often the stop flag and idle connections are looked at.
@@ -52,10 +54,8 @@ impl Server {
     /// No such folder, no such address, or a port that is taken.
     pub fn bind(root: &Path, address: &str) -> Result<Self, Error> {
         let files = Files::below(root)?;
-        let wrong = || Error::io(format!("cannot listen at {address}"));
-        let at = address.to_socket_addrs().map_err(wrong())?.next();
-        let at = at.ok_or_else(|| Error::Plan(format!("{address} has no address")))?;
-        let listener = listen(at).map_err(wrong())?;
+        let listener = listen(address, BACKLOG)?;
+        listener.set_nonblocking(true).map_err(Error::io("the listening socket"))?;
         Ok(Self { listener, files, counts: Counts::default() })
     }
 
@@ -161,15 +161,6 @@ impl<'a> Worker<'a> {
             }
         }
     }
-}
-
-fn listen(at: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&SockAddr::from(at))?;
-    socket.listen(4096)?;
-    Ok(socket.into())
 }
 
 impl Counts {

@@ -6,13 +6,16 @@ use super::join::{keep_alive, outcome};
 use super::outcome::Outcome;
 use super::plan::Plan;
 use super::wire::{Channel, Message, PATIENCE, Preamble, Purpose, VERSION};
+use crate::listen::listen;
 use crate::{Control, Error, clock};
 use rustix::event::{PollFd, PollFlags, poll};
-use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+use socket2::SockRef;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
+/// Data connections of a run, and strangers, that may wait.
+const BACKLOG: i32 = 256;
 /// What a stranger may take to say who it is.
 const INTRODUCTION: Duration = Duration::from_secs(2);
 /// How often the waiting server looks whether to end, in nanoseconds.
@@ -30,11 +33,7 @@ impl Server {
     /// # Errors
     /// Where that is no address of this machine or its port is taken.
     pub fn bind(address: &str) -> Result<Self, Error> {
-        let wrong = || Error::io(format!("cannot listen at {address}"));
-        let at = address.to_socket_addrs().map_err(wrong())?.next();
-        let at = at.ok_or_else(|| Error::Plan(format!("{address} has no address")))?;
-        let listener = listen(at).map_err(wrong())?;
-        Ok(Self { listener })
+        Ok(Self { listener: listen(address, BACKLOG)? })
     }
 
     /// Where it listens.
@@ -147,17 +146,6 @@ fn introduced(stream: &mut TcpStream) -> io::Result<Preamble> {
     stream.set_write_timeout(Some(INTRODUCTION))?;
     keep_alive(&SockRef::from(&*stream))?;
     Preamble::read(stream, INTRODUCTION)
-}
-
-fn listen(at: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    if at.ip().is_unspecified() && at.is_ipv6() {
-        socket.set_only_v6(false)?;
-    }
-    socket.bind(&SockAddr::from(at))?;
-    socket.listen(256)?;
-    Ok(socket.into())
 }
 
 #[cfg(test)]

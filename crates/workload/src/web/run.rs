@@ -8,8 +8,7 @@ use super::tally::{Tally, Window};
 use super::target::Target;
 use super::worker::Worker;
 use crate::environment::device_towards;
-use crate::{Control, Environment, Error, clock, fileset};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use crate::{Control, Environment, Error, affinity, clock, fileset};
 use std::thread;
 
 /// Generates the load and gives what was measured.
@@ -23,7 +22,7 @@ pub fn run(plan: &Plan, control: &Control) -> Result<Outcome, Error> {
     let dirs = plan.fileset.as_deref().map(fileset::check).transpose()?.map(|set| set.dirs);
     let device = device_towards(target.address);
     let environment = Environment::read(device.as_deref());
-    let cpus = allowed_cpus();
+    let cpus = affinity::allowed()?;
     // All threads are there before the first request is due.
     let start = clock::now() + 10_000_000;
     let from = start + clock::length(plan.warmup);
@@ -33,7 +32,11 @@ pub fn run(plan: &Plan, control: &Control) -> Result<Outcome, Error> {
             .map(|index| {
                 let (target, cpus) = (&target, &cpus);
                 scope.spawn(move || {
-                    pin(cpus, index);
+                    // The last CPU first: interrupts prefer the first. Where it is not allowed, the
+                    // thread runs where it may.
+                    if let Some(cpu) = cpus.iter().rev().cycle().nth(index) {
+                        let _ = affinity::pin(*cpu);
+                    }
                     let place = (index, plan.threads);
                     let requests =
                         Requests::new(target, dirs.map(|dirs| (dirs, plan.seed)), index, place.1);
@@ -91,20 +94,4 @@ fn schedule(plan: &Plan, place: (usize, usize), times: (u64, u64)) -> Option<Sch
 /// A thread's part of a whole, the first ones taking what is left over.
 fn share(whole: usize, (index, parts): (usize, usize)) -> usize {
     whole / parts + usize::from(index < whole % parts)
-}
-
-/// The CPUs that this program may use, the last one first: interrupts prefer the first.
-fn allowed_cpus() -> Vec<usize> {
-    let set = sched_getaffinity(None).unwrap_or_else(|_| CpuSet::new());
-    (0..CpuSet::MAX_CPU).rev().filter(|cpu| set.is_set(*cpu)).collect()
-}
-
-/// Keeps the calling thread on one CPU.
-fn pin(cpus: &[usize], index: usize) {
-    if let Some(cpu) = cpus.get(index % cpus.len().max(1)) {
-        let mut set = CpuSet::new();
-        set.set(*cpu);
-        // Where it is not allowed, the thread runs where it may.
-        let _ = sched_setaffinity(None, &set);
-    }
 }
