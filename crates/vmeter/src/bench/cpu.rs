@@ -114,23 +114,23 @@ fn body(out: &mut String, found: &Outcome) -> fmt::Result {
         let size = |bytes: Option<u64>| bytes.map_or_else(|| "-".to_owned(), show::bytes);
         writeln!(
             out,
-            "CPU load: {} passes over {} functions, {} of text, {} of data, seed {}",
+            "CPU load: {} passes, seed {}\n  {} functions in {} of text, {} of data",
             whole(work.passes),
+            whole(work.seed),
             whole(work.functions),
             size(work.text_bytes),
-            size(work.data_bytes),
-            whole(work.seed)
+            size(work.data_bytes)
         )?;
     }
     if found.partial {
         writeln!(out, "  (ended early)")?;
     }
-    writeln!(out, "\n  instance  CPU   seconds       CPU s    waited  switches   more")?;
+    writeln!(out, "\n  instance  CPU   done   seconds       CPU s    waited  switches   more")?;
     for one in &found.instances {
         writeln!(out, "{}", row(one))?;
     }
     if let Some(seconds) = found.seconds {
-        writeln!(out, "\n  all       {seconds:>13.3}{:>12.3}", found.cpu_seconds())?;
+        writeln!(out, "\n  all              {seconds:>13.3}{:>12.3}", found.cpu_seconds())?;
     }
     Ok(())
 }
@@ -144,9 +144,10 @@ fn row(one: &InstanceOutcome) -> String {
         format!("\n    failed: {}", model::escape(error.trim_end()))
     });
     format!(
-        "  {:<9}{:>4}{:>10}{:>12}{:>10}{:>10}{:>7}{error}",
+        "  {:<9}{:>4}{:>7}{:>10}{:>12}{:>10}{:>10}{:>7}{error}",
         one.index,
         one.cpu.map_or("any".to_owned(), |cpu| cpu.to_string()),
+        one.done,
         seconds(one.seconds),
         seconds(cpu),
         seconds(waited),

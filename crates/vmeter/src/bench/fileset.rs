@@ -100,8 +100,8 @@ fn text(found: &Statistics) -> String {
         let _ = writeln!(out, "  {name:<25}{:>14}{:>14}", shown(ours), shown(theirs));
     }
     out.push_str(
-        "\nThe published median, 20 KB, cannot come from this set: its two middle files have\n\
-         9 and 10 KB.\n",
+        "\nThe published median, 20 KB, cannot come from this set: its two middle files\n\
+         have 9 and 10 KB.\n",
     );
     out
 }

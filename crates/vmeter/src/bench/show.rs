@@ -37,7 +37,7 @@ pub fn bits(per_second: f64) -> String {
 pub fn bytes(bytes: u64) -> String {
     match bytes {
         b if b >= 10 << 30 => format!("{} GB", b >> 30),
-        b if b >= 10 << 20 => format!("{} MB", b >> 20),
+        b if b >= 10 << 20 || (b >= 1 << 20 && b % (1 << 20) == 0) => format!("{} MB", b >> 20),
         b if b >= 10 << 10 => format!("{} KB", b >> 10),
         b => format!("{b} B"),
     }

@@ -49,6 +49,8 @@ pub struct InstanceOutcome {
     pub index: usize,
     /// The CPU that it was bound to.
     pub cpu: Option<usize>,
+    /// Passes or runs of its work that are done: all of them, unless it ended early or failed.
+    pub done: u64,
     /// From the barrier to the end of its work.
     pub seconds: Option<f64>,
     /// Its CPU time for the work. `seconds` less this is time it waited; the growth of this
