@@ -65,7 +65,7 @@ pub fn percentiles(name: &str, of: &Percentiles) -> String {
         .map(|value| if of.count == 0 { "-".to_owned() } else { time(*value) })
         .map(|cell| format!("{cell:>10}"))
         .collect();
-    format!("  {name:<9}{}\n", cells.concat().split_off(1))
+    format!("  {name:<8}{}\n", cells.concat().split_off(1))
 }
 
 /// The machine, in a line.
