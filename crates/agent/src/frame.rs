@@ -1,0 +1,178 @@
+//! Frames: 4 bytes of length, 4 of CRC-32, then so many bytes of postcard. Little-endian.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// The longest frame that is taken: a snapshot of ten thousand VMs, with room.
+pub const LARGEST: usize = 16 << 20;
+/// Length and CRC.
+const HEAD: usize = 8;
+
+/// What came is no frame. The stream is of no use after that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// It says that it is longer than [`LARGEST`].
+    #[error("a frame of {0} bytes, where at most {LARGEST} are taken")]
+    TooLong(usize),
+    /// Its CRC is another one.
+    #[error("a damaged frame: its checksum is wrong")]
+    Damaged,
+    /// It is whole, and no message of this version.
+    #[error("a frame that is no message of this version")]
+    NotUnderstood,
+}
+
+/// A message as a frame.
+///
+/// # Errors
+/// Where it would be too long, or is of a kind that postcard cannot write.
+pub fn encode(message: &impl Serialize) -> Result<Vec<u8>, FrameError> {
+    let body = postcard::to_stdvec(message).map_err(|_| FrameError::NotUnderstood)?;
+    if body.len() > LARGEST {
+        return Err(FrameError::TooLong(body.len()));
+    }
+    let mut frame = Vec::with_capacity(HEAD + body.len());
+    frame.extend_from_slice(&(body.len() as u32).to_le_bytes());
+    frame.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
+    frame.extend_from_slice(&body);
+    Ok(frame)
+}
+
+/// Takes bytes as they come and gives whole messages.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    buffer: Vec<u8>,
+    /// Where in the buffer the next frame begins.
+    from: usize,
+}
+
+impl Decoder {
+    /// Takes bytes.
+    pub fn push(&mut self, bytes: &[u8]) {
+        // What was given out makes room first, so that memory follows what is not yet read.
+        self.buffer.drain(..self.from);
+        self.from = 0;
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The next message, where it is whole.
+    ///
+    /// # Errors
+    /// Where what came is no frame: at the length already, not after it was waited for.
+    pub fn message<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
+        let rest = &self.buffer[self.from..];
+        let Some((length, after)) = rest.split_first_chunk::<4>() else { return Ok(None) };
+        let length = u32::from_le_bytes(*length) as usize;
+        if length > LARGEST {
+            return Err(FrameError::TooLong(length));
+        }
+        let Some((checksum, after)) = after.split_first_chunk::<4>() else { return Ok(None) };
+        let Some(body) = after.get(..length) else { return Ok(None) };
+        if crc32fast::hash(body) != u32::from_le_bytes(*checksum) {
+            return Err(FrameError::Damaged);
+        }
+        match postcard::take_from_bytes(body) {
+            Ok((message, [])) => {
+                self.from += HEAD + length;
+                Ok(Some(message))
+            }
+            _ => Err(FrameError::NotUnderstood),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    enum Message {
+        Nothing,
+        Number(u64),
+        Text { name: String, values: Vec<f64>, more: Option<Box<Message>> },
+    }
+
+    fn message() -> impl Strategy<Value = Message> {
+        let leaf = prop_oneof![Just(Message::Nothing), any::<u64>().prop_map(Message::Number),];
+        leaf.prop_recursive(3, 8, 1, |inner| {
+            (".{0,20}", proptest::collection::vec(-1e9..1e9, 0..9), proptest::option::of(inner))
+                .prop_map(|(name, values, more)| Message::Text {
+                    name,
+                    values,
+                    more: more.map(Box::new),
+                })
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn messages_survive_any_cut(
+            messages in proptest::collection::vec(message(), 0..6),
+            piece in 1..50_usize,
+        ) {
+            let bytes: Vec<u8> = messages.iter().flat_map(|m| encode(m).unwrap()).collect();
+            let (mut decoder, mut found) = (Decoder::default(), Vec::new());
+            for bytes in bytes.chunks(piece) {
+                decoder.push(bytes);
+                while let Some(message) = decoder.message::<Message>().unwrap() {
+                    found.push(message);
+                }
+            }
+            prop_assert_eq!(found, messages);
+        }
+
+        #[test]
+        fn one_changed_bit_is_seen(message in message(), place: prop::sample::Index, bit in 0..8) {
+            let mut bytes = encode(&message).unwrap();
+            let place = place.index(bytes.len());
+            bytes[place] ^= 1_u8 << bit;
+            let mut decoder = Decoder::default();
+            decoder.push(&bytes);
+            // A longer length waits for what never comes; everything else is refused.
+            let found = decoder.message::<Message>();
+            prop_assert!(matches!(found, Ok(None) | Err(_)), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_length_of_four_gigabytes_takes_no_memory() {
+        let mut decoder = Decoder::default();
+        decoder.push(&[0xff; 4]);
+        assert_eq!(decoder.message::<Message>(), Err(FrameError::TooLong(0xffff_ffff)));
+        assert!(decoder.buffer.capacity() < 1000);
+    }
+
+    /// A million hostile frames, half of them with a right checksum.
+    #[test]
+    fn any_frame_is_refused_or_understood() {
+        let mut state = 1_u64;
+        let mut random = move || {
+            // Splitmix64: as fast as a million frames in a test need.
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = state;
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^ (z >> 31)
+        };
+        let (mut refused, mut understood) = (0_u32, 0_u32);
+        for _ in 0..1_000_000 {
+            let body: Vec<u8> =
+                (0..random() % 24).map(|_| (random() >> (random() % 8)) as u8).collect();
+            let mut frame = Vec::new();
+            frame.extend_from_slice(&(body.len() as u32).to_le_bytes());
+            let checksum = if random() % 2 == 0 { crc32fast::hash(&body) } else { random() as u32 };
+            frame.extend_from_slice(&checksum.to_le_bytes());
+            frame.extend_from_slice(&body);
+            let mut decoder = Decoder::default();
+            decoder.push(&frame);
+            match decoder.message::<Message>() {
+                Ok(Some(_)) => understood += 1,
+                Ok(None) => unreachable!("the frame is whole"),
+                Err(_) => refused += 1,
+            }
+        }
+        assert!(refused > 500_000 && understood > 0, "{refused} {understood}");
+    }
+}

@@ -1,0 +1,79 @@
+//! The key that agents and controller share: 32 bytes, as 64 hexadecimal digits in a file that
+//! only its owner can read.
+
+use crate::Error;
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// A pre-shared key. It is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Key([u8; 32]);
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(…)")
+    }
+}
+
+impl Key {
+    /// From its bytes.
+    #[must_use]
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes, for Noise.
+    pub(crate) fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// From 64 hexadecimal digits; `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.trim().as_bytes();
+        let mut bytes = [0; 32];
+        if digits.len() != 2 * bytes.len() || !digits.iter().all(u8::is_ascii_hexdigit) {
+            return None;
+        }
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+
+    /// Reads a key file.
+    ///
+    /// # Errors
+    /// Where it cannot be read, holds no key, or others may read it too.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let shown = path.display();
+        let failed = |error: std::io::Error| Error::Key(format!("cannot read {shown}: {error}"));
+        let mode = fs::metadata(path).map_err(failed)?.permissions().mode();
+        if mode & 0o077 != 0 {
+            return Err(Error::Key(format!(
+                "{shown} can be read by others: chmod 600 {shown}, and change the key"
+            )));
+        }
+        let text = fs::read_to_string(path).map_err(failed)?;
+        Self::parse(&text).ok_or_else(|| {
+            Error::Key(format!("{shown} holds no key: 64 hexadecimal digits are one"))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_64_digits_and_never_shown() {
+        let key = Key::parse(&"0f".repeat(32)).unwrap();
+        assert_eq!(key, Key::new([0x0f; 32]));
+        assert_eq!(format!("{key:?}"), "Key(…)");
+        for wrong in ["", "0f", &"0g".repeat(32), &"+f".repeat(32), &"0f".repeat(33)] {
+            assert_eq!(Key::parse(wrong), None, "{wrong}");
+        }
+    }
+}

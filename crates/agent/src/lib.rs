@@ -1,0 +1,33 @@
+//! The local monitors of figure 4.1: what they and the controller say to each other, and how.
+//!
+//! A message is a frame (length, CRC, postcard); frames travel plainly on transports that only
+//! this machine or its hypervisor can touch, and inside Noise everywhere else. What a guest sends
+//! is hostile until proven otherwise: everything that is read has a limit.
+
+mod channel;
+mod frame;
+mod key;
+mod noise;
+
+pub use channel::{Channel, Security};
+pub use frame::{Decoder, FrameError, LARGEST, encode};
+pub use key::Key;
+
+use std::io;
+
+/// Why two ends cannot talk, or not any more.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The connection broke, or took too long.
+    #[error("the connection to the other end: {0}")]
+    Io(#[from] io::Error),
+    /// What came is no frame.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The other end has not the key, or what it sent was changed on the way.
+    #[error("the other end has another key, or its bytes were changed on the way")]
+    Refused,
+    /// The key cannot be read.
+    #[error("{0}")]
+    Key(String),
+}
