@@ -83,6 +83,8 @@ struct Comparison {
     unit: &'static str,
     rounds: Vec<Vec<Run>>,
     ratios: Vec<Ratio>,
+    /// Peers that gave no result, and why.
+    warnings: Vec<String>,
     environment: Environment,
 }
 
@@ -207,7 +209,7 @@ impl PeerName {
     }
 }
 
-/// Runs all tools, round by round; `one` gets vmeter's newest run, for peers that count requests.
+/// Runs all tools, round by round, and prints what came of it.
 fn compare(
     common: &Common,
     workload: &'static str,
@@ -217,41 +219,59 @@ fn compare(
 ) -> Result<ExitCode> {
     let output = Output::open(&common.output)?;
     let control = interruptible()?;
-    let mut rounds: Vec<Vec<Run>> = Vec::new();
+    let (rounds, warnings) = measure(common.rounds.max(1), tools, &control, &one)?;
+    let partial = control.stopped();
+    let ratios: Vec<Ratio> = tools[1..].iter().map(|peer| ratio(peer, &rounds)).collect();
+    if ratios.iter().all(|ratio| ratio.per_s.is_none()) && !partial {
+        return Err(Refused(warnings.join("\n")).into());
+    }
+    let environment = Environment::read(None);
+    let schema = "vmeter.bench.compare/1";
+    let found =
+        Comparison { schema, partial, workload, unit, rounds, ratios, warnings, environment };
+    output.deliver(&text(&found), &found)?;
+    Ok(status(partial))
+}
+
+/// The rounds, and the peers that gave no result, which are left out from then on. `one` gets
+/// vmeter's newest run, for peers that count requests and not time.
+fn measure(
+    rounds: usize,
+    tools: &[&str],
+    control: &Control,
+    one: &(impl Fn(&str, Option<&Run>, &Control) -> Result<Run> + Send + Sync),
+) -> Result<(Vec<Vec<Run>>, Vec<String>)> {
+    let (mut all, mut warnings): (Vec<Vec<Run>>, Vec<String>) = (Vec::new(), Vec::new());
+    let mut tools = tools.to_vec();
     let mut ours: Option<Run> = None;
-    'rounds: for round in 0..common.rounds.max(1) {
-        let mut order: Vec<&str> = tools.to_vec();
+    for round in 0..rounds {
+        let mut order = tools.clone();
         if round % 2 == 1 {
             order.reverse();
         }
         let mut runs = Vec::new();
         for tool in order {
-            let (what, unit) = ("compare", "done");
-            let line = Line { what, unit, length: None, total: None };
-            let run = watch(&line, &control, || one(tool, ours.as_ref(), &control));
-            match run {
+            let line = Line { what: "compare", unit: "done", length: None, total: None };
+            match watch(&line, control, || one(tool, ours.as_ref(), control)) {
+                // A run that was cut short is no figure to compare.
+                _ if control.stopped() => return Ok((all, warnings)),
                 Ok(run) => {
-                    if run.tool == "vmeter" {
+                    if tool == "vmeter" {
                         ours = Some(run.clone());
                     }
                     runs.push(run);
                 }
-                Err(_) if control.stopped() => break 'rounds,
-                Err(error) => return Err(error),
-            }
-            if control.stopped() {
-                break 'rounds;
+                Err(error) if tool == "vmeter" => return Err(error),
+                // The others' figures are worth having all the same.
+                Err(error) => {
+                    warnings.push(format!("{error:#}"));
+                    tools.retain(|one| *one != tool);
+                }
             }
         }
-        rounds.push(runs);
+        all.push(runs);
     }
-    let ratios = tools[1..].iter().map(|peer| ratio(peer, &rounds)).collect();
-    let partial = control.stopped();
-    let environment = Environment::read(None);
-    let schema = "vmeter.bench.compare/1";
-    let found = Comparison { schema, partial, workload, unit, rounds, ratios, environment };
-    output.deliver(&text(&found), &found)?;
-    Ok(status(partial))
+    Ok((all, warnings))
 }
 
 fn ratio(peer: &str, rounds: &[Vec<Run>]) -> Ratio {
@@ -324,6 +344,7 @@ fn text(found: &Comparison) -> String {
             shown(ratio.per_s)
         );
     }
+    out.push_str(&show::warnings("\nwarning", &found.warnings));
     if found.partial {
         out.push_str("\nended early\n");
     }
