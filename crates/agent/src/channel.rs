@@ -47,6 +47,16 @@ impl<S: Read + Write> Channel<S> {
         Ok(Self { stream, session, decoder: Decoder::default() })
     }
 
+    /// The stream, to wait for.
+    pub(crate) fn stream(&self) -> &S {
+        &self.stream
+    }
+
+    /// Whether bytes came that are no whole message yet, or more than one.
+    pub(crate) fn has_more(&self) -> bool {
+        self.decoder.has_more()
+    }
+
     /// Sends a message.
     ///
     /// # Errors

@@ -55,6 +55,12 @@ impl Decoder {
         self.buffer.extend_from_slice(bytes);
     }
 
+    /// Whether bytes are left that were not given out.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        self.from < self.buffer.len()
+    }
+
     /// The next message, where it is whole.
     ///
     /// # Errors

@@ -6,12 +6,18 @@
 
 mod channel;
 mod frame;
+mod handle;
 mod key;
+mod message;
 mod noise;
+mod server;
 
 pub use channel::{Channel, Security};
 pub use frame::{Decoder, FrameError, LARGEST, encode};
+pub use handle::{Handle, Offset};
 pub use key::Key;
+pub use message::{Hello, PROTOCOL, Reply, Request};
+pub use server::{Agent, Listener};
 
 use std::io;
 
@@ -27,7 +33,22 @@ pub enum Error {
     /// The other end has not the key, or what it sent was changed on the way.
     #[error("the other end has another key, or its bytes were changed on the way")]
     Refused,
-    /// The key cannot be read.
+    /// The key cannot be read, or there must be one.
     #[error("{0}")]
     Key(String),
+    /// The other end speaks another version of the protocol.
+    #[error(
+        "the other end speaks version {theirs} of the protocol, this vmeter {PROTOCOL}: use the \
+         same vmeter at both ends"
+    )]
+    Version {
+        /// Theirs.
+        theirs: u32,
+    },
+    /// The agent could not do what it was asked.
+    #[error("the agent: {0}")]
+    Failed(String),
+    /// A reply that does not belong to the request.
+    #[error("the other end answered what was not asked")]
+    Unexpected,
 }

@@ -1,0 +1,88 @@
+//! The controller's side of an agent.
+
+use crate::message::{Hello, PROTOCOL, Reply, Request};
+use crate::server::monotonic;
+use crate::{Channel, Error, Security};
+use model::Snapshot;
+use std::io::{Read, Write};
+
+/// A connection to an agent that has introduced itself.
+pub struct Handle<S> {
+    channel: Channel<S>,
+    hello: Hello,
+}
+
+/// How an agent's clock relates to this machine's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offset {
+    /// The agent's CLOCK_MONOTONIC less this machine's, in nanoseconds.
+    pub nanos: i64,
+    /// The offset is off by this at most: half of the shortest round trip, in nanoseconds.
+    pub bound: u64,
+}
+
+/// Pings of a burst; the fastest one counts.
+const PINGS: usize = 16;
+
+impl<S: Read + Write> Handle<S> {
+    /// Agrees with an agent and asks who it is.
+    ///
+    /// # Errors
+    /// Another key, another version, or what the stream says.
+    pub fn connect(stream: S, security: &Security) -> Result<Self, Error> {
+        let mut channel = Channel::connect(stream, security)?;
+        channel.send(&Request::Hello { protocol: PROTOCOL })?;
+        match channel.receive()? {
+            Reply::Hello(hello) if hello.protocol == PROTOCOL => Ok(Self { channel, hello }),
+            Reply::Hello(hello) => Err(Error::Version { theirs: hello.protocol }),
+            _ => Err(Error::Unexpected),
+        }
+    }
+
+    /// Who it is.
+    #[must_use]
+    pub fn hello(&self) -> &Hello {
+        &self.hello
+    }
+
+    /// Reads the agent's clock against this machine's, in a burst of pings.
+    ///
+    /// # Errors
+    /// Where the agent is lost.
+    pub fn offset(&mut self) -> Result<Offset, Error> {
+        let mut best: Option<Offset> = None;
+        for _ in 0..PINGS {
+            let sent = monotonic();
+            self.channel.send(&Request::Clock)?;
+            let Reply::Clock { monotonic: theirs } = self.channel.receive()? else {
+                return Err(Error::Unexpected);
+            };
+            let came = monotonic();
+            // The agent read its clock between the two: it is the middle, give or take half.
+            let bound = (came - sent).div_ceil(2);
+            let middle = sent + (came - sent) / 2;
+            let nanos = theirs.wrapping_sub(middle) as i64;
+            if best.is_none_or(|best| bound < best.bound) {
+                best = Some(Offset { nanos, bound });
+            }
+        }
+        best.ok_or(Error::Unexpected)
+    }
+
+    /// Lets the agent read all its counters.
+    ///
+    /// # Errors
+    /// Where it cannot, with its reason, or is lost.
+    pub fn snapshot(&mut self, vcpus: bool) -> Result<Snapshot, Error> {
+        self.channel.send(&Request::Snapshot { vcpus })?;
+        match self.channel.receive()? {
+            Reply::Snapshot(snapshot) => Ok(*snapshot),
+            Reply::Failed(reason) => Err(Error::Failed(model::escape(&reason))),
+            _ => Err(Error::Unexpected),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "handle_tests.rs"]
+mod tests;

@@ -1,0 +1,132 @@
+//! Agent and controller together, and strangers.
+
+use super::*;
+use crate::server::{Agent, Listener};
+use crate::{Key, encode};
+use platform::Choice;
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread;
+use std::time::Duration;
+
+fn key(byte: u8) -> Security {
+    Security::Key(Key::new([byte; 32]))
+}
+
+fn agent() -> Agent {
+    Agent { platform: Choice::Auto, root: "/".into() }
+}
+
+/// An agent on a free port of loopback while `check` runs; what it logged.
+fn with_agent(security: &Security, check: impl Fn(SocketAddr)) -> Vec<String> {
+    let listener = Listener::tcp("127.0.0.1:0".parse().unwrap(), security).unwrap();
+    let (stop, lines) = (AtomicBool::new(false), Mutex::new(Vec::new()));
+    let log = |line: &str| lines.lock().unwrap().push(line.to_owned());
+    thread::scope(|scope| {
+        scope.spawn(|| agent().serve(&listener, security, &stop, &log));
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            check(listener.address().unwrap());
+        }));
+        stop.store(true, SeqCst);
+        result.unwrap();
+    });
+    lines.into_inner().unwrap()
+}
+
+fn connect(to: SocketAddr, security: &Security) -> Result<Handle<TcpStream>, Error> {
+    let stream = TcpStream::connect(to)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    Handle::connect(stream, security)
+}
+
+#[test]
+fn an_agent_says_who_it_is_what_time_it_is_and_what_it_reads() {
+    for security in [Security::Transport, key(1)] {
+        let log = with_agent(&security, |to| {
+            let mut handle = connect(to, &security).unwrap();
+            assert_eq!(handle.hello().version, env!("CARGO_PKG_VERSION"));
+            // On one machine the clocks are one: the true offset is 0.
+            let offset = handle.offset().unwrap();
+            assert!(offset.nanos.unsigned_abs() <= offset.bound, "{offset:?}");
+            if handle.hello().platform.is_ok() {
+                let first = handle.snapshot(false).unwrap();
+                let second = handle.snapshot(true).unwrap();
+                assert!(second.host.window.start >= first.host.window.end);
+            }
+        });
+        assert!(log.is_empty(), "{log:?}");
+    }
+}
+
+#[test]
+fn strangers_are_refused_and_logged_and_the_agent_goes_on() {
+    let log = with_agent(&key(1), |to| {
+        assert!(connect(to, &key(2)).is_err());
+        let plain = TcpStream::connect(to).unwrap();
+        plain.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        assert!(Handle::connect(plain, &Security::Transport).is_err());
+        let mut noise = TcpStream::connect(to).unwrap();
+        noise.write_all(&[0xff; 70_000]).unwrap();
+        assert!(connect(to, &key(1)).unwrap().offset().is_ok());
+    });
+    assert!(log.iter().filter(|line| line.contains("key")).count() >= 2, "{log:?}");
+}
+
+#[test]
+fn requests_before_a_hello_and_other_versions_are_answered() {
+    with_agent(&Security::Transport, |to| {
+        let ask = |request: &Request| -> Reply {
+            let mut channel =
+                Channel::connect(TcpStream::connect(to).unwrap(), &Security::Transport).unwrap();
+            channel.send(request).unwrap();
+            channel.receive().unwrap()
+        };
+        assert!(matches!(ask(&Request::Snapshot { vcpus: true }), Reply::Failed(_)));
+        let hello = ask(&Request::Hello { protocol: 99 });
+        assert!(matches!(hello, Reply::Hello(Hello { protocol: PROTOCOL, .. })));
+        // A frame that is no request ends the connection, not the agent.
+        let mut stream = TcpStream::connect(to).unwrap();
+        stream.write_all(&encode(&"nonsense").unwrap()).unwrap();
+        assert_eq!(stream.read(&mut [0; 10]).unwrap(), 0);
+    });
+}
+
+#[test]
+fn many_connections_at_once_are_turned_away() {
+    let log = with_agent(&Security::Transport, |to| {
+        let open: Vec<_> = (0..20).map(|_| connect(to, &Security::Transport)).collect();
+        let served = open.iter().filter(|handle| handle.is_ok()).count();
+        assert_eq!(served, 8);
+        drop(open);
+        // Places come free again as connections end.
+        while connect(to, &Security::Transport).is_err() {
+            thread::sleep(Duration::from_millis(10));
+        }
+    });
+    assert!(log.iter().any(|line| line.contains("turned away")), "{log:?}");
+}
+
+#[test]
+fn plain_text_stays_on_this_machine() {
+    let anywhere = "0.0.0.0:0".parse().unwrap();
+    let refused = Listener::tcp(anywhere, &Security::Transport).unwrap_err();
+    assert!(refused.to_string().contains("give a key"), "{refused}");
+    assert!(Listener::tcp(anywhere, &key(1)).is_ok());
+}
+
+#[test]
+fn a_unix_socket_serves_too() {
+    let folder = std::env::temp_dir().join(format!("vmeter-agent-{}", std::process::id()));
+    let listener = Listener::unix(&folder).unwrap();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| agent().serve(&listener, &Security::Transport, &stop, &|_| {}));
+        let stream = UnixStream::connect(&folder).unwrap();
+        let found = Handle::connect(stream, &Security::Transport).and_then(|mut h| h.offset());
+        stop.store(true, SeqCst);
+        std::fs::remove_file(&folder).unwrap();
+        assert!(found.is_ok());
+    });
+}

@@ -1,0 +1,57 @@
+//! What agent and controller say to each other.
+
+use model::Snapshot;
+use serde::{Deserialize, Serialize};
+
+/// Changes with every message that an older end would not understand.
+pub const PROTOCOL: u32 = 1;
+
+/// From the controller.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Request {
+    /// Always first: who is there?
+    Hello {
+        /// The controller's protocol.
+        protocol: u32,
+    },
+    /// What time is it?
+    Clock,
+    /// Read all counters once.
+    Snapshot {
+        /// Each vCPU's too.
+        vcpus: bool,
+    },
+}
+
+/// From the agent, one for each request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Reply {
+    /// Who this is.
+    Hello(Hello),
+    /// The agent's clock when it took the request, in nanoseconds.
+    Clock {
+        /// CLOCK_MONOTONIC.
+        monotonic: u64,
+    },
+    /// Everything that was read.
+    Snapshot(Box<Snapshot>),
+    /// It cannot be done: why. The connection goes on.
+    Failed(String),
+}
+
+/// Who an agent is and what it can do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Its protocol.
+    pub protocol: u32,
+    /// vmeter's version.
+    pub version: String,
+    /// Its machine's host name.
+    pub host: String,
+    /// Kernel release.
+    pub kernel: String,
+    /// CPUs that it may use.
+    pub cpus: u32,
+    /// What it reads counters of, or why it cannot.
+    pub platform: Result<String, String>,
+}

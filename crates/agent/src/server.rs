@@ -1,0 +1,241 @@
+//! The agent's loop: takes connections and answers requests, one after the other on each.
+
+use crate::message::{Hello, PROTOCOL, Reply, Request};
+use crate::{Channel, Error, Security};
+use platform::{Choice, Source, Want};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::AsFd;
+use rustix::time::{ClockId, Timespec, clock_gettime};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::thread;
+use std::time::Duration;
+
+/// Connections that are served at a time; a guest could else take all memory.
+const MOST: usize = 8;
+/// How long the other end may take to say what it began to say.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often a waiting thread looks whether to end, in milliseconds.
+const LOOK_MS: u32 = 250;
+
+/// What an agent reads counters of.
+#[derive(Debug, Clone)]
+pub struct Agent {
+    /// Which platform.
+    pub platform: Choice,
+    /// Below which root: `/`, or a saved tree.
+    pub root: PathBuf,
+}
+
+/// Where an agent listens.
+#[derive(Debug)]
+pub enum Listener {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A unix socket; its file's permissions say who may connect.
+    Unix(UnixListener),
+}
+
+impl Listener {
+    /// A TCP port.
+    ///
+    /// # Errors
+    /// Where it is not on loopback and there is no key, or the address cannot be had.
+    pub fn tcp(address: SocketAddr, security: &Security) -> Result<Self, Error> {
+        if matches!(security, Security::Transport) && !address.ip().is_loopback() {
+            return Err(Error::Key(format!(
+                "{address} can be reached from other machines: give a key, or listen on loopback"
+            )));
+        }
+        Ok(Self::Tcp(TcpListener::bind(address)?))
+    }
+
+    /// A unix socket.
+    ///
+    /// # Errors
+    /// Where the path is taken or cannot be written.
+    pub fn unix(path: &Path) -> Result<Self, Error> {
+        Ok(Self::Unix(UnixListener::bind(path)?))
+    }
+
+    /// The TCP address, where it is one.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// A connection with its timeouts, and who it is from.
+    fn accept(&self) -> io::Result<(Stream, String)> {
+        Ok(match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept()?;
+                stream.set_nodelay(true)?;
+                stream.set_read_timeout(Some(PATIENCE))?;
+                stream.set_write_timeout(Some(PATIENCE))?;
+                (Stream::Tcp(stream), peer.to_string())
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_read_timeout(Some(PATIENCE))?;
+                stream.set_write_timeout(Some(PATIENCE))?;
+                (Stream::Unix(stream), "the unix socket".to_owned())
+            }
+        })
+    }
+}
+
+/// A connection of either kind.
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Read for Stream {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(bytes),
+            Self::Unix(stream) => stream.read(bytes),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(bytes),
+            Self::Unix(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> rustix::fd::BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+impl Agent {
+    /// Serves until `stop`; `log` gets a line for each connection that was refused or broke.
+    pub fn serve(
+        &self,
+        listener: &Listener,
+        security: &Security,
+        stop: &AtomicBool,
+        log: &(dyn Fn(&str) + Sync),
+    ) {
+        let busy = AtomicUsize::new(0);
+        let fd = match listener {
+            Listener::Tcp(listener) => listener.as_fd(),
+            Listener::Unix(listener) => listener.as_fd(),
+        };
+        thread::scope(|scope| {
+            while !stop.load(SeqCst) {
+                if !comes(&fd) {
+                    continue;
+                }
+                let Ok((stream, peer)) = listener.accept() else { continue };
+                if busy.load(SeqCst) >= MOST {
+                    log(&format!("{peer}: turned away, {MOST} connections are open"));
+                    continue;
+                }
+                busy.fetch_add(1, SeqCst);
+                let busy = &busy;
+                scope.spawn(move || {
+                    if let Err(error) = self.converse(stream, security, stop) {
+                        log(&format!("{peer}: {error}"));
+                    }
+                    busy.fetch_sub(1, SeqCst);
+                });
+            }
+        });
+    }
+
+    /// One connection, to its end.
+    fn converse(
+        &self,
+        stream: Stream,
+        security: &Security,
+        stop: &AtomicBool,
+    ) -> Result<(), Error> {
+        let mut channel = Channel::accept(stream, security)?;
+        let mut source = platform::open(self.platform, &self.root).map_err(|e| e.to_string());
+        let mut greeted = false;
+        while !stop.load(SeqCst) {
+            if !channel.has_more() && !comes(channel.stream()) {
+                continue;
+            }
+            let request: Request = match channel.receive() {
+                Ok(request) => request,
+                // The other end is done.
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            };
+            let reply = match request {
+                Request::Hello { protocol } if protocol != PROTOCOL => {
+                    channel.send(&Reply::Hello(hello(&source)))?;
+                    return Err(Error::Version { theirs: protocol });
+                }
+                Request::Hello { .. } => {
+                    greeted = true;
+                    Reply::Hello(hello(&source))
+                }
+                _ if !greeted => Reply::Failed("the first request is a hello".to_owned()),
+                Request::Clock => Reply::Clock { monotonic: monotonic() },
+                Request::Snapshot { vcpus } => snapshot(&mut source, vcpus),
+            };
+            channel.send(&reply)?;
+        }
+        Ok(())
+    }
+}
+
+fn snapshot(source: &mut Result<Box<dyn Source>, String>, vcpus: bool) -> Reply {
+    match source {
+        Ok(source) => match source.read(Want { vcpus, placement: false }) {
+            Ok(snapshot) => Reply::Snapshot(Box::new(snapshot)),
+            Err(error) => Reply::Failed(error.to_string()),
+        },
+        Err(error) => Reply::Failed(error.clone()),
+    }
+}
+
+fn hello(source: &Result<Box<dyn Source>, String>) -> Hello {
+    let name = rustix::system::uname();
+    let cpus = thread::available_parallelism().map_or(1, usize::from);
+    Hello {
+        protocol: PROTOCOL,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        host: name.nodename().to_string_lossy().into_owned(),
+        kernel: name.release().to_string_lossy().into_owned(),
+        cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
+        platform: source.as_ref().map(|_| "readable".to_owned()).map_err(Clone::clone),
+    }
+}
+
+/// CLOCK_MONOTONIC in nanoseconds.
+pub(crate) fn monotonic() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    // It is never negative.
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// Whether something comes within a moment.
+fn comes(fd: &impl AsFd) -> bool {
+    let wait = Timespec { tv_sec: 0, tv_nsec: i64::from(LOOK_MS) * 1_000_000 };
+    poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&wait)).is_ok_and(|ready| ready > 0)
+}
