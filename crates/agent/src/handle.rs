@@ -32,7 +32,7 @@ impl<S: Read + Write> Handle<S> {
     pub fn connect(stream: S, security: &Security) -> Result<Self, Error> {
         let mut channel = Channel::connect(stream, security)?;
         channel.send(&Request::Hello { protocol: PROTOCOL })?;
-        match channel.receive()? {
+        match channel.receive().map_err(Error::if_closed)? {
             Reply::Hello(hello) if hello.protocol == PROTOCOL => Ok(Self { channel, hello }),
             Reply::Hello(hello) => Err(Error::Version { theirs: hello.protocol }),
             _ => Err(Error::Unexpected),

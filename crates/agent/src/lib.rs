@@ -30,8 +30,8 @@ pub enum Error {
     /// What came is no frame.
     #[error(transparent)]
     Frame(#[from] FrameError),
-    /// The other end has not the key, or what it sent was changed on the way.
-    #[error("the other end has another key, or its bytes were changed on the way")]
+    /// The other end has not this key, or what it sent was changed on the way.
+    #[error("the other end has another key or none, or its bytes were changed on the way")]
     Refused,
     /// The key cannot be read, or there must be one.
     #[error("{0}")]
@@ -51,4 +51,15 @@ pub enum Error {
     /// A reply that does not belong to the request.
     #[error("the other end answered what was not asked")]
     Unexpected,
+}
+
+impl Error {
+    /// An agent that does not like how a connection begins closes it without a word.
+    fn if_closed(self) -> Self {
+        match self {
+            Self::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => Self::Refused,
+            Self::Io(error) if error.kind() == io::ErrorKind::ConnectionReset => Self::Refused,
+            other => other,
+        }
+    }
 }

@@ -25,7 +25,7 @@ impl Session {
     pub fn connect(key: &Key, stream: &mut (impl Read + Write)) -> Result<Self, Error> {
         let mut state = builder(key)?.build_initiator().map_err(refused)?;
         speak(&mut state, stream)?;
-        hear(&mut state, stream)?;
+        hear(&mut state, stream).map_err(Error::if_closed)?;
         Self::agreed(state)
     }
 

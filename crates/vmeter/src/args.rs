@@ -1,5 +1,6 @@
 //! The command line, as it is written. Each subcommand lowers its part to a typed plan.
 
+use crate::agent::AgentArgs;
 use crate::bench::BenchArgs;
 use crate::capture::CaptureArgs;
 use crate::cpu::CpuArgs;
@@ -47,6 +48,8 @@ pub enum Command {
     /// They run as they are natively and inside a guest. Each prints what it measured, and with
     /// --json FILE writes it whole, with the machine that it ran on.
     Bench(BenchArgs),
+    /// The local monitor of a machine or VM, for whoever has its key
+    Agent(AgentArgs),
     /// Boots real Xen, real KVM or plain Linux by emulation, and runs a command there
     Lab(LabArgs),
 }
@@ -64,6 +67,11 @@ pub struct ReadArgs {
 }
 
 impl ReadArgs {
+    /// What to read, and below which root.
+    pub fn into_parts(self) -> (Choice, PathBuf) {
+        (self.platform.into(), self.root)
+    }
+
     /// Opens the platform.
     ///
     /// # Errors

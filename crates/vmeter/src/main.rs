@@ -1,6 +1,7 @@
 //! `vmeter`: what virtualization costs. Arguments choose a subcommand, the subcommand runs, and
 //! its outcome becomes the exit status.
 
+mod agent;
 mod args;
 mod bench;
 mod capture;
@@ -29,6 +30,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Cpu(args) => cpu::run(&args),
         Command::Capture(args) => capture::run(&args),
         Command::Bench(args) => bench::run(args),
+        Command::Agent(args) => agent::run(args),
         Command::Lab(args) => lab::run(args),
     }
 }

@@ -1,0 +1,191 @@
+//! `vmeter agent`: the local monitor (figure 4.1), and a look at one.
+
+use crate::args::ReadArgs;
+use crate::failure::Refused;
+use ::agent::{Agent, Handle, Key, Listener, Security};
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+/// `vmeter agent`.
+#[derive(Debug, Args)]
+pub struct AgentArgs {
+    #[command(subcommand)]
+    command: AgentCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum AgentCommand {
+    /// Serves this machine's counters until Ctrl-C
+    ///
+    /// On loopback and unix sockets a key may be left out; anywhere else the connection is
+    /// encrypted, and whoever has not the key is refused (Noise NNpsk0).
+    Run(RunArgs),
+    /// Makes a new key, for all agents and whoever talks to them
+    Key(KeyArgs),
+    /// Asks an agent who it is, what its clock says and what it reads
+    Status(StatusArgs),
+}
+
+/// Serves this machine's counters.
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// Where to listen; port 0 takes any free one and says which
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5203")]
+    listen: String,
+    /// Listens at a unix socket instead
+    #[arg(long, value_name = "PATH", conflicts_with = "listen")]
+    unix: Option<PathBuf>,
+    /// The key (`vmeter agent key FILE`)
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    #[command(flatten)]
+    read: ReadArgs,
+}
+
+/// Makes a new key.
+#[derive(Debug, Args)]
+struct KeyArgs {
+    /// Where it is written; what is there is not overwritten
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+/// Looks at an agent.
+#[derive(Debug, Args)]
+struct StatusArgs {
+    /// HOST:PORT, or the path of a unix socket
+    #[arg(value_name = "ADDR")]
+    at: String,
+    /// The key
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+}
+
+/// How long an agent may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Runs the subcommand.
+pub fn run(args: AgentArgs) -> Result<ExitCode> {
+    match args.command {
+        AgentCommand::Run(args) => serve(args),
+        AgentCommand::Key(args) => make_key(&args.file),
+        AgentCommand::Status(args) => status(&args),
+    }
+}
+
+fn security(key: Option<&Path>) -> Result<Security> {
+    Ok(match key {
+        None => Security::Transport,
+        Some(path) => Security::Key(Key::read(path)?),
+    })
+}
+
+fn resolve(address: &str) -> Result<SocketAddr> {
+    let mut found = address.to_socket_addrs().with_context(|| format!("{address} is not found"))?;
+    found.next().with_context(|| format!("{address} has no address"))
+}
+
+fn serve(args: RunArgs) -> Result<ExitCode> {
+    let security = security(args.key.as_deref())?;
+    let listener = match &args.unix {
+        Some(path) => Listener::unix(path).with_context(|| path.display().to_string())?,
+        None => Listener::tcp(resolve(&args.listen)?, &security)
+            .map_err(|error| Refused(format!("cannot listen at {}: {error}", args.listen)))?,
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop))?;
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    let at = match (&args.unix, listener.address()) {
+        (Some(path), _) => path.display().to_string(),
+        (None, Some(address)) => address.to_string(),
+        (None, None) => args.listen,
+    };
+    // Where nobody reads the log, the agent serves all the same.
+    let log = |line: &str| {
+        let _ = writeln!(io::stderr(), "vmeter agent: {}", model::escape(line));
+    };
+    log(&format!("serving at {at}"));
+    let (platform, root) = args.read.into_parts();
+    Agent { platform, root }.serve(&listener, &security, &stop, &log);
+    if let Some(path) = &args.unix {
+        std::fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn make_key(path: &Path) -> Result<ExitCode> {
+    let failed = || format!("cannot write {}", path.display());
+    let mut bytes = [0; 32];
+    File::open("/dev/urandom")
+        .and_then(|mut random| io::Read::read_exact(&mut random, &mut bytes))
+        .context("/dev/urandom")?;
+    let digits = bytes.iter().fold(String::new(), |mut digits, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(digits, "{byte:02x}");
+        digits
+    });
+    let mut file =
+        File::options().write(true).create_new(true).mode(0o600).open(path).with_context(failed)?;
+    writeln!(file, "{digits}").and_then(|()| file.sync_all()).with_context(failed)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn status(args: &StatusArgs) -> Result<ExitCode> {
+    let security = security(args.key.as_deref())?;
+    let failed = || model::escape(&args.at);
+    let text = if args.at.contains('/') {
+        let stream = UnixStream::connect(&args.at).with_context(failed)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        describe(Handle::connect(stream, &security).with_context(failed)?)
+    } else {
+        let stream =
+            TcpStream::connect_timeout(&resolve(&args.at)?, PATIENCE).with_context(failed)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        describe(Handle::connect(stream, &security).with_context(failed)?)
+    };
+    io::stdout().write_all(text.with_context(failed)?.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn describe<S: io::Read + Write>(mut handle: Handle<S>) -> Result<String> {
+    let hello = handle.hello().clone();
+    let offset = handle.offset()?;
+    let mut text = format!(
+        "host      {}, Linux {}, {} CPUs\nvmeter    {}, protocol {}\n",
+        model::escape(&hello.host),
+        model::escape(&hello.kernel),
+        hello.cpus,
+        model::escape(&hello.version),
+        hello.protocol
+    );
+    let _ = writeln!(
+        text,
+        "clock     {:+.6} s from this machine's, within {:.1} µs",
+        offset.nanos as f64 / 1e9,
+        offset.bound as f64 / 1e3
+    );
+    match handle.snapshot(false) {
+        Ok(found) => {
+            let names: Vec<String> = found.vms.iter().map(|vm| model::escape(&vm.name)).collect();
+            let _ = writeln!(text, "VMs       {}: {}", names.len(), names.join(", "));
+        }
+        Err(error) => {
+            let _ = writeln!(text, "VMs       not readable: {error}");
+        }
+    }
+    Ok(text)
+}

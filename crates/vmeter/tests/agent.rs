@@ -1,0 +1,122 @@
+//! `vmeter agent` as a program: keys, sockets, strangers.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+
+fn vmeter(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vmeter"));
+    command.arg("agent").args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
+}
+
+/// An agent, ended with the test.
+struct Agent {
+    child: Child,
+    log: BufReader<ChildStderr>,
+    at: String,
+}
+
+impl Agent {
+    fn start(args: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_vmeter"))
+            .args(["agent", "run"])
+            .args(args)
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        log.read_line(&mut line).unwrap();
+        let at = line.trim().strip_prefix("vmeter agent: serving at ").unwrap().to_owned();
+        Self { child, log, at }
+    }
+
+    fn next_line(&mut self) -> String {
+        let mut line = String::new();
+        self.log.read_line(&mut line).unwrap();
+        line
+    }
+
+    fn stop(mut self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        assert_eq!(self.child.wait().unwrap().code(), Some(0));
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn who_has_the_key_is_answered_and_who_has_not_is_logged() {
+    let folder = tempfile::tempdir().unwrap();
+    let (key, other) = (folder.path().join("key"), folder.path().join("other"));
+    for path in [&key, &other] {
+        assert!(vmeter(&["key", text(path)]).status.success());
+    }
+    assert!(!vmeter(&["key", text(&key)]).status.success(), "a key is not overwritten");
+    assert_ne!(fs::read(&key).unwrap(), fs::read(&other).unwrap());
+    let mut agent = Agent::start(&["--listen", "0.0.0.0:0", "--key", text(&key)]);
+    let at = agent.at.replace("0.0.0.0", "127.0.0.1");
+    let found = vmeter(&["status", &at, "--key", text(&key)]);
+    assert!(found.status.success(), "{found:?}");
+    assert!(said(&found).contains("clock ") && said(&found).contains("protocol 1"), "{found:?}");
+    let found = vmeter(&["status", &at, "--key", text(&other)]);
+    assert_eq!(found.status.code(), Some(1), "{found:?}");
+    assert!(said(&found).contains("another key"), "{found:?}");
+    assert!(agent.next_line().contains("another key"));
+    let found = vmeter(&["status", &at]);
+    assert!(said(&found).contains("another key or none"), "{found:?}");
+    TcpStream::connect(&at).unwrap().write_all(&[0xff; 9]).unwrap();
+    assert!(vmeter(&["status", &at, "--key", text(&key)]).status.success(), "it goes on");
+    agent.stop();
+}
+
+#[test]
+fn a_unix_socket_needs_no_key_and_is_gone_at_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("socket");
+    let agent = Agent::start(&["--unix", text(&socket)]);
+    let found = vmeter(&["status", text(&socket)]);
+    assert!(found.status.success(), "{found:?}");
+    agent.stop();
+    assert!(!socket.exists());
+}
+
+#[test]
+fn what_would_be_open_to_others_is_refused() {
+    let found = vmeter(&["run", "--listen", "0.0.0.0:0"]);
+    assert_eq!(found.status.code(), Some(2), "{found:?}");
+    assert!(said(&found).contains("give a key"), "{found:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key");
+    assert!(vmeter(&["key", text(&key)]).status.success());
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let found = vmeter(&["run", "--key", text(&key)]);
+    assert!(!found.status.success() && said(&found).contains("chmod 600"), "{found:?}");
+    fs::write(&key, "no key").unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let found = vmeter(&["run", "--key", text(&key)]);
+    assert!(said(&found).contains("holds no key"), "{found:?}");
+    let found = vmeter(&["status", "127.0.0.1:1"]);
+    assert_eq!(found.status.code(), Some(1));
+    assert!(said(&found).contains("refused"), "{found:?}");
+}
