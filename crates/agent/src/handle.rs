@@ -2,7 +2,7 @@
 
 use crate::message::{Hello, PROTOCOL, Reply, Request};
 use crate::server::monotonic;
-use crate::{Channel, Error, Security};
+use crate::{Channel, Error, Security, Stage, Work};
 use model::Snapshot;
 use std::io::{Read, Write};
 
@@ -77,6 +77,47 @@ impl<S: Read + Write> Handle<S> {
         self.channel.send(&Request::Snapshot { vcpus })?;
         match self.channel.receive()? {
             Reply::Snapshot(snapshot) => Ok(*snapshot),
+            Reply::Failed(reason) => Err(Error::Failed(model::escape(&reason))),
+            _ => Err(Error::Unexpected),
+        }
+    }
+}
+
+impl<S: Read + Write> Handle<S> {
+    /// Starts a workload, which ends with this connection; its number, and where it listens.
+    ///
+    /// # Errors
+    /// Where it cannot be run there, with the reason, or the agent is lost.
+    pub fn start(&mut self, work: &Work) -> Result<(u32, Option<String>), Error> {
+        let work = serde_json::to_string(work).map_err(|error| Error::Failed(error.to_string()))?;
+        self.channel.send(&Request::Start { work })?;
+        match self.channel.receive()? {
+            Reply::Started { job, address } => Ok((job, address)),
+            Reply::Failed(reason) => Err(Error::Failed(model::escape(&reason))),
+            _ => Err(Error::Unexpected),
+        }
+    }
+
+    /// How far a workload is.
+    ///
+    /// # Errors
+    /// Where there is no such workload, or the agent is lost.
+    pub fn stage(&mut self, job: u32) -> Result<Stage, Error> {
+        self.ask_for_stage(&Request::Stage { job })
+    }
+
+    /// Asks a workload to end with what it has.
+    ///
+    /// # Errors
+    /// Where there is no such workload, or the agent is lost.
+    pub fn stop(&mut self, job: u32) -> Result<Stage, Error> {
+        self.ask_for_stage(&Request::Stop { job })
+    }
+
+    fn ask_for_stage(&mut self, request: &Request) -> Result<Stage, Error> {
+        self.channel.send(request)?;
+        match self.channel.receive()? {
+            Reply::Stage(stage) => Ok(stage),
             Reply::Failed(reason) => Err(Error::Failed(model::escape(&reason))),
             _ => Err(Error::Unexpected),
         }

@@ -16,7 +16,7 @@ fn key(byte: u8) -> Security {
 }
 
 fn agent() -> Agent {
-    Agent { platform: Choice::Auto, root: "/".into() }
+    Agent { platform: Choice::Auto, root: "/".into(), instance: Vec::new() }
 }
 
 /// An agent on a free port of loopback while `check` runs; what it logged.
@@ -128,5 +128,101 @@ fn a_unix_socket_serves_too() {
         stop.store(true, SeqCst);
         std::fs::remove_file(&folder).unwrap();
         assert!(found.is_ok());
+    });
+}
+
+/// Waits for a workload's end.
+fn outcome(handle: &mut Handle<TcpStream>, job: u32) -> serde_json::Value {
+    loop {
+        match handle.stage(job).unwrap() {
+            Stage::Running { .. } => thread::sleep(Duration::from_millis(10)),
+            Stage::Over(text) if text.is_empty() => return serde_json::Value::Null,
+            Stage::Over(text) => return serde_json::from_str(&text).unwrap(),
+            Stage::Failed(error) => panic!("{error}"),
+        }
+    }
+}
+
+fn tcp_plan(duration: Duration) -> workload::tcp::Plan {
+    workload::tcp::Plan {
+        size: 1000,
+        rate: Some(1000.0),
+        pace: workload::tcp::Pace::Sleep,
+        streams: 1,
+        duration,
+        warmup: Duration::ZERO,
+        packets: workload::tcp::Packets::OnePerWrite,
+        reverse: false,
+        congestion: None,
+    }
+}
+
+#[test]
+fn two_agents_run_a_load_between_them() {
+    with_agent(&key(1), |to| {
+        let mut receiver = connect(to, &key(1)).unwrap();
+        let mut sender = connect(to, &key(1)).unwrap();
+        let listen = "127.0.0.1:0".to_owned();
+        let (receiving, address) = receiver.start(&Work::TcpReceive { listen }).unwrap();
+        let plan = tcp_plan(Duration::from_millis(200));
+        let work = Work::TcpSend { to: address.unwrap(), plan };
+        let (sending, nowhere) = sender.start(&work).unwrap();
+        assert_eq!(nowhere, None);
+        let sent = outcome(&mut sender, sending);
+        assert_eq!(sent["one_per_write"]["holds"], true, "{sent:#}");
+        assert_eq!(outcome(&mut receiver, receiving)["writes"], sent["writes"]);
+        assert!(sender.stage(7).is_err(), "there is no such workload");
+    });
+    // Without a key anybody on this machine could run commands as the agent.
+    with_agent(&Security::Transport, |to| {
+        let mut handle = connect(to, &Security::Transport).unwrap();
+        let refused = handle.start(&Work::TcpReceive { listen: "127.0.0.1:0".to_owned() });
+        assert!(refused.unwrap_err().to_string().contains("have a key"));
+    });
+}
+
+#[test]
+fn a_server_and_a_web_load_run_until_they_are_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("f"), "hello").unwrap();
+    with_agent(&key(1), |to| {
+        let mut handle = connect(to, &key(1)).unwrap();
+        let (dir, listen) = (folder.path().to_owned(), "127.0.0.1:0".to_owned());
+        let serve = Work::Serve { dir, listen, threads: 1 };
+        let (serving, address) = handle.start(&serve).unwrap();
+        let plan = serde_json::json!({
+            "url": format!("http://{}/f", address.unwrap()),
+            "load": {"kind": "open", "rate": 200.0, "per": "request", "arrivals": "poisson"},
+            "calls": 1, "max_connections": 10, "timeout_s": 5.0, "duration_s": 3600.0,
+            "warmup_s": 0.0, "threads": 1, "fileset": null, "seed": 1,
+        });
+        let plan = serde_json::from_value(plan).unwrap();
+        let (web, _) = handle.start(&Work::Web { plan }).unwrap();
+        while !matches!(handle.stage(web).unwrap(), Stage::Running { done: 10.., .. }) {
+            thread::sleep(Duration::from_millis(10));
+        }
+        handle.stop(web).unwrap();
+        let found = outcome(&mut handle, web);
+        assert!(found["partial"] == true && found["status"]["200"].as_u64() >= Some(10));
+        handle.stop(serving).unwrap();
+        assert_eq!(outcome(&mut handle, serving), serde_json::Value::Null);
+        let nothing = Work::Serve { dir: "/nonexistent".into(), listen: String::new(), threads: 1 };
+        let refused = handle.start(&nothing).unwrap_err();
+        assert!(refused.to_string().contains("/nonexistent"), "{refused}");
+    });
+}
+
+#[test]
+fn a_workload_ends_with_its_connection() {
+    with_agent(&key(1), |to| {
+        let mut handle = connect(to, &key(1)).unwrap();
+        let listen = "127.0.0.1:0".to_owned();
+        let (_, address) = handle.start(&Work::TcpReceive { listen }).unwrap();
+        let address = address.unwrap();
+        assert!(TcpStream::connect(&address).is_ok());
+        drop(handle);
+        while TcpStream::connect(&address).is_ok() {
+            thread::sleep(Duration::from_millis(10));
+        }
     });
 }

@@ -11,6 +11,7 @@ mod key;
 mod message;
 mod noise;
 mod server;
+mod work;
 
 pub use channel::{Channel, Security};
 pub use frame::{Decoder, FrameError, LARGEST, encode};
@@ -18,6 +19,7 @@ pub use handle::{Handle, Offset};
 pub use key::Key;
 pub use message::{Hello, PROTOCOL, Reply, Request};
 pub use server::{Agent, Listener};
+pub use work::{Stage, Work};
 
 use std::io;
 

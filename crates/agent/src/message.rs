@@ -1,5 +1,6 @@
 //! What agent and controller say to each other.
 
+use crate::Stage;
 use model::Snapshot;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,21 @@ pub enum Request {
         /// Each vCPU's too.
         vcpus: bool,
     },
+    /// Start a workload, which ends with this connection: a [`crate::Work`] as JSON.
+    Start {
+        /// What to run.
+        work: String,
+    },
+    /// How far is it?
+    Stage {
+        /// The workload's number.
+        job: u32,
+    },
+    /// End it with what it has.
+    Stop {
+        /// The workload's number.
+        job: u32,
+    },
 }
 
 /// From the agent, one for each request.
@@ -35,6 +51,15 @@ pub enum Reply {
     },
     /// Everything that was read.
     Snapshot(Box<Snapshot>),
+    /// A workload has begun.
+    Started {
+        /// Its number on this connection.
+        job: u32,
+        /// Where it listens, where it does.
+        address: Option<String>,
+    },
+    /// How far a workload is.
+    Stage(Stage),
     /// It cannot be done: why. The connection goes on.
     Failed(String),
 }

@@ -1,7 +1,8 @@
 //! The agent's loop: takes connections and answers requests, one after the other on each.
 
 use crate::message::{Hello, PROTOCOL, Reply, Request};
-use crate::{Channel, Error, Security};
+use crate::work::Job;
+use crate::{Channel, Error, Security, Stage};
 use platform::{Choice, Source, Want};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::AsFd;
@@ -16,6 +17,8 @@ use std::time::Duration;
 
 /// Connections that are served at a time; a guest could else take all memory.
 const MOST: usize = 8;
+/// Workloads that a connection may start in its life.
+const MOST_JOBS: usize = 10_000;
 /// How long the other end may take to say what it began to say.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a waiting thread looks whether to end, in milliseconds.
@@ -28,6 +31,8 @@ pub struct Agent {
     pub platform: Choice,
     /// Below which root: `/`, or a saved tree.
     pub root: PathBuf,
+    /// The arguments that make this program an instance of the CPU load.
+    pub instance: Vec<String>,
 }
 
 /// Where an agent listens.
@@ -137,6 +142,8 @@ impl Agent {
         log: &(dyn Fn(&str) + Sync),
     ) {
         let busy = AtomicUsize::new(0);
+        // Any user of this machine can connect to loopback; a socket's file says who may.
+        let trusted = matches!(security, Security::Key(_)) || matches!(listener, Listener::Unix(_));
         let fd = match listener {
             Listener::Tcp(listener) => listener.as_fd(),
             Listener::Unix(listener) => listener.as_fd(),
@@ -154,7 +161,7 @@ impl Agent {
                 busy.fetch_add(1, SeqCst);
                 let busy = &busy;
                 scope.spawn(move || {
-                    if let Err(error) = self.converse(stream, security, stop) {
+                    if let Err(error) = self.converse(stream, security, trusted, stop) {
                         log(&format!("{peer}: {error}"));
                     }
                     busy.fetch_sub(1, SeqCst);
@@ -168,11 +175,12 @@ impl Agent {
         &self,
         stream: Stream,
         security: &Security,
+        trusted: bool,
         stop: &AtomicBool,
     ) -> Result<(), Error> {
         let mut channel = Channel::accept(stream, security)?;
         let mut source = platform::open(self.platform, &self.root).map_err(|e| e.to_string());
-        let mut greeted = false;
+        let (mut greeted, mut jobs) = (false, Vec::new());
         while !stop.load(SeqCst) {
             if !channel.has_more() && !comes(channel.stream()) {
                 continue;
@@ -197,10 +205,35 @@ impl Agent {
                 _ if !greeted => Reply::Failed("the first request is a hello".to_owned()),
                 Request::Clock => Reply::Clock { monotonic: monotonic() },
                 Request::Snapshot { vcpus } => snapshot(&mut source, vcpus),
+                Request::Start { .. } if !trusted => Reply::Failed(
+                    "workloads are for those who have a key, or come by the unix socket".to_owned(),
+                ),
+                Request::Start { work } => self.start(&work, &mut jobs),
+                Request::Stage { job } => with(&mut jobs, job, |job| job.stage()),
+                Request::Stop { job } => with(&mut jobs, job, |job| {
+                    job.stop();
+                    job.stage()
+                }),
             };
             channel.send(&reply)?;
         }
         Ok(())
+    }
+
+    /// Starts a workload and gives it a number.
+    fn start(&self, work: &str, jobs: &mut Vec<Job>) -> Reply {
+        if jobs.len() >= MOST_JOBS {
+            return Reply::Failed(format!("a connection starts at most {MOST_JOBS} workloads"));
+        }
+        let parsed = serde_json::from_str(work).map_err(|error| format!("no workload: {error}"));
+        match parsed.and_then(|work| Job::start(work, &self.instance)) {
+            Ok(started) => {
+                let address = started.address.clone();
+                jobs.push(started);
+                Reply::Started { job: jobs.len() as u32 - 1, address }
+            }
+            Err(error) => Reply::Failed(error),
+        }
     }
 }
 
@@ -211,6 +244,13 @@ fn snapshot(source: &mut Result<Box<dyn Source>, String>, vcpus: bool) -> Reply 
             Err(error) => Reply::Failed(error.to_string()),
         },
         Err(error) => Reply::Failed(error.clone()),
+    }
+}
+
+fn with(jobs: &mut [Job], job: u32, what: impl FnOnce(&mut Job) -> Stage) -> Reply {
+    match jobs.get_mut(job as usize) {
+        Some(job) => Reply::Stage(what(job)),
+        None => Reply::Failed(format!("there is no workload {job} on this connection")),
     }
 }
 

@@ -26,7 +26,7 @@ pub struct AgentArgs {
 
 #[derive(Debug, Subcommand)]
 enum AgentCommand {
-    /// Serves this machine's counters until Ctrl-C
+    /// Serves this machine's counters, and runs workloads, until Ctrl-C
     ///
     /// On loopback and unix sockets a key may be left out; anywhere else the connection is
     /// encrypted, and whoever has not the key is refused (Noise NNpsk0).
@@ -37,7 +37,7 @@ enum AgentCommand {
     Status(StatusArgs),
 }
 
-/// Serves this machine's counters.
+/// Serves this machine's counters and runs workloads.
 #[derive(Debug, Args)]
 struct RunArgs {
     /// Where to listen; port 0 takes any free one and says which
@@ -119,7 +119,8 @@ fn serve(args: RunArgs) -> Result<ExitCode> {
     };
     log(&format!("serving at {at}"));
     let (platform, root) = args.read.into_parts();
-    Agent { platform, root }.serve(&listener, &security, &stop, &log);
+    let instance = crate::bench::instance_arguments();
+    Agent { platform, root, instance }.serve(&listener, &security, &stop, &log);
     if let Some(path) = &args.unix {
         std::fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
     }

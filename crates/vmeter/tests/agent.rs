@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+use agent::{Handle, Security, Stage, Work};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
@@ -119,4 +121,47 @@ fn what_would_be_open_to_others_is_refused() {
     let found = vmeter(&["status", "127.0.0.1:1"]);
     assert_eq!(found.status.code(), Some(1));
     assert!(said(&found).contains("refused"), "{found:?}");
+}
+
+#[test]
+fn it_runs_the_cpu_load_and_leaves_nobody_when_it_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("socket");
+    let mut agent = Agent::start(&["--unix", text(&socket)]);
+    let stream = UnixStream::connect(&socket).unwrap();
+    let mut handle = Handle::connect(stream, &Security::Transport).unwrap();
+    let small =
+        workload::cpu::Plan { text: 1 << 17, data: 1 << 17, passes: 1, ..Default::default() };
+    let (job, _) = handle.start(&Work::Cpu { plan: small.clone() }).unwrap();
+    let found = loop {
+        match handle.stage(job).unwrap() {
+            Stage::Running { .. } => {}
+            Stage::Over(found) => break found,
+            Stage::Failed(error) => panic!("{error}"),
+        }
+    };
+    assert!(found.contains("\"checksum\":\""), "{found}");
+
+    let endless = workload::cpu::Plan { passes: u64::MAX >> 1, ..small };
+    let (job, _) = handle.start(&Work::Cpu { plan: endless }).unwrap();
+    while matches!(handle.stage(job).unwrap(), Stage::Running { done: 0, .. }) {}
+    let instances = children(agent.child.id());
+    assert!(!instances.is_empty());
+    agent.child.kill().unwrap();
+    agent.child.wait().unwrap();
+    for instance in instances {
+        // It ends by itself, as its input does.
+        while Path::new(&format!("/proc/{instance}/exe")).exists() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+}
+
+/// Children of any of a process's threads.
+fn children(pid: u32) -> Vec<String> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    threads
+        .filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok())
+        .flat_map(|text| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        .collect()
 }

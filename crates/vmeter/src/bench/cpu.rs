@@ -85,7 +85,7 @@ pub fn run(args: &CpuArgs) -> Result<ExitCode> {
             (None, false) => Placement::Free,
         },
         program: args.program.clone(),
-        child: ["bench", "instance"].map(Into::into).to_vec(),
+        child: super::instance_arguments(),
     };
     plan.check()?;
     let output = Output::open(&args.output)?;

@@ -75,6 +75,11 @@ struct OutputArgs {
 /// The exit status of a run that Ctrl-C ended, as a shell gives it.
 const INTERRUPTED: u8 = 130;
 
+/// How this program is made an instance of the CPU load.
+pub fn instance_arguments() -> Vec<String> {
+    ["bench", "instance"].map(str::to_owned).to_vec()
+}
+
 /// Runs the subcommand.
 pub fn run(args: BenchArgs) -> Result<ExitCode> {
     match args.command {

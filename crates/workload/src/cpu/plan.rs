@@ -2,14 +2,14 @@
 
 use crate::Error;
 use crate::affinity::allowed;
-use std::ffi::OsString;
+use serde::{Deserialize, Serialize};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
 /// A CPU load: the same fixed work in each of some processes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// Bytes of generated machine code, 64 KiB to 1 GiB.
     pub text: u64,
@@ -27,11 +27,15 @@ pub struct Plan {
     /// A shell command to run instead of generated code, once in each instance.
     pub program: Option<String>,
     /// The arguments with which this executable calls [`instance`](super::instance).
-    pub child: Vec<OsString>,
+    ///
+    /// They belong to the machine that runs it, so they are no part of a written plan.
+    #[serde(skip)]
+    pub child: Vec<String>,
 }
 
 /// Which CPUs the instances are bound to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Placement {
     /// Where the kernel puts them.
     Free,

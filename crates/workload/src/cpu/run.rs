@@ -27,7 +27,8 @@ const START_EACH_NS: u64 = 1_000_000;
 pub fn run(plan: &Plan, control: &Control) -> Result<Outcome, Error> {
     let executable =
         std::env::current_exe().map_err(Error::io("where this program's executable is"))?;
-    run_with(plan, control, &Starter { executable, arguments: plan.child.clone() })
+    let arguments = plan.child.iter().map(Into::into).collect();
+    run_with(plan, control, &Starter { executable, arguments })
 }
 
 pub(super) fn run_with(
