@@ -57,7 +57,6 @@ fn nginx_and_apache_have_logged_what_was_counted() {
         ] {
             let server = Server::start(kind);
             let found = web(&server.url("1k"), &[&args[..], &["--duration", "2s"]].concat());
-            assert_eq!(found["valid"], true, "{found:#}");
             assert_eq!(count(&found["body_bytes"]), 1024 * count(&found["replies"]));
             agree(&server, &found);
         }
@@ -129,7 +128,6 @@ fn errors_have_httperfs_names() {
     let url = format!("http://{closed}/");
     let found = web(&url, &["--rate", "50", "--duration", "1s"]);
     assert_eq!(found["errors"]["connrefused"], 50, "{found:#}");
-    assert_eq!(found["valid"], true);
 
     let server = Server::start(Kind::Nginx);
     let mut limited = Command::new("sh");

@@ -76,6 +76,7 @@ fn each_load_gets_its_replies() {
                 calls,
                 threads,
                 max_connections: 30,
+                timeout: Duration::from_secs(10),
                 warmup: Duration::from_millis(100),
                 ..plan(to, load)
             };
@@ -109,6 +110,7 @@ fn a_file_set_is_asked_for_in_the_order_of_its_seed() {
             url: format!("http://{to}/set"),
             fileset: Some(set.clone()),
             seed: 5,
+            timeout: Duration::from_secs(10),
             ..plan(to, per(Per::Request, 300.0))
         };
         let found = measure(&plan);
@@ -207,7 +209,6 @@ fn nobody_there_is_connrefused() {
     let to = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let found = measure(&Plan { calls: 3, ..plan(to, per(Per::Connection, 100.0)) });
     assert_eq!((found.errors.connrefused, found.unsent), (50, 100), "{found:?}");
-    assert!(found.valid, "the generator did its part");
     assert_eq!(found.response_over.unwrap()["5"], 150);
     let closed = measure(&plan(to, Load::Closed));
     assert!(closed.errors.connrefused < 10_000, "a closed loop does not spin: {closed:?}");
@@ -221,7 +222,7 @@ fn a_full_backlog_is_a_timeout() {
     let to = socket.local_addr().unwrap().as_socket().unwrap();
     let found = measure(&plan(to, per(Per::Connection, 100.0)));
     assert_eq!(found.errors.client_timo + found.errors.connrefused, found.requests, "{found:?}");
-    assert!(found.lateness_s.unwrap().p99 < 0.1, "the schedule goes on: {found:?}");
+    assert_eq!(found.held_back, 0, "the schedule goes on: {found:?}");
 }
 
 #[test]
