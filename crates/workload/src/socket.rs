@@ -1,10 +1,13 @@
 //! The socket calls that no library wraps: TCP_INFO whole, SO_RCVLOWAT, and a network device's
-//! features.
+//! features; and waiting for a socket.
 
 #![allow(unsafe_code, reason = "getsockopt and ioctl with kernel structures")]
 
+use crate::clock::timespec;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::AsFd;
 use rustix::net::{AddressFamily, SocketType};
-use std::ffi::{c_char, c_ulong};
+use std::ffi::{c_char, c_int, c_ulong};
 use std::io;
 use std::mem::{offset_of, size_of};
 use std::net::TcpStream;
@@ -104,9 +107,7 @@ pub fn tcp_info(stream: &TcpStream) -> io::Result<TcpInfo> {
             &raw mut length,
         )
     };
-    if status != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    checked(status)?;
     if (length as usize) < offset_of!(Raw, data_segs_out) + size_of::<u32>() {
         return Err(io::ErrorKind::Unsupported.into());
     }
@@ -128,7 +129,7 @@ pub fn tcp_info(stream: &TcpStream) -> io::Result<TcpInfo> {
 ///
 /// # Errors
 /// The system's.
-pub fn wake_at(stream: &TcpStream, bytes: libc::c_int) -> io::Result<()> {
+pub fn wake_at(stream: &TcpStream, bytes: c_int) -> io::Result<()> {
     // SAFETY: the option takes a C int, which `bytes` is and whose size is given.
     let status = unsafe {
         libc::setsockopt(
@@ -136,10 +137,10 @@ pub fn wake_at(stream: &TcpStream, bytes: libc::c_int) -> io::Result<()> {
             libc::SOL_SOCKET,
             libc::SO_RCVLOWAT,
             (&raw const bytes).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
+            size_of::<c_int>() as libc::socklen_t,
         )
     };
-    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    checked(status)
 }
 
 /// A feature that include/uapi/linux/ethtool.h has a command for.
@@ -207,5 +208,16 @@ fn ask(command: c_ulong, request: &mut libc::ifreq) -> io::Result<()> {
     // SAFETY: the command takes an `ifreq`, which `request` is; what its pointer points at, if
     // it has one, is an `EthtoolValue` that outlives the call.
     let status = unsafe { libc::ioctl(socket.as_raw_fd(), command as _, request) };
+    checked(status)
+}
+
+/// What a C library's call came to.
+fn checked(status: c_int) -> io::Result<()> {
     if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Whether something can be read within so many nanoseconds.
+pub fn readable(fd: &impl AsFd, within: u64) -> bool {
+    let mut ready = [PollFd::new(fd, PollFlags::IN)];
+    poll(&mut ready, Some(&timespec(within))).is_ok_and(|ready| ready > 0)
 }

@@ -6,9 +6,8 @@ use super::plan::{Packets, Plan};
 use super::stage::{self, Sent};
 use super::wire::{Channel, Message, PATIENCE};
 use crate::clock::{self, SECOND};
-use crate::socket::{TcpInfo, tcp_info};
+use crate::socket::{TcpInfo, readable, tcp_info};
 use crate::{Control, Environment, Error};
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::sockopt::{set_tcp_congestion, tcp_congestion};
 use std::net::TcpStream;
 use std::sync::atomic::Ordering::Relaxed;
@@ -65,25 +64,26 @@ pub fn drive(
     let mss = check_path(plan, sockets)?;
     let congestion = choose_congestion(plan, sockets)?;
     let payload: Vec<u8> = (0..plan.size).map(|byte| (byte % 251) as u8).collect();
+    let device = device::of(&sockets[0]);
     let mut driver = Driver { plan, sockets, channel, control, payload, stopped: false };
     if !plan.warmup.is_zero() {
         driver.stage(clock::length(plan.warmup), &mut Vec::new());
         driver.drain();
     }
     driver.mark()?;
-    let before = driver.counters()?;
+    let packets = || device.as_deref().and_then(device::Packets::read);
+    let (before, packets_before) = (driver.connections()?, packets());
     let mut series = Vec::new();
     let (sent, start) = driver.stage(clock::length(plan.duration), &mut series);
     // The whole window counts even where its last deadline comes before its end.
     let whole = if driver.stopped { 0 } else { clock::length(plan.duration) };
     let end = sent.ended.max(start + whole);
-    let acked = driver.counters()?;
+    let acked = driver.connections()?;
     let mut warnings: Vec<String> = sent.problem.iter().cloned().collect();
     if !driver.drain() && sent.problem.is_none() {
         warnings.push("not everything was acknowledged at the end: counts may differ".to_owned());
     }
-    let after = driver.counters()?;
-    let device = before.packets.as_ref().zip(after.packets.as_ref());
+    let (after, packets_after) = (driver.connections()?, packets());
     if let Err(error) = driver.mark() {
         warnings.push(error.to_string());
     }
@@ -102,8 +102,8 @@ pub fn drive(
     let end = End {
         totals,
         cpu: SpunCpu::new(sent.cpu, sent.spun),
-        device: device.map(|(before, after)| after.since(before, &totals)),
-        environment: Environment::read(device::of(&sockets[0]).as_deref()),
+        device: packets_before.zip(packets_after).map(|(a, b)| b.since(&a, &totals)),
+        environment: Environment::read(device.as_deref()),
     };
     let report = EndReport { end, sending: Some(sending), partial, warnings };
     let theirs = exchange(channel, &report);
@@ -150,11 +150,8 @@ struct Driver<'a> {
     stopped: bool,
 }
 
-/// Everything that the kernel counts, at one moment.
-struct Counters {
-    connections: Vec<TcpInfo>,
-    packets: Option<device::Packets>,
-}
+/// What the kernel counts of all connections, at one moment.
+struct Connections(Vec<TcpInfo>);
 
 impl Driver<'_> {
     fn stage(&mut self, length: u64, series: &mut Vec<Second>) -> (Sent, u64) {
@@ -174,7 +171,8 @@ impl Driver<'_> {
                 seconds.push(elapsed / SECOND * SECOND, writes, retransmitted());
             }
             control.progress().done.store(writes, Relaxed);
-            stopped |= control.stopped() || asked_to_stop(channel);
+            // A word from the other end is that it wants to end early, or is gone.
+            stopped |= control.stopped() || readable(channel.stream(), 0);
             !stopped
         };
         let ended = stage::run(plan, sockets, payload, length, look);
@@ -212,32 +210,20 @@ impl Driver<'_> {
         }
     }
 
-    fn counters(&self) -> Result<Counters, Error> {
-        Ok(Counters {
-            connections: self.sockets.iter().map(read).collect::<Result<_, _>>()?,
-            packets: device::of(&self.sockets[0]).and_then(|name| device::Packets::read(&name)),
-        })
+    fn connections(&self) -> Result<Connections, Error> {
+        Ok(Connections(self.sockets.iter().map(read).collect::<Result<_, _>>()?))
     }
 }
 
-/// Whether the other end wants to end early, or is gone.
-fn asked_to_stop(channel: &mut Channel) -> bool {
-    let mut ready = [PollFd::new(channel.stream(), PollFlags::IN)];
-    match poll(&mut ready, Some(&clock::timespec(0))) {
-        Ok(0) | Err(_) => false,
-        Ok(_) => true,
-    }
-}
-
-impl Counters {
+impl Connections {
     fn sum(&self, earlier: &Self, of: impl Fn(&TcpInfo) -> u64) -> u64 {
-        let pairs = self.connections.iter().zip(&earlier.connections);
+        let pairs = self.0.iter().zip(&earlier.0);
         pairs.map(|(now, then)| of(now).wrapping_sub(of(then))).sum()
     }
 
     /// For the kernel's 32-bit counters, which wrap.
     fn sum32(&self, earlier: &Self, of: impl Fn(&TcpInfo) -> u32) -> u64 {
-        let pairs = self.connections.iter().zip(&earlier.connections);
+        let pairs = self.0.iter().zip(&earlier.0);
         pairs.map(|(now, then)| u64::from(of(now).wrapping_sub(of(then)))).sum()
     }
 

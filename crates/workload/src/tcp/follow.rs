@@ -3,12 +3,13 @@
 use super::device;
 use super::outcome::{End, EndReport, SpunCpu, Totals};
 use super::plan::Plan;
+use super::server::Server;
 use super::wire::{Channel, Message, PATIENCE};
 use crate::socket::{TcpInfo, tcp_info, wake_at};
 use crate::{Control, CpuTime, Environment, Error, clock};
 use rustix::event::{PollFd, PollFlags, poll};
 use std::io::{ErrorKind, Read};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -38,8 +39,8 @@ struct Mark {
     packets: Option<device::Packets>,
 }
 
-/// Receives until the sender reports; its report and this end's. `stranger` is called when
-/// somebody else connects to `listener` meanwhile.
+/// Receives until the sender reports; its report and this end's. The end that listens gives its
+/// `server`, which turns away who else connects meanwhile.
 ///
 /// # Errors
 /// Where the other end is lost before the window was over.
@@ -48,7 +49,7 @@ pub fn follow(
     sockets: &[TcpStream],
     channel: &mut Channel,
     control: &Control,
-    guard: Option<(&TcpListener, &dyn Fn())>,
+    server: Option<&Server>,
 ) -> Result<(EndReport, EndReport), Error> {
     let shared = Shared { wanted: AtomicU64::new(0), over: AtomicBool::new(false) };
     if plan.rate.is_none() {
@@ -66,7 +67,7 @@ pub fn follow(
                 take
             })
             .collect();
-        let result = converse(sockets, channel, control, guard, shared, &readings);
+        let result = converse(sockets, channel, control, server, shared, &readings);
         shared.over.store(true, Relaxed);
         result
     })
@@ -118,7 +119,7 @@ fn converse(
     sockets: &[TcpStream],
     channel: &mut Channel,
     control: &Control,
-    guard: Option<(&TcpListener, &dyn Fn())>,
+    server: Option<&Server>,
     shared: &Shared,
     readings: &[Receiver<Reading>],
 ) -> Result<(EndReport, EndReport), Error> {
@@ -129,7 +130,7 @@ fn converse(
             stopped = true;
             channel.send(&Message::Stop)?;
         }
-        if !message_comes(channel, guard) {
+        if !message_comes(channel, server) {
             continue;
         }
         match channel.receive(PATIENCE)? {
@@ -149,7 +150,7 @@ fn converse(
                 };
                 let mut report = after.since(before, device.as_deref());
                 report.partial = stopped;
-                exchange_back(channel, &report)?;
+                channel.send(&Message::Report(Box::new(report.clone())))?;
                 return Ok((*theirs, report));
             }
             other => return Err(Error::Peer(format!("unexpected message {other:?}"))),
@@ -157,23 +158,17 @@ fn converse(
     }
 }
 
-fn exchange_back(channel: &mut Channel, report: &EndReport) -> Result<(), Error> {
-    channel.send(&Message::Report(Box::new(report.clone())))
-}
-
 /// Waits a little for a message, and meanwhile turns strangers away.
-fn message_comes(channel: &Channel, guard: Option<(&TcpListener, &dyn Fn())>) -> bool {
+fn message_comes(channel: &Channel, server: Option<&Server>) -> bool {
     let mut ready = vec![PollFd::new(channel.stream(), PollFlags::IN)];
-    if let Some((listener, _)) = guard {
-        ready.push(PollFd::new(listener, PollFlags::IN));
-    }
+    ready.extend(server.map(|server| PollFd::new(server.listener(), PollFlags::IN)));
     if poll(&mut ready, Some(&clock::timespec(LOOK))).is_err() {
         return false;
     }
-    if let (Some((_, turn_away)), Some(fd)) = (guard, ready.get(1))
+    if let (Some(server), Some(fd)) = (server, ready.get(1))
         && !fd.revents().is_empty()
     {
-        turn_away();
+        server.turn_away();
     }
     !ready[0].revents().is_empty()
 }

@@ -40,20 +40,7 @@ pub fn send(plan: &Plan, address: &str, control: &Control) -> Result<Outcome, Er
     } else {
         drive(plan, &sockets, &mut channel, control)?
     };
-    outcome(plan, sender, receiver)
-}
-
-/// Joins two reports.
-pub fn outcome(
-    plan: &Plan,
-    mut sender: super::outcome::EndReport,
-    receiver: Option<super::outcome::EndReport>,
-) -> Result<Outcome, Error> {
-    let sending = sender
-        .sending
-        .take()
-        .ok_or_else(|| Error::Peer("the sender's report has no sender's part".to_owned()))?;
-    Ok(Outcome::of(plan, sender, sending, receiver))
+    Outcome::of(plan, sender, receiver)
 }
 
 fn resolve(address: &str) -> Result<SocketAddr, Error> {

@@ -16,8 +16,6 @@ mod stage;
 mod wire;
 
 pub use join::send;
-pub use outcome::{
-    Cpu, Demand, Device, End, OnePerWrite, Outcome, Second, SpunCpu, TcpLateness, Totals,
-};
+pub use outcome::{Cpu, Demand, Device, End, OnePerWrite, Outcome, Second, SpunCpu, Totals};
 pub use plan::{Pace, Packets, Plan, UNPACED_CONGESTION};
 pub use server::Server;

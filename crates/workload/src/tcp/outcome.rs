@@ -1,11 +1,8 @@
 //! The result of a TCP load: `vmeter.bench.tcp/1` (docs/bench.md).
 
 use super::plan::{Packets, Plan};
-use crate::{CpuTime, Environment, Percentiles};
+use crate::{CpuTime, Environment, Error, Percentiles};
 use serde::{Deserialize, Serialize};
-
-/// Send lateness: from the deadline of a write to the moment before it.
-pub type TcpLateness = Percentiles;
 
 /// The schema's name.
 pub const SCHEMA: &str = "vmeter.bench.tcp/1";
@@ -49,8 +46,8 @@ pub struct Outcome {
     pub missed: u64,
     /// Congestion control of the sender.
     pub congestion: Option<String>,
-    /// Send lateness; `None` without a rate.
-    pub lateness_s: Option<TcpLateness>,
+    /// From the deadline of a write to the moment before it; `None` without a rate.
+    pub lateness_s: Option<Percentiles>,
     /// CPU seconds of both ends' data threads.
     pub cpu_s: Cpu,
     /// CPU per packet and per KB at both ends, spinning left out.
@@ -227,7 +224,7 @@ pub struct Sending {
     /// Deadlines never reached.
     pub missed: u64,
     /// Send lateness.
-    pub lateness: Option<TcpLateness>,
+    pub lateness: Option<Percentiles>,
     /// Payload bytes of a segment.
     pub mss: u32,
     /// Congestion control in use.
@@ -238,12 +235,17 @@ pub struct Sending {
 
 impl Outcome {
     /// Joins the reports of the two ends.
+    ///
+    /// # Errors
+    /// Where the sender's has no sender's part.
     pub(super) fn of(
         plan: &Plan,
-        sender: EndReport,
-        sending: Sending,
+        mut sender: EndReport,
         receiver: Option<EndReport>,
-    ) -> Self {
+    ) -> Result<Self, Error> {
+        let sending = sender.sending.take();
+        let sending = sending
+            .ok_or_else(|| Error::Peer("the sender's report has no sender's part".to_owned()))?;
         let totals = sender.end.totals;
         let rate = totals.calls as f64 / sending.duration_s.max(f64::MIN_POSITIVE);
         let per_second = |count: f64| count / sending.duration_s.max(f64::MIN_POSITIVE);
@@ -270,7 +272,7 @@ impl Outcome {
         if let Some(proof) = one_per_write.filter(|proof| !proof.holds) {
             warnings.push(format!("one packet a write did not hold: {proof:?}"));
         }
-        Self {
+        Ok(Self {
             schema: SCHEMA.to_owned(),
             partial,
             warnings,
@@ -300,7 +302,7 @@ impl Outcome {
             one_per_write,
             ends: Ends { sender: sender.end, receiver: receiver.map(|report| report.end) },
             series: sending.series,
-        }
+        })
     }
 }
 

@@ -2,13 +2,13 @@
 
 use super::drive::{check_path, drive};
 use super::follow::follow;
-use super::join::{keep_alive, outcome};
+use super::join::keep_alive;
 use super::outcome::Outcome;
 use super::plan::Plan;
 use super::wire::{Channel, Message, PATIENCE, Preamble, Purpose, VERSION};
 use crate::listen::listen;
-use crate::{Control, Error, clock};
-use rustix::event::{PollFd, PollFlags, poll};
+use crate::socket::readable;
+use crate::{Control, Error};
 use socket2::SockRef;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -84,15 +84,18 @@ impl Server {
             }
         };
         channel.send(&Message::Ready)?;
-        let turn_away = || self.turn_away();
         let (sender, receiver) = if plan.reverse {
             drive(&plan, &sockets, channel, control)?
         } else {
-            let guard = (&self.listener, &turn_away as &dyn Fn());
-            let (sender, receiver) = follow(&plan, &sockets, channel, control, Some(guard))?;
+            let (sender, receiver) = follow(&plan, &sockets, channel, control, Some(self))?;
             (sender, Some(receiver))
         };
-        outcome(&plan, sender, receiver)
+        Outcome::of(&plan, sender, receiver)
+    }
+
+    /// What it listens with, to wait for.
+    pub(super) fn listener(&self) -> &TcpListener {
+        &self.listener
     }
 
     /// Takes the data connections of this run, and no others.
@@ -121,7 +124,7 @@ impl Server {
     }
 
     /// Tells one who connects during a test that it is busy.
-    fn turn_away(&self) {
+    pub(super) fn turn_away(&self) {
         if let Ok((mut stream, _)) = self.listener.accept()
             && let Ok(theirs) = introduced(&mut stream)
         {
@@ -130,8 +133,7 @@ impl Server {
     }
 
     fn comes(&self, within: u64) -> bool {
-        let mut ready = [PollFd::new(&self.listener, PollFlags::IN)];
-        poll(&mut ready, Some(&clock::timespec(within))).is_ok_and(|ready| ready > 0)
+        readable(&self.listener, within)
     }
 }
 
@@ -234,7 +236,8 @@ mod tests {
             assert_eq!(answer.version, VERSION);
             let plan = Plan { duration: Duration::from_millis(100), ..plan() };
             let sent = send(&plan, &address.to_string(), &Control::default());
-            assert!(sent.unwrap().writes > 0);
+            let sent = sent.unwrap();
+            assert_eq!(sent.writes + sent.missed, 100, "{sent:?}");
             assert!(served.join().unwrap().unwrap().is_some());
         });
     }
