@@ -176,6 +176,7 @@ impl Outcome {
 fn invalid(tally: &Tally) -> Vec<String> {
     let mut reasons = Vec::new();
     let tolerated = tally.requests as f64 * TOLERATED;
+    let late = tally.lateness.over(LATE);
     let own = tally.errors.of_the_generator();
     if own > 0 {
         reasons.push(format!(
@@ -188,14 +189,41 @@ fn invalid(tally: &Tally) -> Vec<String> {
             "{} of {} requests waited for a connection: raise --max-connections",
             tally.held_back, tally.requests
         ));
-    } else if tally.lateness.over(LATE) as f64 > tolerated {
+    } else if late as f64 > tolerated {
         reasons.push(format!(
-            "{} of {} requests were sent over {} ms late: this machine is too slow or too busy \
+            "{late} of {} requests were sent over {} ms late: this machine is too slow or too busy \
              for the rate",
-            tally.lateness.over(LATE),
             tally.requests,
             LATE.as_millis()
         ));
     }
     reasons
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::classes::Class;
+    use super::*;
+
+    /// A run of 100 requests of which so many were sent 20 ms late.
+    fn tally(late: u64) -> Tally {
+        let mut tally = Tally { requests: 100, ..Tally::default() };
+        for request in 0..100 {
+            tally.lateness.record_nanos(if request < late { 20_000_000 } else { 50_000 });
+        }
+        tally
+    }
+
+    #[test]
+    fn a_run_is_invalid_for_the_generators_own_faults_only() {
+        assert_eq!(invalid(&tally(0)), Vec::<String>::new());
+        assert_eq!(invalid(&tally(1)), Vec::<String>::new());
+        assert!(invalid(&tally(2))[0].starts_with("2 of 100 requests were sent over 10 ms late"));
+        let mut refused = tally(0);
+        refused.errors.count(Class::ConnRefused, "");
+        assert_eq!(invalid(&refused), Vec::<String>::new(), "the server's fault");
+        let mut full = tally(0);
+        full.errors.count(Class::FdUnavail, "");
+        assert!(invalid(&full)[0].contains("RLIMIT_NOFILE"));
+    }
 }

@@ -3,7 +3,7 @@
 use super::classes::Class;
 use super::connection::{Connection, Request, State, interest};
 use super::gather::Gather;
-use super::plan::{Load, Per, Plan};
+use super::plan::{Load, Plan};
 use super::reply::{Step, Whole};
 use super::requests::Requests;
 use super::schedule::Schedule;
@@ -228,7 +228,15 @@ impl<'a> Worker<'a> {
 
     /// Gives a request to a connection, or holds it back until one is free.
     fn dispatch(&mut self, intended: Instant, file: Option<File>) {
-        if !matches!(self.plan.load, Load::Open { per: Per::Connection, .. }) {
+        if !self.place(intended, file) {
+            self.tally.held_back += u64::from(intended >= self.window.from);
+            self.held.push_back((intended, file));
+        }
+    }
+
+    /// Gives a request to a kept connection or a new one; false where there may be no more.
+    fn place(&mut self, intended: Instant, file: Option<File>) -> bool {
+        if !self.plan.load.closes_connections() {
             while let Some((place, generation)) = self.idle.pop() {
                 if let Some(Some(c)) = self.places.get_mut(place)
                     && c.generation == generation
@@ -239,16 +247,15 @@ impl<'a> Worker<'a> {
                     self.busy += 1;
                     self.tally.sent(self.window, &c.request);
                     self.transmit(place);
-                    return;
+                    return true;
                 }
             }
         }
-        if self.open >= self.most {
-            self.tally.held_back += u64::from(intended >= self.window.from);
-            self.held.push_back((intended, file));
-        } else {
+        let room = self.open < self.most;
+        if room {
             self.connect(intended, file);
         }
+        room
     }
 
     fn connect(&mut self, intended: Instant, file: Option<File>) {
@@ -439,16 +446,11 @@ impl<'a> Worker<'a> {
     }
 
     fn next_held(&mut self) {
-        if let Some((intended, file)) = self.held.pop_front() {
-            self.dispatch_held(intended, file);
+        if let Some((intended, file)) = self.held.pop_front()
+            && !self.place(intended, file)
+        {
+            self.held.push_front((intended, file));
         }
-    }
-
-    fn dispatch_held(&mut self, intended: Instant, file: Option<File>) {
-        let held = self.tally.held_back;
-        self.dispatch(intended, file);
-        // Held back once is held back.
-        self.tally.held_back = held;
     }
 
     /// Ends what took too long, and shows how far it is.
