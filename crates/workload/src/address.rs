@@ -1,4 +1,4 @@
-//! Listening for connections.
+//! Addresses, and listening at them.
 
 use crate::Error;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -11,10 +11,14 @@ use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 /// # Errors
 /// Where that is no address of this machine, or its port is taken.
 pub fn listen(address: &str, backlog: i32) -> Result<TcpListener, Error> {
-    let wrong = || Error::io(format!("cannot listen at {address}"));
-    let at = address.to_socket_addrs().map_err(wrong())?.next();
-    let at = at.ok_or_else(|| Error::Plan(format!("{address} has no address")))?;
-    bound(at, backlog).map_err(wrong())
+    let wrong = format!("cannot listen at {address}");
+    bound(resolve(address, &wrong)?, backlog).map_err(Error::io(wrong))
+}
+
+/// The first address of a `HOST:PORT`; `wrong` stands before what the system says.
+pub fn resolve(address: &str, wrong: &str) -> Result<SocketAddr, Error> {
+    let mut found = address.to_socket_addrs().map_err(Error::io(wrong))?;
+    found.next().ok_or_else(|| Error::Plan(format!("{address} has no address")))
 }
 
 fn bound(at: SocketAddr, backlog: i32) -> io::Result<TcpListener> {

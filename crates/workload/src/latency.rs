@@ -1,5 +1,6 @@
 //! Distributions of times.
 
+use crate::clock::length;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -48,12 +49,7 @@ impl Latency {
         Self { histogram: Histogram::new_with_bounds(1, LONGEST, 3).expect("bounds") }
     }
 
-    /// Adds one time; one of over an hour counts as an hour.
-    pub fn record(&mut self, time: Duration) {
-        self.record_nanos(u64::try_from(time.as_nanos()).unwrap_or(LONGEST));
-    }
-
-    /// Adds one time in nanoseconds.
+    /// Adds one time in nanoseconds; one of over an hour counts as an hour.
     pub fn record_nanos(&mut self, nanos: u64) {
         self.histogram.saturating_record(nanos);
     }
@@ -73,8 +69,7 @@ impl Latency {
     /// How many took longer than `time`, to the histogram's resolution.
     #[must_use]
     pub fn over(&self, time: Duration) -> u64 {
-        let nanos = u64::try_from(time.as_nanos()).unwrap_or(LONGEST);
-        self.count() - self.histogram.count_between(0, nanos)
+        self.count() - self.histogram.count_between(0, length(time))
     }
 
     /// The figures that are reported.
@@ -106,8 +101,8 @@ mod tests {
         let mut half = Latency::new();
         let mut other = Latency::new();
         for ms in 1..=500 {
-            half.record(Duration::from_millis(ms));
-            other.record(Duration::from_millis(ms + 500));
+            half.record_nanos(ms * 1_000_000);
+            other.record_nanos((ms + 500) * 1_000_000);
         }
         half.merge(&other);
         let found = half.percentiles();

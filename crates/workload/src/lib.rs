@@ -5,6 +5,7 @@
 //! serializes to the JSON that docs/bench.md describes. The one who runs it shares a [`Control`]
 //! with it: to end it early, and to see how far it is.
 
+mod address;
 mod affinity;
 mod clock;
 mod control;
@@ -13,7 +14,6 @@ mod environment;
 mod error;
 pub mod fileset;
 mod latency;
-mod listen;
 pub mod peers;
 mod seconds;
 pub mod serve;

@@ -37,15 +37,15 @@ impl CpuTime {
     }
 
     fn read(who: UsageWho) -> Self {
-        let seconds = |time: TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
         // It fails only for a `who` that the kernel does not know; these are as old as Linux 2.6.
-        getrusage(who).map_or_else(
-            |_| Self::default(),
-            |used: Usage| Self {
-                user: seconds(used.user_time()),
-                system: seconds(used.system_time()),
-            },
-        )
+        getrusage(who).map_or_else(|_| Self::default(), |used| Self::from(&used))
+    }
+}
+
+impl From<&Usage> for CpuTime {
+    fn from(used: &Usage) -> Self {
+        let seconds = |time: TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+        Self { user: seconds(used.user_time()), system: seconds(used.system_time()) }
     }
 }
 

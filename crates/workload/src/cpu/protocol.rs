@@ -1,7 +1,7 @@
 //! What the one who measures and its instances say to each other: JSON, one message a line.
 
 use crate::{CpuTime, Error};
-use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::resource::{Usage, UsageWho, getrusage};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, Write};
@@ -71,11 +71,19 @@ pub(super) struct Switches {
 
 impl Spent {
     pub(super) fn of_thread() -> Self {
-        Self { cpu: CpuTime::of_thread(), switches: switches(UsageWho::RUSAGE_THREAD) }
+        Self::read(UsageWho::RUSAGE_THREAD)
     }
 
     pub(super) fn of_children() -> Self {
-        Self { cpu: CpuTime::of_children(), switches: switches(UsageWho::RUSAGE_CHILDREN) }
+        Self::read(UsageWho::RUSAGE_CHILDREN)
+    }
+
+    fn read(who: UsageWho) -> Self {
+        // The kernel knows both; see `CpuTime`.
+        getrusage(who).map_or_else(
+            |_| Self::default(),
+            |used| Self { cpu: CpuTime::from(&used), switches: switches(&used) },
+        )
     }
 
     pub(super) fn since(self, earlier: Self) -> Self {
@@ -87,8 +95,7 @@ impl Spent {
     }
 }
 
-fn switches(who: UsageWho) -> Option<Switches> {
-    let used = getrusage(who).ok()?;
+fn switches(used: &Usage) -> Option<Switches> {
     Some(Switches {
         voluntary: u64::try_from(used.voluntary_context_switches()).ok()?,
         involuntary: u64::try_from(used.involuntary_context_switches()).ok()?,

@@ -116,8 +116,7 @@ impl<'a> Run<'a> {
 
     /// Waits until all have done their work or failed, or for an early end.
     fn collect(&mut self, set: &mut Set) {
-        let over = |one: &InstanceOutcome| one.seconds.is_some() || one.error.is_some();
-        while !self.instances.iter().all(over) && !self.control.stopped() {
+        while !self.all_over() && !self.control.stopped() {
             let Some((index, heard)) = set.hear(GLANCE) else { continue };
             match heard {
                 Heard::Reply(Reply::Passes { done }) => self.progress(index, done),
@@ -129,6 +128,11 @@ impl<'a> Run<'a> {
                 Heard::End => self.failed(index, set.ended(index)),
             }
         }
+    }
+
+    /// Whether all have done their work or failed.
+    fn all_over(&self) -> bool {
+        self.instances.iter().all(|one| one.seconds.is_some() || one.error.is_some())
     }
 
     fn counted(&mut self, index: usize, counted: Counted) {
@@ -177,10 +181,9 @@ impl<'a> Run<'a> {
     }
 
     fn outcome(self) -> Outcome {
-        let over = |one: &InstanceOutcome| one.seconds.is_some() || one.error.is_some();
         Outcome {
             schema: SCHEMA.to_owned(),
-            partial: !self.instances.iter().all(over),
+            partial: !self.all_over(),
             work: self.work,
             seconds: self.instances.iter().filter_map(|one| one.seconds).reduce(f64::max),
             instances: self.instances,

@@ -2,7 +2,6 @@
 
 use crate::socket::{self, Feature};
 use serde::{Deserialize, Serialize};
-use std::fs;
 
 /// Offloads of a device, as `ethtool -k` shows them; `None` where the device does not tell.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,12 +26,12 @@ impl Offloads {
     /// Those of `device`; `None` where there is no such device in this network namespace.
     #[must_use]
     pub fn of(device: &str) -> Option<Self> {
-        let devices = fs::read_to_string("/proc/thread-self/net/dev").ok()?;
-        devices.lines().find(|line| line.trim_start().starts_with(&format!("{device}:")))?;
+        // Every device has one.
+        let mtu = socket::device_mtu(device).ok()?;
         let feature = |feature| socket::device_feature(device, feature).ok();
         Some(Self {
             device: device.to_owned(),
-            mtu: socket::device_mtu(device).ok(),
+            mtu: Some(mtu),
             tx_checksum: feature(Feature::TxChecksum),
             rx_checksum: feature(Feature::RxChecksum),
             tso: feature(Feature::Tso),

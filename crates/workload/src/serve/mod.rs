@@ -4,7 +4,7 @@
 mod client;
 mod files;
 
-use crate::listen::listen;
+use crate::address::listen;
 use crate::{Control, Error, clock};
 use client::{Client, Next};
 use files::Files;

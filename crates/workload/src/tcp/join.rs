@@ -5,10 +5,11 @@ use super::follow::follow;
 use super::outcome::Outcome;
 use super::plan::Plan;
 use super::wire::{Channel, Message, PATIENCE, Preamble, Purpose, VERSION};
+use crate::address::resolve;
 use crate::{Control, Error};
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// How long a connection may take to be there.
@@ -21,7 +22,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// same protocol, or the other end is lost before it could count anything.
 pub fn send(plan: &Plan, address: &str, control: &Control) -> Result<Outcome, Error> {
     plan.check()?;
-    let target = resolve(address)?;
+    let target = resolve(address, &format!("{address} is no HOST:PORT that can be found"))?;
     let run = random();
     let mut stream = connect(target, None)
         .map_err(Error::io(format!("cannot connect to vmeter bench tcp recv at {address}")))?;
@@ -41,13 +42,6 @@ pub fn send(plan: &Plan, address: &str, control: &Control) -> Result<Outcome, Er
         drive(plan, &sockets, &mut channel, control)?
     };
     Outcome::of(plan, sender, receiver)
-}
-
-fn resolve(address: &str) -> Result<SocketAddr, Error> {
-    let mut found = address
-        .to_socket_addrs()
-        .map_err(Error::io(format!("{address} is no HOST:PORT that can be found")))?;
-    found.next().ok_or_else(|| Error::Plan(format!("{address} has no address")))
 }
 
 /// Says what this is, and hears that the other end is the same.

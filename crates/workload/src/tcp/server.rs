@@ -6,7 +6,7 @@ use super::join::keep_alive;
 use super::outcome::Outcome;
 use super::plan::Plan;
 use super::wire::{Channel, Message, PATIENCE, Preamble, Purpose, VERSION};
-use crate::listen::listen;
+use crate::address::listen;
 use crate::socket::readable;
 use crate::{Control, Error};
 use socket2::SockRef;
