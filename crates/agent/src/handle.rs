@@ -1,10 +1,10 @@
 //! The controller's side of an agent.
 
 use crate::message::{Hello, PROTOCOL, Reply, Request};
-use crate::server::monotonic;
 use crate::{Channel, Error, Security, Stage, Work};
 use model::Snapshot;
 use std::io::{Read, Write};
+use workload::clock;
 
 /// A connection to an agent that has introduced itself.
 pub struct Handle<S> {
@@ -33,7 +33,9 @@ impl<S: Read + Write> Handle<S> {
         let mut channel = Channel::connect(stream, security)?;
         channel.send(&Request::Hello { protocol: PROTOCOL })?;
         match channel.receive().map_err(Error::if_closed)? {
-            Reply::Hello(hello) if hello.protocol == PROTOCOL => Ok(Self { channel, hello }),
+            Reply::Hello(hello) if hello.protocol == PROTOCOL => {
+                Ok(Self { channel, hello: *hello })
+            }
             Reply::Hello(hello) => Err(Error::Version { theirs: hello.protocol }),
             _ => Err(Error::Unexpected),
         }
@@ -52,12 +54,11 @@ impl<S: Read + Write> Handle<S> {
     pub fn offset(&mut self) -> Result<Offset, Error> {
         let mut best: Option<Offset> = None;
         for _ in 0..PINGS {
-            let sent = monotonic();
-            self.channel.send(&Request::Clock)?;
-            let Reply::Clock { monotonic: theirs } = self.channel.receive()? else {
+            let sent = clock::now();
+            let Reply::Clock { monotonic: theirs } = self.ask(&Request::Clock)? else {
                 return Err(Error::Unexpected);
             };
-            let came = monotonic();
+            let came = clock::now();
             // The agent read its clock between the two: it is the middle, give or take half.
             let bound = (came - sent).div_ceil(2);
             let middle = sent + (came - sent) / 2;
@@ -74,26 +75,20 @@ impl<S: Read + Write> Handle<S> {
     /// # Errors
     /// Where it cannot, with its reason, or is lost.
     pub fn snapshot(&mut self, vcpus: bool) -> Result<Snapshot, Error> {
-        self.channel.send(&Request::Snapshot { vcpus })?;
-        match self.channel.receive()? {
+        match self.ask(&Request::Snapshot { vcpus })? {
             Reply::Snapshot(snapshot) => Ok(*snapshot),
-            Reply::Failed(reason) => Err(Error::Failed(model::escape(&reason))),
             _ => Err(Error::Unexpected),
         }
     }
-}
 
-impl<S: Read + Write> Handle<S> {
     /// Starts a workload, which ends with this connection; its number, and where it listens.
     ///
     /// # Errors
     /// Where it cannot be run there, with the reason, or the agent is lost.
     pub fn start(&mut self, work: &Work) -> Result<(u32, Option<String>), Error> {
         let work = serde_json::to_string(work).map_err(|error| Error::Failed(error.to_string()))?;
-        self.channel.send(&Request::Start { work })?;
-        match self.channel.receive()? {
+        match self.ask(&Request::Start { work })? {
             Reply::Started { job, address } => Ok((job, address)),
-            Reply::Failed(reason) => Err(Error::Failed(model::escape(&reason))),
             _ => Err(Error::Unexpected),
         }
     }
@@ -115,11 +110,18 @@ impl<S: Read + Write> Handle<S> {
     }
 
     fn ask_for_stage(&mut self, request: &Request) -> Result<Stage, Error> {
+        match self.ask(request)? {
+            Reply::Stage(stage) => Ok(stage),
+            _ => Err(Error::Unexpected),
+        }
+    }
+
+    /// The reply to a request, unless it is that the agent cannot.
+    fn ask(&mut self, request: &Request) -> Result<Reply, Error> {
         self.channel.send(request)?;
         match self.channel.receive()? {
-            Reply::Stage(stage) => Ok(stage),
-            Reply::Failed(reason) => Err(Error::Failed(model::escape(&reason))),
-            _ => Err(Error::Unexpected),
+            Reply::Failed(reason) => Err(Error::Failed(reason)),
+            reply => Ok(reply),
         }
     }
 }

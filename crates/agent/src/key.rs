@@ -3,8 +3,9 @@
 
 use crate::Error;
 use std::fmt;
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 /// A pre-shared key. It is never shown.
@@ -43,13 +44,31 @@ impl Key {
         Some(Self(bytes))
     }
 
+    /// Makes a new key and writes its file, which must not be there.
+    ///
+    /// # Errors
+    /// Where it is there, or cannot be written.
+    pub fn create(path: &Path) -> Result<Self, Error> {
+        let shown = path.display();
+        let failed = |error: io::Error| Error::Key(format!("cannot write {shown}: {error}"));
+        let mut bytes = [0; 32];
+        File::open("/dev/urandom")
+            .and_then(|mut random| random.read_exact(&mut bytes))
+            .map_err(|error| Error::Key(format!("cannot read /dev/urandom: {error}")))?;
+        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut file =
+            File::options().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+        writeln!(file, "{digits}").and_then(|()| file.sync_all()).map_err(failed)?;
+        Ok(Self(bytes))
+    }
+
     /// Reads a key file.
     ///
     /// # Errors
     /// Where it cannot be read, holds no key, or others may read it too.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let shown = path.display();
-        let failed = |error: std::io::Error| Error::Key(format!("cannot read {shown}: {error}"));
+        let failed = |error: io::Error| Error::Key(format!("cannot read {shown}: {error}"));
         let mode = fs::metadata(path).map_err(failed)?.permissions().mode();
         if mode & 0o077 != 0 {
             return Err(Error::Key(format!(

@@ -11,6 +11,7 @@ mod key;
 mod message;
 mod noise;
 mod server;
+mod stream;
 mod work;
 
 pub use channel::{Channel, Security};
@@ -19,6 +20,7 @@ pub use handle::{Handle, Offset};
 pub use key::Key;
 pub use message::{Hello, PROTOCOL, Reply, Request};
 pub use server::{Agent, Listener};
+pub use stream::Stream;
 pub use work::{Stage, Work};
 
 use std::io;

@@ -3,6 +3,7 @@
 use crate::Stage;
 use model::Snapshot;
 use serde::{Deserialize, Serialize};
+use workload::Environment;
 
 /// Changes with every message that an older end would not understand.
 pub const PROTOCOL: u32 = 1;
@@ -43,7 +44,7 @@ pub enum Request {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Reply {
     /// Who this is.
-    Hello(Hello),
+    Hello(Box<Hello>),
     /// The agent's clock when it took the request, in nanoseconds.
     Clock {
         /// CLOCK_MONOTONIC.
@@ -65,18 +66,14 @@ pub enum Reply {
 }
 
 /// Who an agent is and what it can do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Hello {
     /// Its protocol.
     pub protocol: u32,
-    /// vmeter's version.
-    pub version: String,
     /// Its machine's host name.
     pub host: String,
-    /// Kernel release.
-    pub kernel: String,
-    /// CPUs that it may use.
-    pub cpus: u32,
-    /// What it reads counters of, or why it cannot.
-    pub platform: Result<String, String>,
+    /// vmeter's version and the machine.
+    pub environment: Environment,
+    /// Why it cannot read counters, where it cannot.
+    pub unreadable: Option<String>,
 }

@@ -2,27 +2,24 @@
 
 use crate::message::{Hello, PROTOCOL, Reply, Request};
 use crate::work::Job;
-use crate::{Channel, Error, Security, Stage};
+use crate::{Channel, Error, Security, Stage, Stream};
 use platform::{Choice, Source, Want};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::AsFd;
-use rustix::time::{ClockId, Timespec, clock_gettime};
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
-use std::time::Duration;
+use workload::{Environment, clock};
 
 /// Connections that are served at a time; a guest could else take all memory.
 const MOST: usize = 8;
 /// Workloads that a connection may start in its life.
 const MOST_JOBS: usize = 10_000;
-/// How long the other end may take to say what it began to say.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How often a waiting thread looks whether to end, in milliseconds.
-const LOOK_MS: u32 = 250;
+/// How often a waiting thread looks whether to end, in nanoseconds.
+const LOOK: u64 = clock::SECOND / 4;
 
 /// What an agent reads counters of.
 #[derive(Debug, Clone)]
@@ -75,60 +72,18 @@ impl Listener {
         }
     }
 
-    /// A connection with its timeouts, and who it is from.
+    /// A connection, and who it is from.
     fn accept(&self) -> io::Result<(Stream, String)> {
         Ok(match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept()?;
-                stream.set_nodelay(true)?;
-                stream.set_read_timeout(Some(PATIENCE))?;
-                stream.set_write_timeout(Some(PATIENCE))?;
-                (Stream::Tcp(stream), peer.to_string())
+                (Stream::tcp(stream)?, peer.to_string())
             }
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept()?;
-                stream.set_read_timeout(Some(PATIENCE))?;
-                stream.set_write_timeout(Some(PATIENCE))?;
-                (Stream::Unix(stream), "the unix socket".to_owned())
+                (Stream::unix(stream)?, "the unix socket".to_owned())
             }
         })
-    }
-}
-
-/// A connection of either kind.
-enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl Read for Stream {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.read(bytes),
-            Self::Unix(stream) => stream.read(bytes),
-        }
-    }
-}
-
-impl Write for Stream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.write(bytes),
-            Self::Unix(stream) => stream.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl AsFd for Stream {
-    fn as_fd(&self) -> rustix::fd::BorrowedFd<'_> {
-        match self {
-            Self::Tcp(stream) => stream.as_fd(),
-            Self::Unix(stream) => stream.as_fd(),
-        }
     }
 }
 
@@ -195,15 +150,15 @@ impl Agent {
             };
             let reply = match request {
                 Request::Hello { protocol } if protocol != PROTOCOL => {
-                    channel.send(&Reply::Hello(hello(&source)))?;
+                    channel.send(&Reply::Hello(Box::new(hello(&source))))?;
                     return Err(Error::Version { theirs: protocol });
                 }
                 Request::Hello { .. } => {
                     greeted = true;
-                    Reply::Hello(hello(&source))
+                    Reply::Hello(Box::new(hello(&source)))
                 }
                 _ if !greeted => Reply::Failed("the first request is a hello".to_owned()),
-                Request::Clock => Reply::Clock { monotonic: monotonic() },
+                Request::Clock => Reply::Clock { monotonic: clock::now() },
                 Request::Snapshot { vcpus } => snapshot(&mut source, vcpus),
                 Request::Start { .. } if !trusted => Reply::Failed(
                     "workloads are for those who have a key, or come by the unix socket".to_owned(),
@@ -255,27 +210,16 @@ fn with(jobs: &mut [Job], job: u32, what: impl FnOnce(&mut Job) -> Stage) -> Rep
 }
 
 fn hello(source: &Result<Box<dyn Source>, String>) -> Hello {
-    let name = rustix::system::uname();
-    let cpus = thread::available_parallelism().map_or(1, usize::from);
     Hello {
         protocol: PROTOCOL,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        host: name.nodename().to_string_lossy().into_owned(),
-        kernel: name.release().to_string_lossy().into_owned(),
-        cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
-        platform: source.as_ref().map(|_| "readable".to_owned()).map_err(Clone::clone),
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        environment: Environment::read(None),
+        unreadable: source.as_ref().err().cloned(),
     }
-}
-
-/// CLOCK_MONOTONIC in nanoseconds.
-pub(crate) fn monotonic() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    // It is never negative.
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 /// Whether something comes within a moment.
 fn comes(fd: &impl AsFd) -> bool {
-    let wait = Timespec { tv_sec: 0, tv_nsec: i64::from(LOOK_MS) * 1_000_000 };
+    let wait = clock::timespec(LOOK);
     poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&wait)).is_ok_and(|ready| ready > 0)
 }

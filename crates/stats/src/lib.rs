@@ -13,7 +13,7 @@ mod steady;
 pub use blocks::order;
 pub use bootstrap::log_ratio;
 pub use fieller::ratio;
-pub use mean::{Summary, mean};
+pub use mean::{Summary, mean, median};
 pub use steady::{Trend, trend};
 
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Means of independent samples.
+//! Means and medians of independent samples.
 
 use crate::Estimate;
 use statrs::distribution::{ContinuousCDF, StudentsT};
@@ -48,6 +48,16 @@ pub fn mean(samples: &[f64], confidence: f64) -> Option<Estimate> {
         confidence,
         samples: summary.count,
     })
+}
+
+/// The median; `None` of no samples.
+#[must_use]
+pub fn median(samples: &[f64]) -> Option<f64> {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    let upper = *sorted.get(middle)?;
+    Some(if sorted.len() % 2 == 1 { upper } else { f64::midpoint(sorted[middle - 1], upper) })
 }
 
 /// Student's two-sided quantile; `None` where confidence is not within 0 and 1, or no degree of

@@ -1,5 +1,6 @@
 //! Whether a series is steady: no trend that chance would not explain (Mann, 1945; Kendall).
 
+use crate::median;
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, Normal};
 
@@ -20,8 +21,7 @@ impl Trend {
     #[must_use]
     pub fn is_steady(&self, values: &[f64], significance: f64, negligible: f64) -> bool {
         let whole = self.slope.abs() * values.len() as f64;
-        self.p > significance
-            || median(values.to_vec()).is_some_and(|m| whole < negligible * m.abs())
+        self.p > significance || median(values).is_some_and(|m| whole < negligible * m.abs())
     }
 }
 
@@ -52,7 +52,7 @@ pub fn trend(values: &[f64]) -> Option<Trend> {
     } else {
         1.0
     };
-    Some(Trend { tau: rises / pairs, p: p.min(1.0), slope: median(slopes)? })
+    Some(Trend { tau: rises / pairs, p: p.min(1.0), slope: median(&slopes)? })
 }
 
 /// Sizes of the groups of equal values.
@@ -60,13 +60,6 @@ fn ties(values: &[f64]) -> impl Iterator<Item = f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted.chunk_by(|a, b| a == b).map(|group| group.len() as f64).collect::<Vec<_>>().into_iter()
-}
-
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    let upper = *values.get(middle)?;
-    Some(if values.len() % 2 == 1 { upper } else { f64::midpoint(values[middle - 1], upper) })
 }
 
 #[cfg(test)]

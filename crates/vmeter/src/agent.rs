@@ -2,20 +2,15 @@
 
 use crate::args::ReadArgs;
 use crate::failure::Refused;
-use ::agent::{Agent, Handle, Key, Listener, Security};
+use crate::interrupt::interruptible;
+use ::agent::{Agent, Handle, Key, Listener, Security, Stream};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use std::fmt::Write as _;
-use std::fs::File;
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::net::UnixStream;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 /// `vmeter agent`.
 #[derive(Debug, Args)]
@@ -72,9 +67,6 @@ struct StatusArgs {
     key: Option<PathBuf>,
 }
 
-/// How long an agent may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// Runs the subcommand.
 pub fn run(args: AgentArgs) -> Result<ExitCode> {
     match args.command {
@@ -103,11 +95,7 @@ fn serve(args: RunArgs) -> Result<ExitCode> {
         None => Listener::tcp(resolve(&args.listen)?, &security)
             .map_err(|error| Refused(format!("cannot listen at {}: {error}", args.listen)))?,
     };
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop))?;
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
-    }
+    let stop = interruptible()?.stop_flag();
     let at = match (&args.unix, listener.address()) {
         (Some(path), _) => path.display().to_string(),
         (None, Some(address)) => address.to_string(),
@@ -128,49 +116,30 @@ fn serve(args: RunArgs) -> Result<ExitCode> {
 }
 
 fn make_key(path: &Path) -> Result<ExitCode> {
-    let failed = || format!("cannot write {}", path.display());
-    let mut bytes = [0; 32];
-    File::open("/dev/urandom")
-        .and_then(|mut random| io::Read::read_exact(&mut random, &mut bytes))
-        .context("/dev/urandom")?;
-    let digits = bytes.iter().fold(String::new(), |mut digits, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(digits, "{byte:02x}");
-        digits
-    });
-    let mut file =
-        File::options().write(true).create_new(true).mode(0o600).open(path).with_context(failed)?;
-    writeln!(file, "{digits}").and_then(|()| file.sync_all()).with_context(failed)?;
+    Key::create(path)?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn status(args: &StatusArgs) -> Result<ExitCode> {
     let security = security(args.key.as_deref())?;
-    let failed = || model::escape(&args.at);
-    let text = if args.at.contains('/') {
-        let stream = UnixStream::connect(&args.at).with_context(failed)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        describe(Handle::connect(stream, &security).with_context(failed)?)
-    } else {
-        let stream =
-            TcpStream::connect_timeout(&resolve(&args.at)?, PATIENCE).with_context(failed)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        describe(Handle::connect(stream, &security).with_context(failed)?)
-    };
-    io::stdout().write_all(text.with_context(failed)?.as_bytes())?;
+    let text = Stream::connect(&args.at)
+        .map_err(anyhow::Error::from)
+        .and_then(|stream| describe(Handle::connect(stream, &security)?))
+        .with_context(|| args.at.clone())?;
+    io::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn describe<S: io::Read + Write>(mut handle: Handle<S>) -> Result<String> {
+fn describe(mut handle: Handle<Stream>) -> Result<String> {
     let hello = handle.hello().clone();
+    let here = &hello.environment;
     let offset = handle.offset()?;
     let mut text = format!(
         "host      {}, Linux {}, {} CPUs\nvmeter    {}, protocol {}\n",
         model::escape(&hello.host),
-        model::escape(&hello.kernel),
-        hello.cpus,
-        model::escape(&hello.version),
+        model::escape(&here.kernel),
+        here.cpus,
+        model::escape(&here.vmeter),
         hello.protocol
     );
     let _ = writeln!(
@@ -185,7 +154,7 @@ fn describe<S: io::Read + Write>(mut handle: Handle<S>) -> Result<String> {
             let _ = writeln!(text, "VMs       {}: {}", names.len(), names.join(", "));
         }
         Err(error) => {
-            let _ = writeln!(text, "VMs       not readable: {error}");
+            let _ = writeln!(text, "VMs       not readable: {}", model::escape(&error.to_string()));
         }
     }
     Ok(text)

@@ -9,6 +9,7 @@ mod cpu;
 mod failure;
 #[cfg(test)]
 mod golden;
+mod interrupt;
 mod lab;
 mod pending;
 mod top;

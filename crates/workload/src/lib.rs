@@ -7,7 +7,7 @@
 
 mod address;
 mod affinity;
-mod clock;
+pub mod clock;
 mod control;
 pub mod cpu;
 mod environment;

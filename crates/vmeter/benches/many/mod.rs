@@ -2,11 +2,11 @@
 //! `/dev/kvm` gives one.
 
 use crate::machine::{number, program};
-use nix::sys::resource::{UsageWho, getrusage};
 use serde_json::Value;
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
 use std::thread;
+use workload::CpuTime;
 
 /// The argument that makes this program a stand-in.
 pub const STAND_IN: &str = "--stand-in";
@@ -50,22 +50,14 @@ impl Drop for StandIns {
     }
 }
 
-/// CPU seconds of this process's ended children.
-fn children() -> f64 {
-    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap();
-    let seconds =
-        |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
-    seconds(usage.user_time()) + seconds(usage.system_time())
-}
-
 /// CPU seconds of one refresh: of a run with many less one with few, over the difference.
 fn refresh(run: impl Fn(u32) -> Vec<u8>) -> f64 {
     const FEW: u32 = 4;
     const MANY: u32 = 34;
     let cost = |count| {
-        let before = children();
+        let before = CpuTime::of_children();
         run(count);
-        children() - before
+        (CpuTime::of_children() - before).total()
     };
     let few = cost(FEW);
     (cost(MANY) - few) / f64::from(MANY - FEW)

@@ -1,10 +1,11 @@
 //! `vmeter bench compare`: the peers on the same target, in turn with vmeter.
 
 use super::tcp::{TcpLoad, with_port};
-use super::watch::{Line, interruptible, watch};
+use super::watch::{Line, watch};
 use super::web::WebLoad;
 use super::{Output, OutputArgs, show, status};
 use crate::failure::Refused;
+use crate::interrupt::interruptible;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
@@ -280,20 +281,18 @@ fn ratio(peer: &str, rounds: &[Vec<Run>]) -> Ratio {
             let of_tool = |tool: &str| runs.iter().find(|run| run.tool == tool).and_then(of);
             Some(of_tool("vmeter")? / of_tool(peer)?)
         });
-        Spread::of(ratios.collect())
+        Spread::of(&ratios.collect::<Vec<_>>())
     };
     Ratio { peer: peer.to_owned(), per_cpu_s: spread(Run::per_cpu_s), per_s: spread(Run::per_s) }
 }
 
 impl Spread {
-    fn of(mut values: Vec<f64>) -> Option<Self> {
-        values.sort_by(f64::total_cmp);
-        let (min, max) = (*values.first()?, *values.last()?);
-        let middle = values.len() / 2;
-        let odd = values.len() % 2 == 1;
-        let median =
-            if odd { values[middle] } else { f64::midpoint(values[middle - 1], values[middle]) };
-        Some(Self { median, min, max })
+    fn of(values: &[f64]) -> Option<Self> {
+        Some(Self {
+            median: stats::median(values)?,
+            min: values.iter().copied().reduce(f64::min)?,
+            max: values.iter().copied().reduce(f64::max)?,
+        })
     }
 }
 
@@ -357,9 +356,9 @@ mod tests {
 
     #[test]
     fn ratios_have_their_median() {
-        let spread = Spread::of(vec![3.0, 1.0, 2.0]).unwrap();
+        let spread = Spread::of(&[3.0, 1.0, 2.0]).unwrap();
         assert_eq!((spread.median, spread.min, spread.max), (2.0, 1.0, 3.0));
-        assert_eq!(Spread::of(vec![1.0, 2.0]).unwrap().median, 1.5);
-        assert!(Spread::of(vec![]).is_none());
+        assert_eq!(Spread::of(&[1.0, 2.0]).unwrap().median, 1.5);
+        assert!(Spread::of(&[]).is_none());
     }
 }

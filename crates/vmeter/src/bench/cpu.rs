@@ -1,8 +1,9 @@
 //! `vmeter bench cpu`: arguments and the text of the result.
 
-use super::watch::{Line, interruptible, watch};
+use super::watch::{Line, watch};
 use super::{Output, OutputArgs, show, status};
 use crate::args::bytes;
+use crate::interrupt::interruptible;
 use anyhow::Result;
 use clap::Args;
 use std::fmt::{self, Write as _};

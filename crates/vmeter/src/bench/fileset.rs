@@ -1,7 +1,8 @@
 //! `vmeter bench fileset`: writes the set, or shows the order in which a load asks for it.
 
-use super::watch::{Line, interruptible, watch};
+use super::watch::{Line, watch};
 use super::{Output, OutputArgs, show};
+use crate::interrupt::interruptible;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;

@@ -1,6 +1,7 @@
 //! `vmeter bench serve`: a static server.
 
-use super::watch::{Line, interruptible, watch};
+use super::watch::{Line, watch};
+use crate::interrupt::interruptible;
 use anyhow::Result;
 use clap::Args;
 use std::io::{self, Write as _};

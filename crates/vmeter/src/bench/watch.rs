@@ -1,8 +1,6 @@
-//! While a load runs: Ctrl-C ends it early, and a terminal shows how far it is.
+//! While a load runs, a terminal shows how far it is.
 
-use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
-use signal_hook::consts::{SIGINT, SIGTERM};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -21,20 +19,6 @@ pub struct Line {
     pub length: Option<Duration>,
     /// How many units there will be, where that is known and the length is not.
     pub total: Option<u64>,
-}
-
-/// A control that Ctrl-C (and TERM) stops; a second time ends the program at once.
-///
-/// # Errors
-/// Where signals cannot be caught.
-pub fn interruptible() -> Result<Control> {
-    let control = Control::default();
-    for signal in [SIGINT, SIGTERM] {
-        let flag = control.stop_flag();
-        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, flag)?;
-        signal_hook::flag::register(signal, control.stop_flag())?;
-    }
-    Ok(control)
 }
 
 /// Does the work with the line on standard error, where that is a terminal.

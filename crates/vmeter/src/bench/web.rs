@@ -1,9 +1,10 @@
 //! `vmeter bench web`: arguments and the text of the result.
 
-use super::watch::{Line, interruptible, watch};
+use super::watch::{Line, watch};
 use super::{Output, OutputArgs, show, status};
 use crate::args::{duration, rate};
 use crate::failure::Refused;
+use crate::interrupt::interruptible;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use std::fmt::{self, Write as _};

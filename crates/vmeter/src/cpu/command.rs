@@ -2,14 +2,13 @@
 
 use crate::failure::NotRun;
 use anyhow::{Context, Result};
-use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::time::TimeVal;
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitCode, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use workload::CpuTime;
 
 /// The command ran to its end.
 pub struct Ran {
@@ -36,9 +35,7 @@ pub fn run(command: &[OsString]) -> Result<Ran> {
         NotRun { status, reason: format!("cannot run {}: {error}", program.to_string_lossy()) }
     })?;
     let status = child.wait().context("cannot wait for the command")?;
-    let used = getrusage(UsageWho::RUSAGE_CHILDREN).context("cannot read the command's usage")?;
-    let seconds = |time: TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
-    let cpu_s = seconds(used.user_time()) + seconds(used.system_time());
+    let cpu_s = CpuTime::of_children().total();
     Ok(Ran { status: ExitCode::from(code(status)), cpu_s })
 }
 

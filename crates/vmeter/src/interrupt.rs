@@ -1,0 +1,19 @@
+//! Ctrl-C ends what runs with what it has so far.
+
+use anyhow::Result;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use workload::Control;
+
+/// A control that Ctrl-C (and TERM) stops; a second time ends the program at once.
+///
+/// # Errors
+/// Where signals cannot be caught.
+pub fn interruptible() -> Result<Control> {
+    let control = Control::default();
+    for signal in [SIGINT, SIGTERM] {
+        let flag = control.stop_flag();
+        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, flag)?;
+        signal_hook::flag::register(signal, control.stop_flag())?;
+    }
+    Ok(control)
+}
