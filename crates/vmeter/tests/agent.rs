@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod processes;
+
 use agent::{Handle, Security, Stage, Work};
+use processes::children;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -155,13 +158,4 @@ fn it_runs_the_cpu_load_and_leaves_nobody_when_it_is_killed() {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
     }
-}
-
-/// Children of any of a process's threads.
-fn children(pid: u32) -> Vec<String> {
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
-    threads
-        .filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok())
-        .flat_map(|text| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
-        .collect()
 }

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
+mod processes;
+
+use processes::children;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::process::{Command, Output, Stdio};
@@ -86,14 +89,9 @@ fn ctrl_c_gives_the_result_so_far_and_leaves_nobody() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let pid = child.id();
-    // The instance is there when it is a child of the child.
-    let children = format!("/proc/{pid}/task/{pid}/children");
     let instance = loop {
-        let text = std::fs::read_to_string(&children).unwrap();
-        let descendants = threads_children(pid);
-        if let Some(first) = text.split_whitespace().next().or(descendants.first().map(|s| &**s)) {
-            break first.to_owned();
+        if let Some(first) = children(child.id()).into_iter().next() {
+            break first;
         }
     };
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
@@ -102,14 +100,4 @@ fn ctrl_c_gives_the_result_so_far_and_leaves_nobody() {
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(found["partial"], true);
     assert!(!std::path::Path::new(&format!("/proc/{instance}")).exists(), "{instance} is left");
-}
-
-/// Children of any of a process's threads.
-fn threads_children(pid: u32) -> Vec<String> {
-    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
-    let of = |thread: std::fs::DirEntry| std::fs::read_to_string(thread.path().join("children"));
-    threads
-        .filter_map(|thread| of(thread).ok())
-        .flat_map(|text| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
-        .collect()
 }

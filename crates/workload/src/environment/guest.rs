@@ -21,7 +21,7 @@ fn by_cpuid() -> Option<String> {
         Hypervisor::ACRN => "acrn".to_owned(),
         Hypervisor::Unknown(ebx, ecx, edx) => {
             let bytes: Vec<u8> = [ebx, ecx, edx].iter().flat_map(|r| r.to_le_bytes()).collect();
-            model::escape(String::from_utf8_lossy(&bytes).trim_end_matches('\0'))
+            String::from_utf8_lossy(&bytes).trim_end_matches('\0').to_owned()
         }
     })
 }

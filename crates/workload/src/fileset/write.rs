@@ -133,7 +133,7 @@ fn is_ours(root: &Path) -> Result<(), Error> {
             return Err(Error::Plan(format!(
                 "{} holds {}, which is no part of a file set: choose an empty folder",
                 root.display(),
-                model::escape(&name)
+                name
             )));
         }
     }

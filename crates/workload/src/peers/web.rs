@@ -89,7 +89,7 @@ pub fn run(peer: Peer, plan: &Plan, replies: u64, control: &Control) -> Result<R
 
 fn unreadable(peer: Peer, ran: &Ran) -> Error {
     let last = ran.text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("nothing");
-    Error::Peer(format!("{} gave no result; it said: {}", peer.name(), model::escape(last)))
+    Error::Peer(format!("{} gave no result; it said: {last}", peer.name()))
 }
 
 fn httperf(plan: &Plan, replies: u64) -> Result<Command, Error> {

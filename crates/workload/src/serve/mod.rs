@@ -173,4 +173,4 @@ impl Counts {
 
 #[cfg(test)]
 #[path = "tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -16,7 +16,12 @@ fn with_server(check: impl Fn(SocketAddr, &Server)) {
     fs::write(root.join("large"), vec![b'x'; 3 << 20]).unwrap();
     fs::write(outside.path().join("secret"), "secret").unwrap();
     std::os::unix::fs::symlink("../secret", root.join("link")).unwrap();
-    let server = Server::bind(&root, "127.0.0.1:0").unwrap();
+    served(&root, check);
+}
+
+/// A server over a folder while `check` runs.
+pub(crate) fn served(root: &Path, check: impl Fn(SocketAddr, &Server)) {
+    let server = Server::bind(root, "127.0.0.1:0").unwrap();
     let control = Control::default();
     thread::scope(|scope| {
         scope.spawn(|| server.run(2, &control));

@@ -21,7 +21,7 @@ impl Target {
     /// # Errors
     /// Says what is wrong with the URL, or that its host is not found.
     pub fn of(url: &str) -> Result<Self, Error> {
-        let wrong = |why: &str| Error::Plan(format!("{}: {why}", model::escape(url)));
+        let wrong = |why: &str| Error::Plan(format!("{url}: {why}"));
         let uri: Uri = url.parse().map_err(|error| wrong(&format!("no URL: {error}")))?;
         match uri.scheme_str() {
             Some("http") => {}

@@ -1,11 +1,11 @@
 //! The generator against a good server and against bad ones.
 
 use super::*;
-use crate::{Control, fileset, serve};
+use crate::serve::tests::served;
+use crate::{Control, fileset};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -42,20 +42,6 @@ fn measure(plan: &Plan) -> Outcome {
     assert_eq!(seconds(|second| second.replies), found.replies);
     assert_eq!(found.service_s.count, found.replies);
     found
-}
-
-/// A server of this program's over a folder.
-fn served(root: &Path, check: impl Fn(SocketAddr, &serve::Server)) {
-    let server = serve::Server::bind(root, "127.0.0.1:0").unwrap();
-    let control = Control::default();
-    thread::scope(|scope| {
-        scope.spawn(|| server.run(1, &control));
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            check(server.address().unwrap(), &server);
-        }));
-        control.stop();
-        result.unwrap();
-    });
 }
 
 #[test]
