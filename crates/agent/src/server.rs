@@ -194,7 +194,7 @@ impl Agent {
 
 fn snapshot(source: &mut Result<Box<dyn Source>, String>, vcpus: bool) -> Reply {
     match source {
-        Ok(source) => match source.read(Want { vcpus, placement: false }) {
+        Ok(source) => match source.read(Want { vcpus, placement: false, exact_idle: true }) {
             Ok(snapshot) => Reply::Snapshot(Box::new(snapshot)),
             Err(error) => Reply::Failed(error.to_string()),
         },

@@ -44,6 +44,8 @@ fn probe(spec: &Spec, entries: &Entries, cache: &Cache) -> Result<bool, LabError
         guests: 0,
         put: Vec::new(),
         receive: Vec::new(),
+        wires: Vec::new(),
+        agent: None,
         boot_limit: PROBE_LIMIT,
         command_limit: Some(PROBE_LIMIT),
         ..spec.clone()

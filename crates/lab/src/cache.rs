@@ -15,6 +15,7 @@ const MANIFEST: &str = "manifest.json";
 const WORK_PREFIX: &str = "work-";
 
 /// A directory of finished entries, shared by all runs of one user.
+#[derive(Clone)]
 pub struct Cache {
     root: PathBuf,
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::error::LabError;
-use crate::spec::{Accel, Clock, Kind, Spec};
+use crate::spec::{Accel, Clock, Kind, Role, Spec};
 use crate::tree::Tree;
 
 /// The packages that bring QEMU.
@@ -73,8 +73,19 @@ pub(crate) struct Boot<'a> {
     pub(crate) shell: &'a Path,
     /// What runs the instructions; never `Auto`.
     pub(crate) accel: Accel,
-    /// Host ports on loopback, each with the guest (0: the machine) whose sink it reaches.
-    pub(crate) sinks: &'a [(u16, u32)],
+    /// What ports of the host on loopback lead to.
+    pub(crate) forwards: &'a [Forward],
+}
+
+/// A port of the host that leads to one inside.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Forward {
+    /// The host's port.
+    pub(crate) port: u16,
+    /// Whose: a guest's, or (0) the machine's own.
+    pub(crate) guest: u32,
+    /// The port inside.
+    pub(crate) inside: u16,
 }
 
 /// QEMU's command line, run by setpriv so that it dies with the thread that starts it, whatever
@@ -103,8 +114,22 @@ pub(crate) fn command(spec: &Spec, boot: &Boot<'_>) -> Command {
         .args(["-chardev", "socket,id=control,fd=0"])
         .args(["-device", &format!("virtio-serial-pci{}", dma(spec.kind))])
         .args(["-device", "virtserialport,chardev=control,name=vmeter.lab"])
-        .args(["-netdev", &network(boot.sinks)])
+        .args(["-netdev", &network(boot.forwards)])
         .args(["-device", "e1000,netdev=net,mac=52:54:00:00:00:0f,romfile="]);
+    for (number, path) in spec.wires.iter().enumerate() {
+        let (end, mac) = match spec.role {
+            Role::Client => ("on", 3),
+            Role::Server => ("off", 2),
+        };
+        command
+            .arg("-netdev")
+            .arg(joined(
+                &format!("stream,id=wire{number},server={end},addr.type=unix,addr.path="),
+                path,
+            ))
+            .arg("-device")
+            .arg(format!("e1000,netdev=wire{number},mac=52:54:00:00:0{mac}:{number:02x},romfile="));
+    }
     kernel(spec, boot, &mut command);
     command
 }
@@ -120,7 +145,9 @@ fn processor(spec: &Spec, accel: Accel) -> Vec<String> {
         // QEMU 7.2's IRET from ring 3 faults under SMAP and kills PV dom0.
         (_, Clock::Host) => format!("-accel tcg,thread=multi {}", cpu_model(spec.kind)),
         (_, Clock::Instructions) => {
-            format!("-accel tcg,thread=single -icount shift=0,sleep=off {}", cpu_model(spec.kind))
+            let sleep = if spec.wires.is_empty() { "off" } else { "on" };
+            let icount = format!("-icount shift=0,sleep={sleep}");
+            format!("-accel tcg,thread=single {icount} {}", cpu_model(spec.kind))
         }
     };
     words.split(' ').map(str::to_owned).collect()
@@ -132,11 +159,11 @@ fn cpu_model(kind: Kind) -> &'static str {
     if kind == Kind::Xen { "-cpu max,-smap,-smep,-xsave,-avx,-avx2" } else { "-cpu max" }
 }
 
-fn network(sinks: &[(u16, u32)]) -> String {
+fn network(forwards: &[Forward]) -> String {
     let mut text = String::from("user,id=net,ipv6=off,restrict=on");
-    for (port, guest) in sinks {
-        let last = if *guest == 0 { 15 } else { 100 + guest };
-        text.push_str(&format!(",hostfwd=tcp:127.0.0.1:{port}-10.0.2.{last}:5001"));
+    for Forward { port, guest, inside } in forwards {
+        let address = Spec::control_address(*guest);
+        text.push_str(&format!(",hostfwd=tcp:127.0.0.1:{port}-{address}:{inside}"));
     }
     text
 }

@@ -11,16 +11,16 @@ use crate::emulator;
 use crate::error::LabError;
 use crate::kernel;
 use crate::modules::{Module, Modules};
-use crate::spec::{Kind, Spec};
+use crate::spec::{AGENT_PORT, AgentFiles, Kind, Spec};
 use crate::tree::Tree;
 
 /// Part of every image's key: change it with what this file builds.
-pub(crate) const LAYOUT: &str = "1";
+pub(crate) const LAYOUT: &str = "2";
 
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 
 /// The scripts of the machine: place, permissions and text.
-const SCRIPTS: [(&str, &str); 17] = [
+const SCRIPTS: [(&str, &str); 18] = [
     ("init", include_str!("inside/init.sh")),
     ("lab/network.sh", include_str!("inside/network.sh")),
     ("lab/join.sh", include_str!("inside/join.sh")),
@@ -30,6 +30,7 @@ const SCRIPTS: [(&str, &str); 17] = [
     ("lab/control.sh", include_str!("inside/control.sh")),
     ("lab/port.sh", include_str!("inside/port.sh")),
     ("lab/sink.sh", include_str!("inside/sink.sh")),
+    ("lab/data.sh", include_str!("inside/data.sh")),
     ("etc/xen/scripts/vif-bridge", include_str!("inside/vif.sh")),
     ("etc/xen/scripts/block", include_str!("inside/block.sh")),
     ("usr/bin/guest", include_str!("inside/guest.sh")),
@@ -284,12 +285,17 @@ pub(crate) fn overlay(spec: &Spec, token: &str, out: &mut dyn Write) -> Result<(
         (true, _) => "br0",
     };
     let settings = format!(
-        "KIND={}\nGUESTS={}\nVCPUS={}\nGUEST_MEMORY={}\nBRIDGE={bridge}\nTOKEN={token}\n",
+        "KIND={}\nGUESTS={}\nVCPUS={}\nGUEST_MEMORY={}\nBRIDGE={bridge}\nTOKEN={token}\n\
+         WIRES={}\nLAST={}\nAGENT={}\n",
         spec.kind.name(),
         spec.guests,
         spec.vcpus,
         spec.guest_memory(),
+        spec.wires.len(),
+        spec.address_on(0, 0).octets()[3],
+        spec.agent.as_ref().map_or_else(String::new, |_| AGENT_PORT.to_string()),
     );
+    let agent = spec.agent.as_ref().map(agent_files).transpose()?.unwrap_or_default();
     let mut put = Vec::new();
     for path in &spec.put {
         let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
@@ -301,12 +307,27 @@ pub(crate) fn overlay(spec: &Spec, token: &str, out: &mut dyn Write) -> Result<(
     let write = || {
         let mut archive = Archive::new(out);
         archive.file("lab/settings", 0o644, settings.as_bytes())?;
-        for (name, mode, contents) in &put {
+        for (name, mode, contents) in put.iter().chain(&agent) {
             archive.file(name, *mode, contents)?;
+        }
+        if !agent.is_empty() && spec.guests > 0 {
+            let mut inner = Archive::new(Vec::new());
+            for (name, mode, contents) in &agent {
+                inner.file(name, *mode, contents)?;
+            }
+            archive.file("lab/guest-put.img", 0o600, &inner.finish()?)?;
         }
         archive.finish()?.flush()
     };
     write().map_err(LabError::io("write", Path::new("the boot image")))
+}
+
+/// The agent's program and key: name, mode and contents.
+fn agent_files(agent: &AgentFiles) -> Result<Vec<(String, u32, Vec<u8>)>, LabError> {
+    Ok(vec![
+        ("lab/agent/vmeter".to_owned(), 0o755, read(&agent.program)?),
+        ("lab/agent/key".to_owned(), 0o600, read(&agent.key)?),
+    ])
 }
 
 fn is_elf(path: &Path) -> Result<bool, LabError> {

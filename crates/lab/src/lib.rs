@@ -19,13 +19,17 @@ mod protocol;
 mod shell;
 mod spec;
 mod stream;
+mod testbed;
 mod tree;
 
 pub use cache::Cache;
 pub use error::LabError;
 pub use machine::Machine;
-pub use spec::{Accel, Clock, Kind, MOST_GUESTS, Receive, Spec};
+pub use spec::{
+    AGENT_PORT, Accel, AgentFiles, Clock, Kind, MOST_GUESTS, MOST_WIRES, Receive, Role, Spec,
+};
 pub use stream::Stream;
+pub use testbed::Testbed;
 
 use std::path::PathBuf;
 

@@ -1,8 +1,7 @@
 //! A running machine.
 
-use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
@@ -11,11 +10,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::cache::{WorkDir, hexadecimal};
-use crate::emulator::{self, Boot};
+use crate::emulator::{self, Boot, Forward};
 use crate::error::LabError;
 use crate::image;
 use crate::protocol::{Answer, Piece, request};
-use crate::spec::{Accel, Receive, Spec};
+use crate::spec::{AGENT_PORT, Accel, Receive, SINK_PORT, Spec};
 use crate::stream::Stream;
 
 /// How much of a console is kept.
@@ -36,7 +35,7 @@ pub struct Machine {
     process: Process,
     control: UnixStream,
     token: String,
-    ports: HashMap<u32, u16>,
+    forwards: Vec<Forward>,
     streams: Vec<Stream>,
     command_limit: Option<Duration>,
     work: WorkDir,
@@ -53,7 +52,7 @@ impl Machine {
         let token = token();
         let initrd = work.path().join("initrd");
         write_initrd(spec, entries, &token, &initrd)?;
-        let sinks = free_ports(&spec.sinks())?;
+        let forwards = forwards(spec)?;
         let shell = work.path().join("shell");
         let boot = Boot {
             emulator: &entries.emulator,
@@ -61,19 +60,18 @@ impl Machine {
             initrd: &initrd,
             shell: &shell,
             accel,
-            sinks: &sinks,
+            forwards: &forwards,
         };
         let here = LabError::io("make a socket for", work.path());
         let (control, inside) = UnixStream::pair().map_err(here)?;
         let mut command = emulator::command(spec, &boot);
         command.stdin(Stdio::from(std::os::fd::OwnedFd::from(inside)));
         let process = Process::start(command)?;
-        let ports = sinks.into_iter().map(|(port, guest)| (guest, port)).collect();
         let mut machine = Machine {
             process,
             control,
             token,
-            ports,
+            forwards,
             streams: Vec::new(),
             command_limit: spec.command_limit,
             work,
@@ -117,10 +115,29 @@ impl Machine {
     /// # Errors
     /// When there is no such guest.
     pub fn receive(&self, receive: Receive) -> Result<Stream, LabError> {
-        let port = self.ports.get(&receive.guest).ok_or_else(|| LabError::Spec {
+        let port = self.port(receive.guest, SINK_PORT).ok_or_else(|| LabError::Spec {
             problem: format!("no guest {} takes streams in this machine", receive.guest),
         })?;
-        Ok(Stream::start(*port, receive.bytes_per_second))
+        Ok(Stream::start(port, receive.bytes_per_second))
+    }
+
+    /// Where on this host the agent of a guest, or (0) of the machine itself, is reached; `None`
+    /// where none was asked for.
+    #[must_use]
+    pub fn agent(&self, guest: u32) -> Option<SocketAddr> {
+        let port = self.port(guest, AGENT_PORT)?;
+        Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+    }
+
+    /// QEMU's process, for who wants to harm it in a test.
+    #[must_use]
+    pub fn process_id(&self) -> u32 {
+        self.process.id
+    }
+
+    fn port(&self, guest: u32, inside: u16) -> Option<u16> {
+        let found = self.forwards.iter().find(|f| (f.guest, f.inside) == (guest, inside));
+        found.map(|forward| forward.port)
     }
 
     /// The console's last lines: Xen, the kernel and the lab's own messages.
@@ -194,6 +211,7 @@ fn is_wait(error: &std::io::Error) -> bool {
 
 /// The QEMU process and what it prints.
 struct Process {
+    id: u32,
     stop: Option<mpsc::Sender<()>>,
     keeper: Option<JoinHandle<()>>,
     console: Tail,
@@ -214,19 +232,19 @@ impl Process {
             drop(command);
             match child {
                 Ok(child) => {
-                    let _ = report.send(Ok(()));
+                    let _ = report.send(Ok(child.id()));
                     keep(child, tails, &stopped);
                 }
                 Err(error) => drop(report.send(Err(error))),
             }
         });
         let outcome = started.recv().unwrap_or_else(|_| Err(std::io::Error::other("no thread")));
-        outcome.map_err(|source| LabError::Program {
+        let id = outcome.map_err(|source| LabError::Program {
             program: "setpriv".to_owned(),
             package: "package util-linux",
             source,
         })?;
-        Ok(Process { stop: Some(stop), keeper: Some(keeper), console, errors })
+        Ok(Process { id, stop: Some(stop), keeper: Some(keeper), console, errors })
     }
 }
 
@@ -299,16 +317,21 @@ fn write_initrd(
     image::overlay(spec, token, &mut file)
 }
 
-/// A free port of loopback for each guest. Another program may take one before QEMU does; QEMU
-/// then says so and ends.
-fn free_ports(guests: &[u32]) -> Result<Vec<(u16, u32)>, LabError> {
+/// A free port of loopback for each sink and agent. Another program may take one before QEMU does;
+/// QEMU then says so and ends.
+fn forwards(spec: &Spec) -> Result<Vec<Forward>, LabError> {
+    let sinks = spec.sinks().into_iter().map(|guest| (guest, SINK_PORT));
+    let agents = spec.agents().filter(|_| spec.agent.is_some()).map(|guest| (guest, AGENT_PORT));
+    let wanted: Vec<(u32, u16)> = sinks.chain(agents).collect();
     let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    let listeners: Result<Vec<_>, _> = guests.iter().map(|_| bind()).collect();
+    // All are held until the last is found, so that no port comes twice.
+    let listeners: Result<Vec<_>, _> = wanted.iter().map(|_| bind()).collect();
     let ports = listeners.and_then(|all| {
         all.iter().map(|one| Ok(one.local_addr()?.port())).collect::<Result<Vec<_>, _>>()
     });
     let ports = ports.map_err(LabError::io("find a free port on", "127.0.0.1".as_ref()))?;
-    Ok(ports.into_iter().zip(guests.iter().copied()).collect())
+    let pairs = ports.into_iter().zip(wanted);
+    Ok(pairs.map(|(port, (guest, inside))| Forward { port, guest, inside }).collect())
 }
 
 /// 128 random bits as text.

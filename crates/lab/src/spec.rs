@@ -1,5 +1,6 @@
 //! What to boot, as the caller says it.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -32,7 +33,9 @@ impl Kind {
 pub enum Clock {
     /// The host's clock: fast and noisy.
     Host,
-    /// One nanosecond per emulated instruction: repeatable, slow, and idle time passes at once.
+    /// One nanosecond per emulated instruction: repeatable and slow. Idle time passes at once; with
+    /// a client outside it passes as the host's does, so that the machine's timers do not run out
+    /// while the client works.
     Instructions,
 }
 
@@ -61,7 +64,30 @@ impl Receive {
     pub const DEFAULT_RATE: u64 = 500_000;
 }
 
-/// A testbed: what to build and how to boot it.
+/// The agents that run in a machine and in its guests, on [`AGENT_PORT`] of each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentFiles {
+    /// The static program.
+    pub program: PathBuf,
+    /// The key that it is given.
+    pub key: PathBuf,
+}
+
+/// Where sinks listen inside.
+pub(crate) const SINK_PORT: u16 = 5001;
+/// Where agents listen inside.
+pub const AGENT_PORT: u16 = 5203;
+
+/// Which end of its data networks a machine is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The machine under test.
+    Server,
+    /// The one outside that makes its load.
+    Client,
+}
+
+/// A machine: what to build and how to boot it.
 #[derive(Clone, Debug)]
 pub struct Spec {
     /// Which virtualization.
@@ -84,6 +110,13 @@ pub struct Spec {
     pub put: Vec<PathBuf>,
     /// Streams that run from readiness to shutdown.
     pub receive: Vec<Receive>,
+    /// Network cards for data, eth1 and on, each joined to another machine's at a unix socket of
+    /// this path, where the client listens. Guests are dealt to them in turn and get an eth1.
+    pub wires: Vec<PathBuf>,
+    /// Which end of the wires it is.
+    pub role: Role,
+    /// The agents that run in it.
+    pub agent: Option<AgentFiles>,
     /// How long the boot may take, in the host's time.
     pub boot_limit: Duration,
     /// How long one command may take, in the host's time; `None` is for ever.
@@ -92,6 +125,8 @@ pub struct Spec {
 
 /// More guests than this have no address in the machine's network.
 pub const MOST_GUESTS: u32 = 100;
+/// A PC has no interrupt lines for more cards.
+pub const MOST_WIRES: usize = 2;
 
 impl Spec {
     /// A spec with the defaults: bookworm, two guests of one vCPU, the host's clock, two CPUs but
@@ -109,6 +144,9 @@ impl Spec {
             bridge: true,
             put: Vec::new(),
             receive: Vec::new(),
+            wires: Vec::new(),
+            role: Role::Server,
+            agent: None,
             boot_limit: Duration::from_secs(360),
             command_limit: None,
         }
@@ -127,6 +165,13 @@ impl Spec {
             "a machine needs at least one CPU".to_owned()
         } else if self.clock == Clock::Instructions && self.accel == Accel::Kvm {
             "the instruction clock exists only under emulation: use accel tcg or auto".to_owned()
+        } else if self.wires.len() > MOST_WIRES {
+            format!(
+                "{} data networks asked for, at most {MOST_WIRES} are possible",
+                self.wires.len()
+            )
+        } else if self.role == Role::Client && self.kind != Kind::Native {
+            "a client is a native machine".to_owned()
         } else if self.suite.is_empty()
             || !self.suite.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
         {
@@ -147,6 +192,41 @@ impl Spec {
     /// The numbers of all that take TCP streams.
     pub(crate) fn sinks(&self) -> Vec<u32> {
         (0..=self.guests).filter(|&guest| self.has_sink(guest)).collect()
+    }
+
+    /// The numbers of all that an agent runs in: 0 is the machine itself.
+    pub(crate) fn agents(&self) -> std::ops::RangeInclusive<u32> {
+        0..=self.guests
+    }
+
+    /// The address on the control network of the machine (0) or a guest.
+    pub(crate) fn control_address(number: u32) -> Ipv4Addr {
+        Ipv4Addr::new(10, 0, 2, Self::last_number(Role::Server, number))
+    }
+
+    /// The address on its data network of the machine (0) or a guest, and the network's number
+    /// from 0; a guest has one network, the machine and its client may have more.
+    ///
+    /// `None` where there is no data network.
+    #[must_use]
+    pub fn data_address(&self, number: u32) -> Option<(usize, Ipv4Addr)> {
+        let network = (number.saturating_sub(1) as usize).checked_rem(self.wires.len())?;
+        Some((network, self.address_on(network, number)))
+    }
+
+    /// The address of the machine (0) or a guest on a data network.
+    #[must_use]
+    pub fn address_on(&self, network: usize, number: u32) -> Ipv4Addr {
+        let third = u8::try_from(network + 1).unwrap_or(u8::MAX);
+        Ipv4Addr::new(10, 1, third, Self::last_number(self.role, number))
+    }
+
+    fn last_number(role: Role, number: u32) -> u8 {
+        match (role, number) {
+            (Role::Client, _) => 1,
+            (Role::Server, 0) => 15,
+            (Role::Server, guest) => u8::try_from(100 + guest).unwrap_or(u8::MAX),
+        }
     }
 
     /// Memory of each guest, in MiB.

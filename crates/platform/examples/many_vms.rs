@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (count, refreshes, wake) = (first.parse::<usize>()?, number(20)?, number(0)?);
     let children = start(count, wake)?;
     let mut source = open(Choice::Kvm, Path::new("/"))?;
-    let want = Want { vcpus: false, placement: false };
+    let want = Want { vcpus: false, placement: false, exact_idle: false };
     // The first refreshes examine every process.
     let mut before = source.read(want)?;
     println!("first: {} VMs, {:.1} ms", before.vms.len(), before.me.cpu.seconds() * 1e3);

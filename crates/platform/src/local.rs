@@ -90,10 +90,11 @@ impl Source for Local {
             grouped = true;
         }
         let own = self.own(read, grouped);
-        let host = self.linux.host(&self.tree);
+        let host = self.linux.host(&self.tree, want.exact_idle);
+        // What reading itself cost is known best right after the idle time was read.
+        let me = self.linux.me();
         let driver = self.linux.driver(&self.tree, &host, own);
         let window = Window { start, end: self.tree.now() };
-        let me = self.linux.me();
         Ok(Snapshot { moment, window, host, drivers: vec![driver], vms, me })
     }
 }

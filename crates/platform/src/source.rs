@@ -13,6 +13,8 @@ pub struct Want {
     pub vcpus: bool,
     /// Configuration that seldom changes: affinity, cpupool, memory limit.
     pub placement: bool,
+    /// The host's idle time to the nanosecond, where that needs a look at all its timers.
+    pub exact_idle: bool,
 }
 
 /// A platform that can be read again and again.

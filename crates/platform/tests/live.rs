@@ -40,7 +40,8 @@ impl Drop for Guest {
 fn find(source: &mut dyn Source, pid: u32, ready: impl Fn(&Vm) -> bool) -> Vm {
     let end = Instant::now() + Duration::from_secs(20);
     loop {
-        let snapshot = source.read(Want { vcpus: true, placement: true }).unwrap();
+        let snapshot =
+            source.read(Want { vcpus: true, placement: true, exact_idle: true }).unwrap();
         let is_it = |vm: &&Vm| matches!(vm.id, VmId::Process(id) if id.pid == pid);
         if let Some(vm) = snapshot.vms.iter().find(is_it).filter(|vm| ready(vm)) {
             let driver = snapshot.drivers[0].tasks.as_ref().unwrap();

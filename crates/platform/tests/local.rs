@@ -17,7 +17,7 @@ fn fixture(name: &str) -> PathBuf {
 /// The two moments of a saved series.
 fn read(name: &str, choice: Choice) -> [Snapshot; 2] {
     let mut source = open(choice, &fixture(name)).unwrap();
-    let want = Want { vcpus: false, placement: true };
+    let want = Want { vcpus: false, placement: true, exact_idle: false };
     let first = source.read(want).unwrap();
     let second = source.read(want).unwrap();
     assert_eq!(first.window.interval_to(second.window), Some(Nanos(10 * SECOND)));
@@ -125,7 +125,7 @@ fn vhost_inside_the_process() {
     // Main loop, RCU, iothread, two vCPUs, vhost, page recovery.
     assert_eq!(vm.cpu, Ok(Nanos(39 * SECOND + 810_001_000)));
     let mut source = open(Choice::Auto, &fixture("vhost-in-process")).unwrap();
-    let all = source.read(Want { vcpus: true, placement: false }).unwrap();
+    let all = source.read(Want { vcpus: true, placement: false, exact_idle: false }).unwrap();
     assert_eq!(only(&all).backends.len(), 5);
 }
 

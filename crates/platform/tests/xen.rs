@@ -22,7 +22,7 @@ fn read(root: &Path, moments: usize) -> Vec<Snapshot> {
     let tree = Tree::open(root).unwrap();
     assert!(xen::is_here(&tree));
     let mut source = xen::open(&tree).unwrap();
-    let want = Want { vcpus: true, placement: true };
+    let want = Want { vcpus: true, placement: true, exact_idle: false };
     (0..moments).map(|_| source.read(want).unwrap()).collect()
 }
 

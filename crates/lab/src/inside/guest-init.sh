@@ -16,5 +16,16 @@ ip link set lo up
 ip link set eth0 up
 ip addr add "10.0.2.$((100 + number))/24" dev eth0
 ip route add default via 10.0.2.2
+wires=$(sed -n 's/.*lab\.wires=\([0-9]*\).*/\1/p' /proc/cmdline)
+if [ "${wires:-0}" -gt 0 ]; then
+    until ip link show eth1 >/dev/null 2>&1; do sleep 0.1; done
+    ip link set eth1 up
+    ip addr add "10.1.$(((number - 1) % wires + 1)).$((100 + number))/24" dev eth1
+fi
+if [ -e /lab/agent/vmeter ]; then
+    chmod 755 /lab/agent/vmeter
+    /lab/agent/vmeter agent run --listen 0.0.0.0:5203 --key /lab/agent/key \
+        </dev/null >/run/agent.log 2>&1 &
+fi
 nc -ll -p 5001 -e /lab/sink.sh </dev/null >/dev/null 2>&1 &
 exec nc -ll -p 7 -e /lab/serve.sh </dev/null >/dev/null 2>&1

@@ -1,8 +1,11 @@
 #!/bin/sh
-# join INTERFACE GUEST: gives a guest's interface its place in the machine's network.
+# join INTERFACE GUEST [WIRE]: gives a guest's interface its place in the machine's network, or on
+# the bridge of a data network.
 . /lab/settings
 ip link set "$1" up
-if [ -n "$BRIDGE" ]; then
+if [ -n "$3" ]; then
+    brctl addif "data$3" "$1"
+elif [ -n "$BRIDGE" ]; then
     brctl addif "$BRIDGE" "$1"
 else
     echo 1 >"/proc/sys/net/ipv4/conf/$1/proxy_arp"

@@ -16,10 +16,13 @@ while [ "$number" -le "$GUESTS" ]; do
         echo "name='g$number'"
         echo "kernel='/lab/vmlinux'"
         echo "ramdisk='/lab/guest.img'"
-        echo "extra='console=hvc0 quiet rdinit=/init lab.guest=$number'"
+        echo "extra='console=hvc0 quiet rdinit=/init lab.guest=$number lab.wires=$WIRES'"
         echo "memory=$GUEST_MEMORY"
         echo "vcpus=$VCPUS"
-        echo "vif=['mac=00:16:3e:00:00:$(printf %02x "$number")${BRIDGE:+,bridge=$BRIDGE}']"
+        data=
+        [ "$WIRES" -gt 0 ] &&
+            data=",'mac=00:16:3e:00:01:$(printf %02x "$number"),bridge=data$(data_wire "$number")'"
+        echo "vif=['mac=00:16:3e:00:00:$(printf %02x "$number")${BRIDGE:+,bridge=$BRIDGE}'$data]"
         [ "$number" = 1 ] && echo "disk=['phy:/dev/loop0,xvda,w']"
     } >"/etc/xen/g$number.cfg"
     xl create "/etc/xen/g$number.cfg" >"/var/log/xen/create-g$number.log" 2>&1 || {

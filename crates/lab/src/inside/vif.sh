@@ -5,5 +5,9 @@ export PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/busybox
 domain=${vif#vif}
 domain=${domain%%.*}
 name=$(xenstore-read "/local/domain/$domain/name")
-/lab/join.sh "$vif" "${name#g}"
+bridge=$(xenstore-read "$XENBUS_PATH/bridge" 2>/dev/null)
+case $bridge in
+data*) /lab/join.sh "$vif" "${name#g}" "${bridge#data}" ;;
+*) /lab/join.sh "$vif" "${name#g}" ;;
+esac
 xenstore-write "$XENBUS_PATH/hotplug-status" connected

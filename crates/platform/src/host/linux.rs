@@ -2,7 +2,7 @@
 
 use super::table::tick;
 use super::tree::Tree;
-use super::{clock, irqtime, load, process, stat};
+use super::{clock, idle, irqtime, load, process, stat};
 use crate::host::text::{fields, parse_number};
 use model::{
     Absent, Bytes, Driver, Host, LoadKinds, Need, OwnOperations, Reading, SelfUse, Tasks, Window,
@@ -42,7 +42,24 @@ impl Linux {
     }
 
     /// The machine as this Linux sees it. On Xen that is the driver domain's view only.
-    pub fn host(&mut self, tree: &Tree) -> Host {
+    ///
+    /// `exact` reads idle time to the nanosecond where it may (root), at a cost that grows with
+    /// the CPUs and their timers.
+    pub fn host(&mut self, tree: &Tree, exact: bool) -> Host {
+        let mut host = self.by_ticks(tree);
+        if exact {
+            let start = tree.now();
+            let read = tree.read("/proc/timer_list", &mut self.buffer).ok().and_then(idle::parse);
+            if let Some(idle) = read.filter(|_| host.idle.is_ok()) {
+                host.window = Window { start, end: tree.now() };
+                host.idle = Ok(idle);
+                host.idle_step = process::ticks(1, tick(tree));
+            }
+        }
+        host
+    }
+
+    fn by_ticks(&mut self, tree: &Tree) -> Host {
         let start = tree.now();
         let read = tree.read("/proc/stat", &mut self.buffer);
         let window = Window { start, end: tree.now() };
@@ -127,7 +144,7 @@ mod tests {
     fn the_live_host_is_read() {
         let tree = Tree::open(Path::new("/")).unwrap();
         let mut linux = Linux::new(&tree);
-        let host = linux.host(&tree);
+        let host = linux.host(&tree, false);
         assert!(host.cpus >= 1 && host.idle.is_ok() && host.memory.is_ok(), "{host:?}");
         assert!(host.system.starts_with("Linux "));
         let driver = linux.driver(&tree, &host, Err(Absent::Appeared));

@@ -5,6 +5,7 @@
 
 mod clock;
 mod devices;
+mod idle;
 mod irqtime;
 mod linux;
 mod load;

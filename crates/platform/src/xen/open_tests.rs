@@ -4,7 +4,7 @@ use super::*;
 use crate::{Source, Want};
 use model::{Absent, Nanos, Snapshot, State};
 
-const ALL: Want = Want { vcpus: true, placement: true };
+const ALL: Want = Want { vcpus: true, placement: true, exact_idle: false };
 
 /// What is read of a made-up Xen, or why it cannot be.
 fn read(made: &Made) -> Result<Snapshot, OpenError> {

@@ -74,7 +74,7 @@ pub fn run(args: &CpuArgs) -> Result<ExitCode> {
         return cumulative(args, save, output);
     }
     let mut source = open(args)?;
-    let want = Want { vcpus: true, placement: false };
+    let want = Want { vcpus: true, placement: false, exact_idle: false };
     let from = source.read(want)?;
     let ran = command::run(&args.command)?;
     let to = source.read(want)?;
@@ -89,7 +89,7 @@ fn open(args: &CpuArgs) -> Result<Box<dyn Source>> {
 }
 
 fn read(args: &CpuArgs) -> Result<Snapshot> {
-    Ok(open(args)?.read(Want { vcpus: true, placement: true })?)
+    Ok(open(args)?.read(Want { vcpus: true, placement: true, exact_idle: false })?)
 }
 
 fn cumulative(args: &CpuArgs, save: Option<Pending>, output: Option<Pending>) -> Result<ExitCode> {

@@ -59,7 +59,7 @@ fn is_end(error: &anyhow::Error) -> bool {
 /// vCPUs are never shown here, placement only where its column is: reading less costs less.
 fn want(plan: &Plan) -> Want {
     let placement = plan.format == Format::Table && plan.view.columns.contains(&Column::Cpupool);
-    Want { vcpus: false, placement }
+    Want { vcpus: false, placement, exact_idle: false }
 }
 
 fn print(text: &mut Vec<u8>, usage: &Usage, plan: &Plan, first: bool) -> Result<()> {

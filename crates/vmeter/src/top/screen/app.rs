@@ -71,7 +71,11 @@ impl App {
     /// What must be read for what is shown.
     pub fn want(&self) -> Want {
         let open = !self.expanded.is_empty();
-        Want { vcpus: open, placement: open || self.view.columns.contains(&Column::Cpupool) }
+        Want {
+            vcpus: open,
+            placement: open || self.view.columns.contains(&Column::Cpupool),
+            exact_idle: false,
+        }
     }
 
     /// The rows that can be selected.
