@@ -198,7 +198,10 @@ fn a_server_and_a_web_load_run_until_they_are_stopped() {
         });
         let plan = serde_json::from_value(plan).unwrap();
         let (web, _) = handle.start(&Work::Web { plan }).unwrap();
-        while !matches!(handle.stage(web).unwrap(), Stage::Running { done: 10.., .. }) {
+        while !matches!(
+            handle.stage(web).unwrap(),
+            Stage::Running { done: 10.., measuring: true, .. }
+        ) {
             thread::sleep(Duration::from_millis(10));
         }
         handle.stop(web).unwrap();

@@ -49,6 +49,8 @@ pub enum Work {
 pub enum Stage {
     /// It runs: units done, and those that failed.
     Running {
+        /// Whether the warm-up is over and what is measured has begun.
+        measuring: bool,
         /// Units done.
         done: u64,
         /// Of them, failed.
@@ -112,6 +114,7 @@ impl Job {
         self.stage.clone().unwrap_or_else(|| {
             let progress = self.control.progress();
             Stage::Running {
+                measuring: progress.measuring.load(Relaxed),
                 done: progress.done.load(Relaxed),
                 failed: progress.failed.load(Relaxed),
             }

@@ -17,6 +17,8 @@ pub struct Progress {
     pub done: AtomicU64,
     /// Of those, failed.
     pub failed: AtomicU64,
+    /// Whether the warm-up is over and what is measured has begun; it stays so to the end.
+    pub measuring: AtomicBool,
 }
 
 impl Control {
@@ -35,6 +37,11 @@ impl Control {
     #[must_use]
     pub fn stop_flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.stop)
+    }
+
+    /// Says that what is measured begins now.
+    pub(crate) fn measure(&self) {
+        self.progress.measuring.store(true, Relaxed);
     }
 
     /// How far it is.

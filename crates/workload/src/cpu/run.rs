@@ -42,6 +42,8 @@ pub(super) fn run_with(
     if !run.control.stopped() {
         let at_ns = clock::now() + START_NS + START_EACH_NS * plan.instances as u64;
         set.order(&Order::Start { at_ns });
+        clock::sleep_until(at_ns);
+        run.control.measure();
         run.collect(&mut set);
         set.close();
         run.last_words(&mut set);
@@ -253,6 +255,7 @@ mod tests {
         }
         assert!(outcome.cpu_seconds() < outcome.seconds.unwrap() * 1.1, "{outcome:?}");
         assert_eq!(control.progress().done.load(Relaxed), plan.units());
+        assert!(control.progress().measuring.load(Relaxed));
         let text = serde_json::to_string(&outcome).unwrap();
         assert_eq!(serde_json::from_str::<Outcome>(&text).unwrap(), outcome);
     }

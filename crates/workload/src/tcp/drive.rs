@@ -74,6 +74,9 @@ pub fn drive(
     let packets = || device.as_deref().and_then(device::Packets::read);
     let (before, packets_before) = (driver.connections()?, packets());
     let mut series = Vec::new();
+    if !driver.stopped {
+        control.measure();
+    }
     let (sent, start) = driver.stage(clock::length(plan.duration), &mut series);
     // The whole window counts even where its last deadline comes before its end.
     let whole = if driver.stopped { 0 } else { clock::length(plan.duration) };

@@ -143,6 +143,9 @@ fn converse(
                 let packets = device.as_deref().and_then(device::Packets::read);
                 marks.push(Mark { streams, packets });
                 channel.send(&Message::Marked)?;
+                if !stopped {
+                    control.measure();
+                }
             }
             Message::Report(theirs) => {
                 let [before, after] = marks.as_slice() else {

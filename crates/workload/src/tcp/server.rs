@@ -156,6 +156,7 @@ mod tests {
     use super::super::{Packets, send};
     use super::*;
     use std::io::Write;
+    use std::sync::atomic::Ordering::Relaxed;
     use std::thread;
 
     /// Serves one test and gives both ends' results.
@@ -243,6 +244,31 @@ mod tests {
     }
 
     #[test]
+    fn the_window_is_told_when_the_warm_up_is_over() {
+        let server = Server::bind("127.0.0.1:0").unwrap();
+        let address = server.address().unwrap().to_string();
+        let warmup = Duration::from_millis(500);
+        for reverse in [false, true] {
+            let plan = Plan { duration: Duration::from_millis(300), warmup, reverse, ..plan() };
+            let (near, far) = (Control::default(), Control::default());
+            let begun = Instant::now();
+            thread::scope(|scope| {
+                scope.spawn(|| server.serve(&far));
+                for control in [&near, &far] {
+                    scope.spawn(move || {
+                        let measuring = &control.progress().measuring;
+                        while !measuring.load(Relaxed) {
+                            thread::sleep(Duration::from_millis(1));
+                        }
+                        assert!(begun.elapsed() >= warmup);
+                    });
+                }
+                send(&plan, &address, &near).unwrap();
+            });
+        }
+    }
+
+    #[test]
     fn nobody_there_is_said_with_what_to_do() {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let error = send(&plan(), &free.to_string(), &Control::default()).unwrap_err();
@@ -260,9 +286,7 @@ mod tests {
             thread::scope(|scope| {
                 scope.spawn(|| server.serve(&Control::default()));
                 scope.spawn(|| {
-                    while control.progress().done.load(std::sync::atomic::Ordering::Relaxed) == 0
-                        && !reverse
-                    {
+                    while control.progress().done.load(Relaxed) == 0 && !reverse {
                         thread::sleep(Duration::from_millis(10));
                     }
                     thread::sleep(Duration::from_millis(300));

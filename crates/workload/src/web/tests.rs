@@ -6,8 +6,9 @@ use crate::{Control, fileset};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn plan(to: SocketAddr, load: Load) -> Plan {
     Plan {
@@ -49,7 +50,7 @@ fn each_load_gets_its_replies() {
     let root = tempfile::tempdir().unwrap();
     fs::write(root.path().join("file"), [b'x'; 1024]).unwrap();
     served(root.path(), |to, server| {
-        let before = || server.counts().served.load(std::sync::atomic::Ordering::Relaxed);
+        let before = || server.counts().served.load(Relaxed);
         for (load, calls, threads, requests) in [
             (per(Per::Request, 400.0), 1, 1, Some(200)),
             (per(Per::Request, 400.0), 1, 3, Some(200)),
@@ -242,6 +243,32 @@ fn stopping_gives_the_result_so_far() {
         run(&plan, &control).unwrap()
     });
     assert!(found.partial && found.duration_s < 30.0 && found.unfinished == found.requests);
+}
+
+#[test]
+fn the_window_is_told_when_the_warm_up_is_over() {
+    let warmup = Duration::from_millis(600);
+    let plan = Plan {
+        duration: Duration::from_millis(200),
+        warmup,
+        timeout: Duration::from_millis(200),
+        ..plan(badly(stall), per(Per::Request, 100.0))
+    };
+    let measuring = |control: &Control| control.progress().measuring.load(Relaxed);
+    let (control, begun) = (Control::default(), Instant::now());
+    thread::scope(|scope| {
+        let told = scope.spawn(|| {
+            while !measuring(&control) {
+                thread::sleep(Duration::from_millis(1));
+            }
+            begun.elapsed()
+        });
+        run(&plan, &control).unwrap();
+        assert!(told.join().unwrap() >= warmup);
+    });
+    let control = Control::default();
+    control.stop();
+    assert!(run(&plan, &control).unwrap().partial && !measuring(&control));
 }
 
 #[test]

@@ -482,6 +482,10 @@ impl<'a> Worker<'a> {
         progress.done.fetch_add(done - self.shown.0, Relaxed);
         progress.failed.fetch_add(failed - self.shown.1, Relaxed);
         self.shown = (done, failed);
+        // A run that was stopped in its warm-up has no window.
+        if now >= self.window.from && self.window.from < self.window.to {
+            self.control.measure();
+        }
     }
 }
 
