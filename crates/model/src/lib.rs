@@ -6,6 +6,7 @@
 mod absent;
 mod counter;
 mod id;
+mod interrupts;
 mod snapshot;
 mod text;
 mod units;
@@ -14,6 +15,7 @@ mod window;
 pub use absent::{Absent, Need, Reading};
 pub use counter::increase;
 pub use id::{Platform, TaskId, VmId};
+pub use interrupts::{Interrupt, Interrupts};
 pub use snapshot::{
     Affinity, Backend, CpuTicks, Disk, DiskCounters, Driver, Duty, Host, LoadKinds, Nic,
     NicCounters, OwnOperations, Process, SelfUse, Snapshot, State, Tasks, Vcpu, Vm,

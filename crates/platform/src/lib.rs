@@ -7,6 +7,7 @@ pub mod host;
 pub mod kvm;
 mod local;
 mod source;
+pub mod tune;
 pub mod xen;
 
 pub use source::{Choice, OpenError, Source, Want, open};

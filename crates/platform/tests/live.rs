@@ -2,6 +2,8 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 use model::{Absent, Nanos, Need, Platform, State, Vm, VmId};
+use platform::host::Tree;
+use platform::tune::{pin, place_backends};
 use platform::{Choice, Source, Want, open};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -79,6 +81,44 @@ fn an_emulated_guest_is_seen() {
     drop(guest);
     let vms = source.read(Want::default()).unwrap().vms;
     assert!(vms.iter().all(|vm| !matches!(vm.id, VmId::Process(id) if id.pid == pid)));
+}
+
+#[test]
+fn vcpus_and_backends_get_cpus_and_their_old_ones_back() {
+    let arguments = ["-name", "vmeter-pin,debug-threads=on", "-accel", "tcg", "-smp", "2"];
+    let Some(guest) = Guest::start(&arguments) else { return };
+    let (mut source, tree) = (live(), Tree::open(Path::new("/")).unwrap());
+    let vm = find(source.as_mut(), guest.0.id(), has_vcpus(2));
+    let of = |vm: &Vm, vcpu: usize| vm.vcpus.as_ref().unwrap()[vcpu].affinity.clone().unwrap().0;
+    let before = of(&vm, 0);
+    let pinned = pin(&tree, source.as_mut(), "vmeter-pin", Some(1), "0").unwrap();
+    assert_eq!((pinned.len(), &*pinned[0].was, &*pinned[0].now), (1, &*before, "0"));
+    assert!(pinned[0].what.contains("vCPU 1 of vmeter-pin"));
+    let vm = find(source.as_mut(), guest.0.id(), has_vcpus(2));
+    assert_eq!((of(&vm, 0), &*of(&vm, 1)), (before.clone(), "0"));
+    let served = place_backends(&tree, source.as_mut(), "vmeter-pin", "0").unwrap();
+    assert!(!served.is_empty() && served.iter().all(|one| one.now == "0"), "{served:?}");
+    let list = |tid: u32| {
+        let status = std::fs::read_to_string(format!("/proc/{tid}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+        line.unwrap().trim().to_owned()
+    };
+    assert_eq!(list(guest.0.id()), "0", "the main thread is no vCPU");
+    for one in pinned.iter().chain(&served).rev() {
+        one.restore().unwrap();
+    }
+    let vm = find(source.as_mut(), guest.0.id(), has_vcpus(2));
+    assert_eq!((of(&vm, 1), list(guest.0.id())), (before.clone(), before));
+    let refused = |vm: &str, vcpu, cpus: &str| {
+        pin(&tree, live().as_mut(), vm, vcpu, cpus).unwrap_err().to_string()
+    };
+    assert!(refused("nobody", None, "0").contains("no VM nobody; there are"));
+    assert!(refused("vmeter-pin", Some(7), "0").contains("no such vCPU, only 0, 1"));
+    assert!(refused("vmeter-pin", None, "0-999").contains("there is no CPU"));
+    // What has ended has nothing to get back.
+    let gone = pin(&tree, source.as_mut(), "vmeter-pin", None, "0").unwrap();
+    drop(guest);
+    assert!(gone.iter().all(|one| one.restore().is_ok()));
 }
 
 #[test]

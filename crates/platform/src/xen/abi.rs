@@ -13,6 +13,8 @@ const NO_VCPU: u32 = u32::MAX;
 pub(crate) const FIRST_RESERVED: u16 = 0x7ff0;
 /// The most vCPUs that are asked for one by one; Xen's own limits are 512 (PV: 8192).
 pub(crate) const MOST_VCPUS: u32 = 1024;
+/// Bytes of an affinity bitmap: 8192 CPUs.
+pub(crate) const BITMAP_LEN: usize = 1024;
 /// `SHUTDOWN_crash` of `sched.h`.
 const SHUTDOWN_CRASH: u32 = 3;
 

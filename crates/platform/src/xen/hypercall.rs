@@ -35,6 +35,13 @@ pub(crate) enum Call {
         /// Its number there.
         vcpu: u32,
     },
+    /// domctl 9, `setvcpuaffinity`: the hard affinity, by the bitmap in the buffer.
+    SetAffinity {
+        /// The vCPU's domain.
+        domain: u16,
+        /// Its number there.
+        vcpu: u32,
+    },
 }
 
 impl Call {
@@ -53,14 +60,14 @@ impl Call {
         match self {
             Self::Physical => 112,
             Self::Idle | Self::Domains { .. } | Self::Vcpu { .. } => 24,
-            Self::Affinity { .. } => 40,
+            Self::Affinity { .. } | Self::SetAffinity { .. } => 40,
             Self::Clock => 48,
         }
     }
 
     /// Whether it is a domctl.
     pub(crate) fn is_domctl(self) -> bool {
-        matches!(self, Self::Vcpu { .. } | Self::Affinity { .. })
+        matches!(self, Self::Vcpu { .. } | Self::Affinity { .. } | Self::SetAffinity { .. })
     }
 
     /// The name that Xen's headers give it.
@@ -72,6 +79,7 @@ impl Call {
             Self::Domains { .. } => "getdomaininfolist",
             Self::Vcpu { .. } => "getvcpuinfo",
             Self::Affinity { .. } => "getvcpuaffinity",
+            Self::SetAffinity { .. } => "setvcpuaffinity",
         }
     }
 }
@@ -131,6 +139,12 @@ pub(crate) trait Hypervisor: Send {
     /// Bytes of one entry of the domain list, as Xen itself writes it: vendors' releases and
     /// future ones may differ from what the version tells.
     fn measure_stride(&mut self) -> Result<usize, CallError>;
+
+    /// Sets a vCPU's hard affinity, a bit for each CPU.
+    fn set_affinity(&mut self, domain: u16, vcpu: u32, _bitmap: &[u8]) -> Result<(), CallError> {
+        // A record cannot be changed.
+        Err(CallError::NotRecorded(Call::SetAffinity { domain, vcpu }.name()))
+    }
 
     /// Goes on with the answers of the moment that `tree` is at, where they are recorded.
     fn move_to(&mut self, _tree: &Tree) {}

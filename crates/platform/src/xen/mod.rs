@@ -3,6 +3,7 @@
 //! libraries, so that one program fits every release from 4.13 on.
 
 mod abi;
+mod affinity;
 mod capture;
 mod devices;
 mod hypercall;
@@ -15,6 +16,7 @@ mod testing;
 mod threads;
 mod transcript;
 
+pub(crate) use affinity::Affinities;
 pub use capture::capture;
 pub use reader::XenSource;
 

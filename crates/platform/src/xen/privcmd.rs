@@ -1,7 +1,7 @@
 //! Hypercalls to the running Xen, by `/dev/xen/privcmd` (Linux `include/uapi/xen/privcmd.h`).
 #![allow(unsafe_code)]
 
-use super::abi::Interface;
+use super::abi::{BITMAP_LEN, Interface};
 use super::hypercall::{Answer, Call, CallError, Hypervisor};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -98,7 +98,9 @@ fn refusal(call: Call, error: Errno) -> CallError {
     match error {
         Errno::ACCESS => CallError::OtherVersion(call.name()),
         // getvcpuinfo tells ENOENT for a vCPU and ESRCH for a domain that is not there.
-        Errno::SRCH | Errno::NOENT | Errno::INVAL if call.is_domctl() => {
+        Errno::SRCH | Errno::NOENT if call.is_domctl() => CallError::Gone(call.name()),
+        // Xen says the same of an affinity that names no CPU of the domain's pool.
+        Errno::INVAL if call.is_domctl() && !matches!(call, Call::SetAffinity { .. }) => {
             CallError::Gone(call.name())
         }
         error => CallError::Refused { name: call.name(), error: error.into() },
@@ -116,6 +118,15 @@ impl Hypervisor for Privcmd {
             self.area.bytes_mut()[DATA_AT..][..BITMAP_LEN].fill(0);
         }
         self.ask_for(call, entries)
+    }
+
+    fn set_affinity(&mut self, domain: u16, vcpu: u32, bitmap: &[u8]) -> Result<(), CallError> {
+        let room = &mut self.area.bytes_mut()[DATA_AT..][..BITMAP_LEN];
+        room.fill(0);
+        for (to, from) in room.iter_mut().zip(bitmap) {
+            *to = *from;
+        }
+        self.ask_for(Call::SetAffinity { domain, vcpu }, 0).map(|_| ())
     }
 
     fn speak(&mut self, interface: Interface, stride: usize) {
@@ -138,8 +149,6 @@ impl Hypervisor for Privcmd {
 
 /// Bytes that one entry of the domain list is looked for in.
 const LONGEST_ENTRY: usize = 1024;
-/// Bytes of an affinity bitmap: 8192 CPUs.
-const BITMAP_LEN: usize = 1024;
 
 /// The request's bytes (`xen_sysctl` or `xen_domctl`), the buffer being at `data`.
 fn encode(call: Call, interface: Interface, data: u64, entries: usize) -> [u8; REQUEST_LEN] {
@@ -151,6 +160,7 @@ fn encode(call: Call, interface: Interface, data: u64, entries: usize) -> [u8; R
         Call::Idle => (8, interface.sysctl),
         Call::Vcpu { .. } => (14, interface.domctl),
         Call::Affinity { .. } => (25, interface.domctl),
+        Call::SetAffinity { .. } => (9, interface.domctl),
         Call::Clock => return request,
     };
     let head = call.head_at();
@@ -172,7 +182,7 @@ fn encode(call: Call, interface: Interface, data: u64, entries: usize) -> [u8; R
             put(8, &domain.to_le_bytes());
             put(head, &vcpu.to_le_bytes());
         }
-        Call::Affinity { domain, vcpu } => {
+        Call::Affinity { domain, vcpu } | Call::SetAffinity { domain, vcpu } => {
             put(8, &domain.to_le_bytes());
             put(head, &vcpu.to_le_bytes());
             put(head + 4, &1_u32.to_le_bytes());
@@ -286,6 +296,8 @@ mod tests {
         assert_eq!(vcpu[..12], [14, 0, 0, 0, 0x17, 0, 0, 0, 1, 2, 0, 0]);
         assert_eq!(vcpu[16..20], [3, 0, 0, 0]);
         let affinity = encode(Call::Affinity { domain: 1, vcpu: 0 }, xen, 0xff, 0);
+        let set = encode(Call::SetAffinity { domain: 1, vcpu: 0 }, xen, 0xff, 0);
+        assert_eq!((set[0], &set[1..]), (9, &affinity[1..]));
         assert_eq!(affinity[20..36], [1, 0, 0, 0, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0x20, 0, 0]);
     }
 

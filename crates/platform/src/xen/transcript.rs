@@ -161,7 +161,7 @@ impl Recorder<'_> {
         // Addresses of this process say nothing and would differ from run to run.
         let pointers: &[usize] = match call {
             Call::Idle | Call::Domains { .. } => &[8],
-            Call::Affinity { .. } => &[8, 24],
+            Call::Affinity { .. } | Call::SetAffinity { .. } => &[8, 24],
             Call::Physical | Call::Clock | Call::Vcpu { .. } => &[],
         };
         for at in pointers {
