@@ -1,8 +1,9 @@
 //! The controller's side of an agent.
 
 use crate::message::{Hello, PROTOCOL, Reply, Request};
-use crate::{Channel, Error, Security, Stage, Work};
-use model::Snapshot;
+use crate::{Changed, Channel, Error, Security, Setting, Stage, Work};
+use model::{Interrupts, Snapshot};
+use serde::Serialize;
 use std::io::{Read, Write};
 use workload::clock;
 
@@ -86,8 +87,7 @@ impl<S: Read + Write> Handle<S> {
     /// # Errors
     /// Where it cannot be run there, with the reason, or the agent is lost.
     pub fn start(&mut self, work: &Work) -> Result<(u32, Option<String>), Error> {
-        let work = serde_json::to_string(work).map_err(|error| Error::Failed(error.to_string()))?;
-        match self.ask(&Request::Start { work })? {
+        match self.ask(&Request::Start { work: json(work)? })? {
             Reply::Started { job, address } => Ok((job, address)),
             _ => Err(Error::Unexpected),
         }
@@ -109,6 +109,41 @@ impl<S: Read + Write> Handle<S> {
         self.ask_for_stage(&Request::Stop { job })
     }
 
+    /// Sets something on the agent's machine until this connection ends, however it does.
+    ///
+    /// # Errors
+    /// Where it cannot be set, with the reason: nothing of it is set then. Where the agent is
+    /// lost.
+    pub fn set(&mut self, setting: &Setting) -> Result<Vec<Changed>, Error> {
+        match self.ask(&Request::Set { setting: json(setting)? })? {
+            Reply::Set { was } => Ok(was),
+            _ => Err(Error::Unexpected),
+        }
+    }
+
+    /// Undoes all that this connection has set, the last first.
+    ///
+    /// # Errors
+    /// [`Error::NotRestored`] with what could not be undone; where the agent is lost.
+    pub fn restore(&mut self) -> Result<(), Error> {
+        match self.ask(&Request::Restore)? {
+            Reply::Restored { failed } if failed.is_empty() => Ok(()),
+            Reply::Restored { failed } => Err(Error::NotRestored(failed)),
+            _ => Err(Error::Unexpected),
+        }
+    }
+
+    /// The machine's interrupts: who handles them, how often each CPU took them, and may.
+    ///
+    /// # Errors
+    /// Where the agent cannot read them, or is lost.
+    pub fn interrupts(&mut self) -> Result<Interrupts, Error> {
+        match self.ask(&Request::Interrupts)? {
+            Reply::Interrupts(table) => Ok(*table),
+            _ => Err(Error::Unexpected),
+        }
+    }
+
     fn ask_for_stage(&mut self, request: &Request) -> Result<Stage, Error> {
         match self.ask(request)? {
             Reply::Stage(stage) => Ok(stage),
@@ -124,6 +159,10 @@ impl<S: Read + Write> Handle<S> {
             reply => Ok(reply),
         }
     }
+}
+
+fn json(what: &impl Serialize) -> Result<String, Error> {
+    serde_json::to_string(what).map_err(|error| Error::Failed(error.to_string()))
 }
 
 #[cfg(test)]

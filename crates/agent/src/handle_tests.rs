@@ -178,6 +178,10 @@ fn two_agents_run_a_load_between_them() {
         let mut handle = connect(to, &Security::Transport).unwrap();
         let refused = handle.start(&Work::TcpReceive { listen: "127.0.0.1:0".to_owned() });
         assert!(refused.unwrap_err().to_string().contains("have a key"));
+        let setting = Setting::Irq { matching: "eth0".to_owned(), cpus: "0".to_owned() };
+        let refused = handle.set(&setting).unwrap_err().to_string();
+        assert!(refused.contains("settings are for those who have a key"), "{refused}");
+        assert!(!handle.interrupts().unwrap().lines.is_empty(), "reading is for everybody");
     });
 }
 

@@ -5,12 +5,14 @@
 //! is hostile until proven otherwise: everything that is read has a limit.
 
 mod channel;
+mod conversation;
 mod frame;
 mod handle;
 mod key;
 mod message;
 mod noise;
 mod server;
+mod settings;
 mod stream;
 mod work;
 
@@ -20,6 +22,7 @@ pub use handle::{Handle, Offset};
 pub use key::Key;
 pub use message::{Hello, PROTOCOL, Reply, Request};
 pub use server::{Agent, Listener};
+pub use settings::{Changed, Setting};
 pub use stream::Stream;
 pub use work::{Stage, Work};
 
@@ -52,6 +55,9 @@ pub enum Error {
     /// The agent could not do what it was asked.
     #[error("the agent: {0}")]
     Failed(String),
+    /// Settings that could not be undone, and why.
+    #[error("the agent could not undo: {}", .0.join("; "))]
+    NotRestored(Vec<String>),
     /// A reply that does not belong to the request.
     #[error("the other end answered what was not asked")]
     Unexpected,

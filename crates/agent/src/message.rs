@@ -1,7 +1,7 @@
 //! What agent and controller say to each other.
 
-use crate::Stage;
-use model::Snapshot;
+use crate::{Changed, Stage};
+use model::{Interrupts, Snapshot};
 use serde::{Deserialize, Serialize};
 use workload::Environment;
 
@@ -38,6 +38,15 @@ pub enum Request {
         /// The workload's number.
         job: u32,
     },
+    /// Which CPU takes which interrupt, and may?
+    Interrupts,
+    /// Set something until this connection ends: a [`crate::Setting`] as JSON.
+    Set {
+        /// What to set.
+        setting: String,
+    },
+    /// Undo all that was set by this connection.
+    Restore,
 }
 
 /// From the agent, one for each request.
@@ -61,6 +70,18 @@ pub enum Reply {
     },
     /// How far a workload is.
     Stage(Stage),
+    /// The table of interrupts.
+    Interrupts(Box<Interrupts>),
+    /// It is set.
+    Set {
+        /// Each thing that it is about, and how that was before.
+        was: Vec<Changed>,
+    },
+    /// All settings are undone but for these.
+    Restored {
+        /// What could not be undone, and why.
+        failed: Vec<String>,
+    },
     /// It cannot be done: why. The connection goes on.
     Failed(String),
 }

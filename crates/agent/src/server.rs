@@ -1,9 +1,8 @@
 //! The agent's loop: takes connections and answers requests, one after the other on each.
 
-use crate::message::{Hello, PROTOCOL, Reply, Request};
-use crate::work::Job;
-use crate::{Channel, Error, Security, Stage, Stream};
-use platform::{Choice, Source, Want};
+use crate::conversation::Conversation;
+use crate::{Channel, Error, Security, Stream};
+use platform::Choice;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::AsFd;
 use std::io;
@@ -12,12 +11,10 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
-use workload::{Environment, clock};
+use workload::clock;
 
 /// Connections that are served at a time; a guest could else take all memory.
 const MOST: usize = 8;
-/// Workloads that a connection may start in its life.
-const MOST_JOBS: usize = 10_000;
 /// How often a waiting thread looks whether to end, in nanoseconds.
 const LOOK: u64 = clock::SECOND / 4;
 
@@ -134,13 +131,23 @@ impl Agent {
         stop: &AtomicBool,
     ) -> Result<(), Error> {
         let mut channel = Channel::accept(stream, security)?;
-        let mut source = platform::open(self.platform, &self.root).map_err(|e| e.to_string());
-        let (mut greeted, mut jobs) = (false, Vec::new());
+        let mut conversation = Conversation::new(self, trusted);
+        let ended = self.answer(&mut channel, &mut conversation, stop);
+        let failed = conversation.end();
+        if failed.is_empty() { ended } else { Err(Error::NotRestored(failed)) }
+    }
+
+    fn answer(
+        &self,
+        channel: &mut Channel<Stream>,
+        conversation: &mut Conversation<'_>,
+        stop: &AtomicBool,
+    ) -> Result<(), Error> {
         while !stop.load(SeqCst) {
             if !channel.has_more() && !comes(channel.stream()) {
                 continue;
             }
-            let request: Request = match channel.receive() {
+            let request = match channel.receive() {
                 Ok(request) => request,
                 // The other end is done.
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -148,73 +155,13 @@ impl Agent {
                 }
                 Err(error) => return Err(error),
             };
-            let reply = match request {
-                Request::Hello { protocol } if protocol != PROTOCOL => {
-                    channel.send(&Reply::Hello(Box::new(hello(&source))))?;
-                    return Err(Error::Version { theirs: protocol });
-                }
-                Request::Hello { .. } => {
-                    greeted = true;
-                    Reply::Hello(Box::new(hello(&source)))
-                }
-                _ if !greeted => Reply::Failed("the first request is a hello".to_owned()),
-                Request::Clock => Reply::Clock { monotonic: clock::now() },
-                Request::Snapshot { vcpus } => snapshot(&mut source, vcpus),
-                Request::Start { .. } if !trusted => Reply::Failed(
-                    "workloads are for those who have a key, or come by the unix socket".to_owned(),
-                ),
-                Request::Start { work } => self.start(&work, &mut jobs),
-                Request::Stage { job } => with(&mut jobs, job, |job| job.stage()),
-                Request::Stop { job } => with(&mut jobs, job, |job| {
-                    job.stop();
-                    job.stage()
-                }),
-            };
+            let (reply, last) = conversation.answer(request);
             channel.send(&reply)?;
+            if let Some(error) = last {
+                return Err(error);
+            }
         }
         Ok(())
-    }
-
-    /// Starts a workload and gives it a number.
-    fn start(&self, work: &str, jobs: &mut Vec<Job>) -> Reply {
-        if jobs.len() >= MOST_JOBS {
-            return Reply::Failed(format!("a connection starts at most {MOST_JOBS} workloads"));
-        }
-        let parsed = serde_json::from_str(work).map_err(|error| format!("no workload: {error}"));
-        match parsed.and_then(|work| Job::start(work, &self.instance)) {
-            Ok(started) => {
-                let address = started.address.clone();
-                jobs.push(started);
-                Reply::Started { job: jobs.len() as u32 - 1, address }
-            }
-            Err(error) => Reply::Failed(error),
-        }
-    }
-}
-
-fn snapshot(source: &mut Result<Box<dyn Source>, String>, vcpus: bool) -> Reply {
-    match source {
-        Ok(source) => match source.read(Want { vcpus, placement: false, exact_idle: true }) {
-            Ok(snapshot) => Reply::Snapshot(Box::new(snapshot)),
-            Err(error) => Reply::Failed(error.to_string()),
-        },
-        Err(error) => Reply::Failed(error.clone()),
-    }
-}
-
-fn with(jobs: &mut [Job], job: u32, what: impl FnOnce(&mut Job) -> Stage) -> Reply {
-    match jobs.get_mut(job as usize) {
-        Some(job) => Reply::Stage(what(job)),
-        None => Reply::Failed(format!("there is no workload {job} on this connection")),
-    }
-}
-
-fn hello(source: &Result<Box<dyn Source>, String>) -> Hello {
-    Hello {
-        protocol: PROTOCOL,
-        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        environment: Environment::read(None),
-        unreadable: source.as_ref().err().cloned(),
     }
 }
 

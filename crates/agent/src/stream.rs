@@ -1,6 +1,7 @@
 //! A connection of either kind, at both ends.
 
 use rustix::fd::{AsFd, BorrowedFd};
+use rustix::net::sockopt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
@@ -33,6 +34,11 @@ impl Stream {
 
     pub(crate) fn tcp(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
+        // One whose network is gone must not hold its settings and workloads for ever.
+        sockopt::set_socket_keepalive(&stream, true)?;
+        sockopt::set_tcp_keepidle(&stream, PATIENCE)?;
+        sockopt::set_tcp_keepintvl(&stream, PATIENCE / 2)?;
+        sockopt::set_tcp_keepcnt(&stream, 3)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         Ok(Self::Tcp(stream))

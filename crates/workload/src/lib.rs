@@ -23,7 +23,7 @@ mod usage;
 pub mod web;
 
 pub use control::{Control, Progress};
-pub use environment::{Environment, Offloads};
+pub use environment::{Environment, Feature, Offloads};
 pub use error::Error;
 pub use latency::{Latency, Percentiles};
 pub use usage::CpuTime;

@@ -143,21 +143,29 @@ pub fn wake_at(stream: &TcpStream, bytes: c_int) -> io::Result<()> {
     checked(status)
 }
 
-/// A feature that include/uapi/linux/ethtool.h has a command for.
+/// A feature that include/uapi/linux/ethtool.h has a command of its own for: that which reads
+/// it, and the next number sets it.
 #[derive(Debug, Clone, Copy)]
 #[repr(u32)]
-pub enum Feature {
+pub enum Command {
     /// ETHTOOL_GRXCSUM.
     RxChecksum = 0x14,
     /// ETHTOOL_GTXCSUM.
     TxChecksum = 0x16,
+    /// ETHTOOL_GSG.
+    Sg = 0x18,
     /// ETHTOOL_GTSO.
     Tso = 0x1e,
     /// ETHTOOL_GGSO.
     Gso = 0x23,
+    /// ETHTOOL_GFLAGS, features that share one number.
+    Flags = 0x25,
     /// ETHTOOL_GGRO.
     Gro = 0x2b,
 }
+
+/// ETH_FLAG_LRO.
+pub const FLAG_LRO: u32 = 1 << 15;
 
 /// `struct ethtool_value`.
 #[repr(C)]
@@ -166,16 +174,28 @@ struct EthtoolValue {
     data: u32,
 }
 
-/// Whether a device has a feature turned on.
+/// What a device says to a command: of a feature 0 or 1.
 ///
 /// # Errors
 /// The system's: no such device, or one that does not tell.
-pub fn device_feature(device: &str, feature: Feature) -> io::Result<bool> {
-    let mut value = EthtoolValue { command: feature as u32, data: 0 };
+pub fn device_feature(device: &str, command: Command) -> io::Result<u32> {
+    let mut value = EthtoolValue { command: command as u32, data: 0 };
+    ethtool(device, &mut value)?;
+    Ok(value.data)
+}
+
+/// Sets what a command reads.
+///
+/// # Errors
+/// The system's: no such device, no right to, or a feature that this device cannot change.
+pub fn set_device_feature(device: &str, command: Command, data: u32) -> io::Result<()> {
+    ethtool(device, &mut EthtoolValue { command: command as u32 + 1, data })
+}
+
+fn ethtool(device: &str, value: &mut EthtoolValue) -> io::Result<()> {
     let mut request = request_for(device)?;
-    request.ifr_ifru.ifru_data = (&raw mut value).cast::<c_char>();
-    ask(libc::SIOCETHTOOL, &mut request)?;
-    Ok(value.data != 0)
+    request.ifr_ifru.ifru_data = std::ptr::from_mut(value).cast::<c_char>();
+    ask(libc::SIOCETHTOOL, &mut request)
 }
 
 /// A device's MTU in bytes.

@@ -85,9 +85,8 @@ pub fn place_backends(
 }
 
 fn read(source: &mut dyn Source) -> Result<Snapshot, TuneError> {
-    source.read(Want { vcpus: true, placement: false }).map_err(|error| TuneError::Refused {
-        what: "reading the VMs".to_owned(),
-        why: error.to_string(),
+    source.read(Want { vcpus: true, placement: false, exact_idle: false }).map_err(|error| {
+        TuneError::Refused { what: "reading the VMs".to_owned(), why: error.to_string() }
     })
 }
 

@@ -5,7 +5,7 @@ mod guest;
 mod offloads;
 
 pub(crate) use device::{device_between, device_towards};
-pub use offloads::Offloads;
+pub use offloads::{Feature, Offloads};
 
 use rustix::system::uname;
 use serde::{Deserialize, Serialize};

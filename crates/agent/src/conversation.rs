@@ -1,0 +1,131 @@
+//! What an agent does for one connection, request by request.
+
+use crate::message::{Hello, PROTOCOL, Reply, Request};
+use crate::server::Agent;
+use crate::settings::Settings;
+use crate::work::Job;
+use crate::{Error, Stage};
+use platform::host::Tree;
+use platform::{Source, Want, tune};
+use workload::{Environment, clock};
+
+/// Workloads that a connection may start in its life.
+const MOST_JOBS: usize = 10_000;
+
+/// What a connection has begun. It ends with it: first the workloads, then the settings.
+pub(crate) struct Conversation<'a> {
+    agent: &'a Agent,
+    /// Whether the other end may do more than read.
+    trusted: bool,
+    greeted: bool,
+    source: Result<Box<dyn Source>, String>,
+    jobs: Vec<Job>,
+    settings: Settings,
+}
+
+impl<'a> Conversation<'a> {
+    pub(crate) fn new(agent: &'a Agent, trusted: bool) -> Self {
+        let source = platform::open(agent.platform, &agent.root).map_err(|error| error.to_string());
+        let settings = Settings::default();
+        Self { agent, trusted, greeted: false, source, jobs: Vec::new(), settings }
+    }
+
+    /// The reply, and why there will be no more after it.
+    pub(crate) fn answer(&mut self, request: Request) -> (Reply, Option<Error>) {
+        match request {
+            Request::Hello { protocol } => {
+                self.greeted = protocol == PROTOCOL;
+                let error = (!self.greeted).then_some(Error::Version { theirs: protocol });
+                (Reply::Hello(Box::new(hello(&self.source))), error)
+            }
+            _ if !self.greeted => (failed("the first request is a hello"), None),
+            request => (self.serve(request), None),
+        }
+    }
+
+    fn serve(&mut self, request: Request) -> Reply {
+        match request {
+            // Answered before a connection is greeted; another is no harm.
+            Request::Hello { .. } => Reply::Hello(Box::new(hello(&self.source))),
+            Request::Clock => Reply::Clock { monotonic: clock::now() },
+            Request::Snapshot { vcpus } => self.snapshot(vcpus),
+            Request::Interrupts => self.interrupts(),
+            Request::Start { .. } | Request::Set { .. } if !self.trusted => failed(
+                "workloads and settings are for those who have a key, or come by the unix socket",
+            ),
+            Request::Start { work } => self.start(&work),
+            Request::Stage { job } => self.with(job, |job| job.stage()),
+            Request::Stop { job } => self.with(job, |job| {
+                job.stop();
+                job.stage()
+            }),
+            Request::Set { setting } => self.set(&setting),
+            Request::Restore => Reply::Restored { failed: self.settings.restore() },
+        }
+    }
+
+    /// Ends what was begun; what could not be undone.
+    pub(crate) fn end(mut self) -> Vec<String> {
+        self.jobs.clear();
+        self.settings.restore()
+    }
+
+    fn snapshot(&mut self, vcpus: bool) -> Reply {
+        match &mut self.source {
+            Ok(source) => match source.read(Want { vcpus, placement: false, exact_idle: true }) {
+                Ok(snapshot) => Reply::Snapshot(Box::new(snapshot)),
+                Err(error) => failed(error),
+            },
+            Err(error) => failed(error),
+        }
+    }
+
+    fn interrupts(&self) -> Reply {
+        let tree = Tree::open(&self.agent.root).map_err(|error| error.to_string());
+        let table = tree.and_then(|tree| tune::interrupts(&tree).map_err(|e| e.to_string()));
+        table.map_or_else(failed, |table| Reply::Interrupts(Box::new(table)))
+    }
+
+    /// Starts a workload and gives it a number.
+    fn start(&mut self, work: &str) -> Reply {
+        if self.jobs.len() >= MOST_JOBS {
+            return failed(format!("a connection starts at most {MOST_JOBS} workloads"));
+        }
+        let parsed = serde_json::from_str(work).map_err(|error| format!("no workload: {error}"));
+        match parsed.and_then(|work| Job::start(work, &self.agent.instance)) {
+            Ok(started) => {
+                let address = started.address.clone();
+                self.jobs.push(started);
+                Reply::Started { job: self.jobs.len() as u32 - 1, address }
+            }
+            Err(error) => Reply::Failed(error),
+        }
+    }
+
+    fn with(&mut self, job: u32, what: impl FnOnce(&mut Job) -> Stage) -> Reply {
+        match self.jobs.get_mut(job as usize) {
+            Some(job) => Reply::Stage(what(job)),
+            None => failed(format!("there is no workload {job} on this connection")),
+        }
+    }
+
+    fn set(&mut self, setting: &str) -> Reply {
+        let parsed = serde_json::from_str(setting).map_err(|error| format!("no setting: {error}"));
+        let set = parsed
+            .and_then(|setting| self.settings.set(&setting, &self.agent.root, &mut self.source));
+        set.map_or_else(Reply::Failed, |was| Reply::Set { was })
+    }
+}
+
+fn failed(why: impl ToString) -> Reply {
+    Reply::Failed(why.to_string())
+}
+
+fn hello(source: &Result<Box<dyn Source>, String>) -> Hello {
+    Hello {
+        protocol: PROTOCOL,
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        environment: Environment::read(None),
+        unreadable: source.as_ref().err().cloned(),
+    }
+}

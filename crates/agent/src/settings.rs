@@ -1,0 +1,187 @@
+//! What a controller sets on an agent's machine. It is undone when its connection ends.
+
+use platform::Source;
+use platform::host::Tree;
+use platform::tune::{self, Placed};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use workload::Feature;
+
+/// Settings that a connection may make in its life.
+const MOST: usize = 1000;
+
+/// Something to set; it crosses the wire as JSON, the form that plans are written in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind", deny_unknown_fields)]
+pub enum Setting {
+    /// The CPUs of every interrupt whose action in /proc/interrupts has this part.
+    Irq {
+        /// A part of the action between ends of words: `eth1`, `vif1.0`, `virtio1-input`.
+        matching: String,
+        /// CPUs, as `0-3,8`.
+        cpus: String,
+    },
+    /// The CPUs of the host on which a VM's vCPUs may run.
+    Pin {
+        /// The VM's name, on Xen `Domain-0` too.
+        vm: String,
+        /// This vCPU alone.
+        #[serde(default)]
+        vcpu: Option<u32>,
+        /// CPUs, as `0-3,8`.
+        cpus: String,
+    },
+    /// The CPUs of the threads and processes that serve a VM alone, its vCPUs apart.
+    Backend {
+        /// The VM's name.
+        vm: String,
+        /// CPUs, as `0-3,8`.
+        cpus: String,
+    },
+    /// An offload of a network device.
+    Offload {
+        /// The device, in the agent's network namespace.
+        device: String,
+        /// Which.
+        feature: Feature,
+        /// Whether it shall be on.
+        on: bool,
+    },
+}
+
+/// One thing that a setting changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed {
+    /// What it is (`interrupt 38 (eth1-rx-0)`), names from outside in it being raw.
+    pub what: String,
+    /// How it was before: CPUs as Linux lists them, `on`, `off`.
+    pub was: String,
+    /// How it is now: an interrupt's device may use fewer CPUs than it was given.
+    pub now: String,
+}
+
+/// Something that can be undone.
+#[derive(Debug)]
+enum Undo {
+    Placed(Placed),
+    Offload { device: String, feature: Feature, was: bool },
+}
+
+/// All that a connection has set, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Settings {
+    undo: Vec<Undo>,
+    made: usize,
+}
+
+impl Settings {
+    /// Makes a setting, and remembers how it was.
+    pub(crate) fn set(
+        &mut self,
+        setting: &Setting,
+        root: &Path,
+        source: &mut Result<Box<dyn Source>, String>,
+    ) -> Result<Vec<Changed>, String> {
+        if self.made >= MOST {
+            return Err(format!("a connection makes at most {MOST} settings"));
+        }
+        self.made += 1;
+        let tree = Tree::open(root).map_err(|error| error.to_string())?;
+        let placed = match setting {
+            Setting::Irq { matching, cpus } => tune::place_interrupts(&tree, matching, cpus),
+            Setting::Pin { vm, vcpu, cpus } => tune::pin(&tree, opened(source)?, vm, *vcpu, cpus),
+            Setting::Backend { vm, cpus } => tune::place_backends(&tree, opened(source)?, vm, cpus),
+            Setting::Offload { device, feature, on } => {
+                return self.offload(&tree, device, *feature, *on);
+            }
+        };
+        let placed = placed.map_err(|error| error.to_string())?;
+        let changed = |one: &Placed| Changed {
+            what: one.what.clone(),
+            was: one.was.clone(),
+            now: one.now.clone(),
+        };
+        let changes = placed.iter().map(changed).collect();
+        self.undo.extend(placed.into_iter().map(Undo::Placed));
+        Ok(changes)
+    }
+
+    fn offload(
+        &mut self,
+        tree: &Tree,
+        device: &str,
+        feature: Feature,
+        on: bool,
+    ) -> Result<Vec<Changed>, String> {
+        if !tree.is_live() {
+            return Err(tune::TuneError::Saved.to_string());
+        }
+        let was = feature.set(device, on).map_err(|error| error.to_string())?;
+        let word = |on: bool| if on { "on" } else { "off" }.to_owned();
+        let what = format!("{} of {device}", feature.word());
+        self.undo.push(Undo::Offload { device: device.to_owned(), feature, was });
+        Ok(vec![Changed { what, was: word(was), now: word(on) }])
+    }
+
+    /// Undoes everything, the last first; what could not be undone, and why.
+    pub(crate) fn restore(&mut self) -> Vec<String> {
+        let mut failed = Vec::new();
+        while let Some(undo) = self.undo.pop() {
+            let undone = match &undo {
+                Undo::Placed(placed) => placed.restore().map_err(|error| error.to_string()),
+                Undo::Offload { device, feature, was } => {
+                    feature.set(device, *was).map(|_| ()).map_err(|error| error.to_string())
+                }
+            };
+            failed.extend(undone.err());
+        }
+        failed
+    }
+}
+
+impl Drop for Settings {
+    fn drop(&mut self) {
+        // The one who ends a connection in order has undone all of it, and told what failed.
+        self.restore();
+    }
+}
+
+fn opened(source: &mut Result<Box<dyn Source>, String>) -> Result<&mut dyn Source, String> {
+    match source {
+        Ok(source) => Ok(source.as_mut()),
+        Err(error) => Err(error.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plans_can_name_settings() {
+        let texts = [
+            r#"{"kind": "irq", "matching": "eth1", "cpus": "0-3"}"#,
+            r#"{"kind": "pin", "vm": "Domain-0", "cpus": "0"}"#,
+            r#"{"kind": "pin", "vm": "web", "vcpu": 1, "cpus": "2"}"#,
+            r#"{"kind": "backend", "vm": "web", "cpus": "1"}"#,
+            r#"{"kind": "offload", "device": "eth0", "feature": "rx-checksum", "on": false}"#,
+        ];
+        for text in texts {
+            let setting: Setting = serde_json::from_str(text).unwrap();
+            let again = serde_json::to_string(&setting).unwrap();
+            assert_eq!(serde_json::from_str::<Setting>(&again).unwrap(), setting);
+        }
+        for wrong in [r#"{"kind": "irq"}"#, r#"{"kind": "pin", "vm": "a", "cpu": "0"}"#, "7"] {
+            assert!(serde_json::from_str::<Setting>(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_saved_tree_is_not_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (device, feature) = ("lo".to_owned(), Feature::Gro);
+        let setting = Setting::Offload { device, feature, on: true };
+        let refused = Settings::default().set(&setting, folder.path(), &mut Err(String::new()));
+        assert!(refused.unwrap_err().contains("saved tree"));
+    }
+}
