@@ -6,7 +6,7 @@ use crate::settings::Settings;
 use crate::work::Job;
 use crate::{Error, Stage};
 use platform::host::Tree;
-use platform::{Source, Want, tune};
+use platform::{Choice, OpenError, Source, Want, tune};
 use workload::{Environment, clock};
 
 /// Workloads that a connection may start in its life.
@@ -25,7 +25,7 @@ pub(crate) struct Conversation<'a> {
 
 impl<'a> Conversation<'a> {
     pub(crate) fn new(agent: &'a Agent, trusted: bool) -> Self {
-        let source = platform::open(agent.platform, &agent.root).map_err(|error| error.to_string());
+        let source = open(agent).map_err(|error| error.to_string());
         let settings = Settings::default();
         Self { agent, trusted, greeted: false, source, jobs: Vec::new(), settings }
     }
@@ -119,6 +119,16 @@ impl<'a> Conversation<'a> {
 
 fn failed(why: impl ToString) -> Reply {
     Reply::Failed(why.to_string())
+}
+
+/// What the agent was told to read; a machine that has no VMs, such as a guest, reads itself.
+fn open(agent: &Agent) -> Result<Box<dyn Source>, OpenError> {
+    match platform::open(agent.platform, &agent.root) {
+        Err(OpenError::NotHere { .. }) if agent.platform == Choice::Auto => {
+            platform::open(Choice::Alone, &agent.root)
+        }
+        opened => opened,
+    }
 }
 
 fn hello(source: &Result<Box<dyn Source>, String>) -> Hello {

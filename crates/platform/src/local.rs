@@ -27,8 +27,8 @@ impl Local {
     /// `choice` is which of its VMs and groups to show; [`Choice::Auto`] shows VMs wherever
     /// there are any at that moment, else groups.
     pub(crate) fn open(tree: &Tree, choice: Choice) -> Result<Self, OpenError> {
-        let wants_vms = choice != Choice::Cgroup;
-        let wants_groups = choice != Choice::Kvm;
+        let wants_vms = matches!(choice, Choice::Auto | Choice::Kvm);
+        let wants_groups = matches!(choice, Choice::Auto | Choice::Cgroup);
         let mut local = Self {
             linux: Linux::new(tree),
             tree: tree.clone(),
@@ -45,7 +45,8 @@ impl Local {
                 format!("control_d in /proc/xen/capabilities; {VMS}; {GROUPS}"),
             ),
         };
-        let is_here = local.groups.is_some() || wants_vms && local.may_have_vms();
+        let is_here =
+            choice == Choice::Alone || local.groups.is_some() || wants_vms && local.may_have_vms();
         if is_here { Ok(local) } else { Err(OpenError::NotHere { wanted, looked_for }) }
     }
 

@@ -39,6 +39,8 @@ pub enum Choice {
     Kvm,
     /// Control groups.
     Cgroup,
+    /// This Linux alone, without VMs: what a guest or a machine without any can tell of itself.
+    Alone,
 }
 
 /// Why a platform cannot be read.
