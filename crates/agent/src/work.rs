@@ -1,11 +1,11 @@
 //! Workloads that an agent runs for its controller. They end with the connection that began them.
 
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::thread::{self, JoinHandle};
-use workload::{Control, cpu, serve, tcp, web};
+use workload::{Control, cpu, fileset, serve, tcp, web};
 
 /// What to run; it crosses the wire as JSON, the form that plans are written in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,6 +36,13 @@ pub enum Work {
         listen: String,
         /// Its threads.
         threads: usize,
+    },
+    /// Writes the web file set, unless it is there.
+    Fileset {
+        /// Where.
+        dir: PathBuf,
+        /// Its directories.
+        dirs: usize,
     },
     /// A CPU load.
     Cpu {
@@ -156,12 +163,23 @@ fn prepare(work: Work, instance: &[String]) -> Result<Ready, String> {
             };
             (Some(address), Box::new(run))
         }
+        Work::Fileset { dir, dirs } => {
+            (None, Box::new(move |control| fileset(&dir, dirs, control)))
+        }
         Work::Cpu { plan } => {
             let plan = cpu::Plan { child: instance.to_vec(), ..plan };
             plan.check().map_err(text)?;
             (None, Box::new(move |control| json(cpu::run(&plan, control).map_err(text)?)))
         }
     })
+}
+
+/// The seed of a file set's contents, which nobody reads.
+const CONTENTS: u64 = 1;
+
+fn fileset(dir: &Path, dirs: usize, control: &Control) -> Result<String, String> {
+    fileset::write(dir, dirs, CONTENTS, control).map_err(text)?;
+    json(fileset::Statistics::of(dirs))
 }
 
 fn text(error: workload::Error) -> String {

@@ -51,6 +51,14 @@ impl Progress for Quiet {
     fn reached(&mut self, _done: u64) {}
 }
 
+/// Whether a program runs on any Linux: an ELF file that needs no library.
+#[must_use]
+pub fn is_static(program: &std::path::Path) -> bool {
+    std::fs::read(program).is_ok_and(|bytes| {
+        elf::is_elf(&bytes) && elf::needed(&bytes).is_some_and(|names| names.is_empty())
+    })
+}
+
 /// Everything a spec needs, in the cache.
 pub struct Images {
     cache: Cache,

@@ -1,3 +1,27 @@
 //! The case study: from a plan, over runs on machines, to figures that can be believed.
 
+mod conduct;
 pub mod figure;
+mod figures;
+mod fleet;
+mod load;
+mod measures;
+pub mod plan;
+mod plans;
+mod quantity;
+mod record;
+mod results;
+mod run;
+mod schedule;
+mod store;
+
+pub use conduct::{Finish, Study, StudyError, Watch};
+pub use figures::FigureKind;
+pub use fleet::{FleetError, Means, Station};
+pub use measures::{LAYERS, Measures};
+pub use plan::{Plan, PlanError};
+pub use plans::{Listed, PLANS};
+pub use record::{Counters, Data, Ending, Record};
+pub use results::report;
+pub use schedule::{Run, Treatment, describe, schedule};
+pub use store::{Store, StoreError};

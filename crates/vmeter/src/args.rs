@@ -5,6 +5,7 @@ use crate::bench::BenchArgs;
 use crate::capture::CaptureArgs;
 use crate::cpu::CpuArgs;
 use crate::lab::LabArgs;
+use crate::study::StudyArgs;
 use crate::top::TopArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use platform::{Choice, OpenError, Source};
@@ -50,6 +51,8 @@ pub enum Command {
     Bench(BenchArgs),
     /// The local monitor of a machine or VM, for whoever has its key
     Agent(AgentArgs),
+    /// The case study: what virtualization costs here, in figures
+    Study(StudyArgs),
     /// Boots real Xen, real KVM or plain Linux by emulation, and runs a command there
     Lab(LabArgs),
 }

@@ -12,6 +12,7 @@ mod golden;
 mod interrupt;
 mod lab;
 mod pending;
+mod study;
 mod top;
 
 use args::{Cli, Command};
@@ -32,6 +33,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Capture(args) => capture::run(&args),
         Command::Bench(args) => bench::run(args),
         Command::Agent(args) => agent::run(args),
+        Command::Study(args) => study::run(args),
         Command::Lab(args) => lab::run(args),
     }
 }

@@ -85,6 +85,7 @@ pub fn run(args: &CpuArgs) -> Result<ExitCode> {
             (None, true) => Placement::SameCpu,
             (None, false) => Placement::Free,
         },
+        linger: false,
         program: args.program.clone(),
         child: super::instance_arguments(),
     };

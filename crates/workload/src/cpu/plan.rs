@@ -24,6 +24,10 @@ pub struct Plan {
     pub instances: usize,
     /// On which CPUs.
     pub placement: Placement,
+    /// Keeps working uncounted after all instances are done, until it is stopped: others that
+    /// share the CPU from other machines are not done yet.
+    #[serde(default)]
+    pub linger: bool,
     /// A shell command to run instead of generated code, once in each instance.
     pub program: Option<String>,
     /// The arguments with which this executable calls [`instance`](super::instance).
@@ -55,6 +59,7 @@ impl Default for Plan {
             passes: 400,
             instances: 1,
             placement: Placement::Free,
+            linger: false,
             program: None,
             child: Vec::new(),
         }

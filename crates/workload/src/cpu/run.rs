@@ -45,6 +45,10 @@ pub(super) fn run_with(
         clock::sleep_until(at_ns);
         run.control.measure();
         run.collect(&mut set);
+        while plan.linger && !run.control.stopped() && set.silent() < run.instances.len() {
+            // They have said what counts.
+            let _ = set.hear(GLANCE);
+        }
         set.close();
         run.last_words(&mut set);
     }
@@ -285,6 +289,26 @@ mod tests {
         let outcome = measure(&plan(1, Some("false")));
         assert!(outcome.seconds.is_none() && !outcome.partial);
         assert!(outcome.instances[0].error.as_ref().unwrap().contains("exit status: 1"));
+    }
+
+    #[test]
+    fn who_lingers_works_on_until_stopped() {
+        let plan = Plan { linger: true, ..plan(1, None) };
+        let control = Control::default();
+        let stop = control.clone();
+        let done = std::thread::spawn(move || {
+            while stop.progress().done.load(Relaxed) < 2 {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            let extra = Instant::now();
+            std::thread::sleep(Duration::from_millis(500));
+            stop.stop();
+            extra.elapsed()
+        });
+        let begun = Instant::now();
+        let outcome = run_with(&plan, &control, &starter()).unwrap();
+        assert!(begun.elapsed() >= done.join().unwrap());
+        assert!(!outcome.partial && outcome.instances[0].extra > Some(0), "{outcome:?}");
     }
 
     #[test]

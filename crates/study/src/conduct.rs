@@ -1,0 +1,242 @@
+//! A whole study: machines up, runs in their order, each kept as soon as it is over.
+
+use crate::fleet::{FleetError, Means, Station};
+use crate::plan::{Load, Plan};
+use crate::record::{Data, Ending, Record};
+use crate::run::{Conduct, RunError};
+use crate::schedule::{self, Run};
+use crate::store::{Store, StoreError};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Attempts at a run in one go; a study that is resumed has as many again.
+const ATTEMPTS: usize = 3;
+
+/// Is told how a study gets on.
+pub trait Watch: lab::Progress {
+    /// A run begins: its place among those that are left, and what it is.
+    fn begins(&mut self, done: usize, of: usize, what: &str);
+    /// A run is over: how long it took, and why it failed where it did.
+    fn ended(&mut self, seconds: f64, failed: Option<&str>);
+    /// Something that the operator should know.
+    fn says(&mut self, line: &str);
+}
+
+/// Why a study cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum StudyError {
+    /// Its folder.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A machine.
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
+}
+
+/// How a study came to an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Finish {
+    /// Runs that have a result.
+    pub measured: usize,
+    /// Runs without one.
+    pub left: usize,
+    /// It was asked to end.
+    pub stopped: bool,
+}
+
+/// Runs what is not yet measured of a plan.
+pub struct Study<'a> {
+    /// What to measure.
+    pub plan: &'a Plan,
+    /// Where it is kept.
+    pub store: &'a Store,
+    /// What machines are reached with.
+    pub means: &'a Means,
+    /// These machines only, where some are named.
+    pub only: &'a [String],
+    /// Ends it.
+    pub stop: &'a AtomicBool,
+}
+
+/// What is left to do, and what was tried.
+struct Ledger {
+    attempts: BTreeMap<usize, usize>,
+    measured: BTreeMap<usize, bool>,
+}
+
+impl Study<'_> {
+    /// Runs until all is measured, or as often as makes sense.
+    ///
+    /// # Errors
+    /// Where the folder cannot be written, or a machine does not come up. What is kept is kept.
+    pub fn run(&self, watch: &mut dyn Watch) -> Result<Finish, StudyError> {
+        let mut ledger = Ledger::of(&self.store.records()?);
+        let all = schedule::schedule(self.plan);
+        let wanted: Vec<Run> = all.iter().copied().filter(|run| self.wants(run)).collect();
+        let mut stations: BTreeMap<usize, Station> = BTreeMap::new();
+        for attempt in 0..ATTEMPTS {
+            let left: Vec<Run> =
+                wanted.iter().copied().filter(|run| ledger.lacks(run.number)).collect();
+            if left.is_empty() || self.stopped() {
+                break;
+            }
+            if attempt > 0 {
+                watch.says(&format!("{} runs failed and are tried again", left.len()));
+            }
+            for (done, run) in left.iter().enumerate() {
+                if self.stopped() {
+                    break;
+                }
+                self.open(run, &mut stations, watch)?;
+                self.one(run, (done, left.len()), &mut stations, &mut ledger, watch)?;
+            }
+        }
+        let left = all.iter().filter(|run| ledger.lacks(run.number)).count();
+        Ok(Finish { measured: all.len() - left, left, stopped: self.stopped() })
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Relaxed)
+    }
+
+    fn wants(&self, run: &Run) -> bool {
+        let name = run.treatment.machine.map(|at| &self.plan.machines[at].name);
+        self.only.is_empty() || name.is_some_and(|name| self.only.contains(name))
+    }
+
+    /// Has the machine of a run up; at the first run, all that the study needs.
+    fn open(
+        &self,
+        run: &Run,
+        stations: &mut BTreeMap<usize, Station>,
+        watch: &mut dyn Watch,
+    ) -> Result<(), StudyError> {
+        let Some(needed) = run.treatment.machine else { return Ok(()) };
+        let first = stations.is_empty();
+        for (at, machine) in self.plan.machines.iter().enumerate() {
+            let wanted = self.only.is_empty() || self.only.contains(&machine.name);
+            if stations.contains_key(&at) || !wanted || !(first || at == needed) {
+                continue;
+            }
+            let mut station = Station::open(self.plan, machine, self.means, watch)?;
+            station.check(machine)?;
+            stations.insert(at, station);
+        }
+        Ok(())
+    }
+
+    /// One attempt at a run.
+    fn one(
+        &self,
+        run: &Run,
+        (done, of): (usize, usize),
+        stations: &mut BTreeMap<usize, Station>,
+        ledger: &mut Ledger,
+        watch: &mut dyn Watch,
+    ) -> Result<(), StudyError> {
+        let plan = self.plan;
+        let what = schedule::describe(plan, run.treatment);
+        watch.begins(done, of, &what);
+        let (began, from) = (SystemTime::now(), Instant::now());
+        let workload = &plan.workloads[run.treatment.workload];
+        let load = &workload.points[run.treatment.point];
+        let outcome = match run.treatment.machine.and_then(|at| stations.get_mut(&at)) {
+            None => local(load),
+            Some(station) => Conduct {
+                station,
+                configuration: self.configuration(run),
+                workload,
+                load,
+                seed: plan.seed.wrapping_add(run.block as u64),
+                stop: self.stop,
+            }
+            .run(),
+        };
+        let ending = match outcome {
+            Ok(data) => Ending::Measured(Box::new(data)),
+            // Nothing was wrong with it: it is run when the study goes on.
+            Err(RunError::Stopped) => return Ok(()),
+            Err(error) => {
+                self.recover(run, &error, stations, watch);
+                Ending::Failed(error.to_string())
+            }
+        };
+        let machine = run.treatment.machine.map(|at| plan.machines[at].name.clone());
+        let record = Record {
+            number: run.number,
+            block: run.block,
+            attempt: ledger.next(run.number),
+            machine,
+            configuration: self.configuration(run).name.clone(),
+            workload: workload.name.clone(),
+            load: load.clone(),
+            began_unix_s: began.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
+            took_s: from.elapsed().as_secs_f64(),
+            ending,
+        };
+        self.store.keep(&record)?;
+        ledger.note(&record);
+        let failed = match &record.ending {
+            Ending::Failed(why) => Some(why.as_str()),
+            Ending::Measured(_) => None,
+        };
+        watch.ended(record.took_s, failed);
+        Ok(())
+    }
+
+    fn configuration(&self, run: &Run) -> &crate::plan::Configuration {
+        static NONE: crate::plan::Configuration =
+            crate::plan::Configuration { name: String::new(), set: Vec::new() };
+        let machine = run.treatment.machine.map(|at| &self.plan.machines[at]);
+        machine.map_or(&NONE, |machine| &machine.configurations[run.treatment.configuration])
+    }
+
+    /// After a failed run nothing of it may go on, and a lab machine that is gone is booted anew.
+    fn recover(
+        &self,
+        run: &Run,
+        error: &RunError,
+        stations: &mut BTreeMap<usize, Station>,
+        watch: &mut dyn Watch,
+    ) {
+        let Some(at) = run.treatment.machine else { return };
+        let Some(station) = stations.get_mut(&at) else { return };
+        station.forget();
+        if error.is_loss() && station.check(&self.plan.machines[at]).is_err() {
+            watch.says(&format!("{} is lost: {error}", station.name));
+            stations.remove(&at);
+        }
+    }
+}
+
+/// What needs no machine.
+fn local(load: &Load) -> Result<Data, RunError> {
+    let Load::Fileset { dirs } = load else { return Ok(Data::default()) };
+    let statistics = workload::fileset::Statistics::of(*dirs);
+    let value = serde_json::to_value(statistics)
+        .map_err(|error| RunError::Load { who: "fileset".to_owned(), why: error.to_string() })?;
+    Ok(Data { outcomes: vec![value], ..Data::default() })
+}
+
+impl Ledger {
+    fn of(records: &[Record]) -> Self {
+        let mut ledger = Self { attempts: BTreeMap::new(), measured: BTreeMap::new() };
+        records.iter().for_each(|record| ledger.note(record));
+        ledger
+    }
+
+    fn note(&mut self, record: &Record) {
+        let attempts = self.attempts.entry(record.number).or_default();
+        *attempts = record.attempt.max(*attempts);
+        *self.measured.entry(record.number).or_default() |= record.data().is_some();
+    }
+
+    fn next(&self, number: usize) -> usize {
+        self.attempts.get(&number).map_or(1, |last| last + 1)
+    }
+
+    fn lacks(&self, number: usize) -> bool {
+        !self.measured.get(&number).copied().unwrap_or(false)
+    }
+}

@@ -1,0 +1,64 @@
+//! Figures 6.7 and 6.9: where interrupts go, as Kiviat graphs.
+
+use super::rows::{Row, Rows, mean};
+use super::shown;
+use crate::figure::{Axis, Drawing, Figure, Measured, Ring};
+
+/// CPUs of the driver domain that are shown.
+const IDD_CPUS: usize = 2;
+
+/// Interrupts of so many NICs on one or two CPUs of the driver domain.
+pub(super) fn interrupts(rows: &Rows<'_>, nics: usize) -> Figure {
+    let percent = |label: String| Axis { label, unit: "%".to_owned(), log: false };
+    let mut axes: Vec<Axis> = (1..=IDD_CPUS).map(|cpu| percent(format!("IDD CPU {cpu}"))).collect();
+    axes.extend((1..=nics).map(|guest| percent(format!("guest {guest}"))));
+    axes.push(Axis { label: "throughput".to_owned(), unit: "kbit/s".to_owned(), log: false });
+    let last = rows.points().len().saturating_sub(1);
+    let mut rings = Vec::new();
+    for (machine, plan) in rows.plan.machines.iter().enumerate() {
+        for (configuration, named) in plan.configurations.iter().enumerate() {
+            let all: Vec<&Row> = rows.at(machine, configuration, last).collect();
+            if all.is_empty() {
+                continue;
+            }
+            let mut values: Vec<Option<Measured>> = Vec::new();
+            for cpu in 0..IDD_CPUS {
+                values.push(over(&all, |row| *row.measures.idd_cpus.get(cpu)?, 100.0));
+            }
+            for guest in 0..nics {
+                values.push(over(&all, |row| *row.measures.guest_cpus.get(guest)?, 100.0));
+            }
+            values.push(over(&all, |row| row.measures.throughput, 1e-3));
+            let name = format!("{}, {}", shown(plan), named.name);
+            rings.push(Ring { name, values });
+        }
+    }
+    let (title, found) = if nics == 1 {
+        (
+            "Interrupts of one NIC on one or two CPUs of the driver domain",
+            "Spreading the interrupts of one NIC over two CPUs of the driver domain cost more CPU \
+             for slightly less throughput.",
+        )
+    } else {
+        (
+            "Interrupts of two NICs on one or two CPUs of the driver domain",
+            "A CPU of the driver domain for each NIC cost more CPU in all than one for both, for \
+             about the same throughput while that one was not saturated.",
+        )
+    };
+    Figure {
+        id: String::new(),
+        title: title.to_owned(),
+        caption: "A ring for each map of interrupts to CPUs; each axis is scaled by its largest \
+                  value."
+            .to_owned(),
+        found: Some(found.to_owned()),
+        drawing: Drawing::Kiviat { axes, rings },
+        missing: Vec::new(),
+    }
+}
+
+fn over(rows: &[&Row], quantity: impl Fn(&Row) -> Option<f64>, factor: f64) -> Option<Measured> {
+    let values = rows.iter().filter_map(|row| Some((row.block, quantity(row)? * factor)));
+    mean(&values.collect::<Vec<_>>())
+}

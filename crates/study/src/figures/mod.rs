@@ -1,0 +1,178 @@
+//! The figures that a plan can ask for, made from stored runs alone.
+
+mod kiviat;
+mod lines;
+mod relative;
+mod rows;
+mod tables;
+
+use crate::figure::Figure;
+use crate::plan::{Load, Machine, Place, Plan};
+pub use relative::findings;
+pub use rows::Rows;
+
+/// A figure that can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FigureKind {
+    /// Table 5.1: the file set.
+    Table51,
+    /// Figure 6.1: CPU by receive rate.
+    Fig61,
+    /// Figure 6.2: replies by connections.
+    Fig62,
+    /// Figure 6.3: CPU by connections.
+    Fig63,
+    /// Figure 6.4: the driver domain's CPU by data packets.
+    Fig64,
+    /// Figure 6.5: ACKs for each data packet.
+    Fig65,
+    /// Figure 6.7: interrupts of one NIC on one or two CPUs.
+    Fig67,
+    /// Figure 6.9: interrupts of two NICs on one or two CPUs.
+    Fig69,
+    /// Figure 6.10: n programs on a CPU.
+    Fig610,
+    /// CPU for each packet or reply, by layer.
+    Layers,
+    /// What a VM costs relative to native, with its interval.
+    Ratio,
+}
+
+/// What a figure needs of a load.
+enum Needs {
+    Tcp,
+    Web,
+    Cpu,
+    Fileset,
+    Network,
+    Any,
+}
+
+impl FigureKind {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Table51,
+        Self::Fig61,
+        Self::Fig62,
+        Self::Fig63,
+        Self::Fig64,
+        Self::Fig65,
+        Self::Fig67,
+        Self::Fig69,
+        Self::Fig610,
+        Self::Layers,
+        Self::Ratio,
+    ];
+
+    /// Its name in plans.
+    #[must_use]
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Table51 => "table-5.1",
+            Self::Fig61 => "fig-6.1",
+            Self::Fig62 => "fig-6.2",
+            Self::Fig63 => "fig-6.3",
+            Self::Fig64 => "fig-6.4",
+            Self::Fig65 => "fig-6.5",
+            Self::Fig67 => "fig-6.7",
+            Self::Fig69 => "fig-6.9",
+            Self::Fig610 => "fig-6.10",
+            Self::Layers => "layers",
+            Self::Ratio => "ratio",
+        }
+    }
+
+    /// The figure of a name.
+    #[must_use]
+    pub fn named(id: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.id() == id)
+    }
+
+    fn needs(self) -> Needs {
+        match self {
+            Self::Table51 => Needs::Fileset,
+            Self::Fig61 | Self::Fig64 | Self::Fig65 | Self::Fig67 | Self::Fig69 => Needs::Tcp,
+            Self::Fig62 | Self::Fig63 => Needs::Web,
+            Self::Fig610 => Needs::Cpu,
+            Self::Layers => Needs::Network,
+            Self::Ratio => Needs::Any,
+        }
+    }
+
+    /// Whether a plan has what it needs.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn check(self, plan: &Plan, workload: usize) -> Result<(), String> {
+        let load = plan.workloads[workload].points.first();
+        let fits = match self.needs() {
+            Needs::Tcp => matches!(load, Some(Load::Tcp { .. })),
+            Needs::Web => matches!(load, Some(Load::Web { .. })),
+            Needs::Cpu => matches!(load, Some(Load::Cpu { .. })),
+            Needs::Fileset => matches!(load, Some(Load::Fileset { .. })),
+            Needs::Network => matches!(load, Some(Load::Tcp { .. } | Load::Web { .. })),
+            Needs::Any => !matches!(load, Some(Load::Fileset { .. })),
+        };
+        if !fits {
+            let name = plan.workloads[workload].name.escape_debug();
+            return Err(format!("workload `{name}` is of a kind that it does not show"));
+        }
+        let native = plan.machines.iter().any(|machine| machine.place.is_native());
+        let virtual_ones = plan.machines.iter().any(|machine| !machine.place.is_native());
+        match self {
+            Self::Fig610 | Self::Ratio if !(native && virtual_ones) => {
+                Err("it compares with native: a machine without guests and one with".to_owned())
+            }
+            Self::Fig64 if !virtual_ones => Err("it needs a machine with guests".to_owned()),
+            Self::Fig67 | Self::Fig69
+                if !plan.machines.iter().any(|m| m.configurations.len() > 1) =>
+            {
+                Err("it compares configurations of a machine, and none has two".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Draws it.
+    #[must_use]
+    pub fn draw(self, rows: &Rows<'_>) -> Figure {
+        let mut figure = match self {
+            Self::Table51 => tables::file_set(rows),
+            Self::Fig61 => lines::cpu_by_rate(rows),
+            Self::Fig62 => lines::replies(rows),
+            Self::Fig63 => lines::cpu_by_connections(rows),
+            Self::Fig64 => lines::idd_by_packets(rows),
+            Self::Fig65 => lines::acks(rows),
+            Self::Fig67 => kiviat::interrupts(rows, 1),
+            Self::Fig69 => kiviat::interrupts(rows, 2),
+            Self::Fig610 => relative::programs(rows),
+            Self::Layers => tables::layers(rows),
+            Self::Ratio => relative::ratio(rows),
+        };
+        let workload = &rows.plan.workloads[rows.workload];
+        if !self.id().starts_with("fig-") && !self.id().starts_with("table-") {
+            figure.id = format!("{}-{}", self.id(), plain(&workload.name));
+        } else {
+            figure.id = self.id().to_owned();
+        }
+        figure.missing.extend(rows.missing());
+        figure
+    }
+}
+
+/// A name with only what an id may have.
+fn plain(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '-' }).collect()
+}
+
+/// A machine's name for people.
+fn shown(machine: &Machine) -> String {
+    match &machine.place {
+        Place::Lab { kind, .. } if machine.name == kind.name() => match kind {
+            lab::Kind::Xen => "Xen".to_owned(),
+            lab::Kind::Kvm => "KVM".to_owned(),
+            lab::Kind::Native => "native".to_owned(),
+        },
+        _ => machine.name.clone(),
+    }
+}

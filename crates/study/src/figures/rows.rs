@@ -1,0 +1,143 @@
+//! The valid runs of one workload, by what was varied.
+
+use crate::figure::{Measured, Missing};
+use crate::measures::Measures;
+use crate::plan::{Load, Plan};
+use crate::record::Record;
+
+/// A valid run.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// Index of the machine; `None` where none was needed.
+    pub machine: Option<usize>,
+    /// Index of its configuration.
+    pub configuration: usize,
+    /// The block.
+    pub block: usize,
+    /// The load's point.
+    pub point: usize,
+    /// What it measured.
+    pub measures: Measures,
+    /// What the load itself said.
+    pub outcomes: Vec<serde_json::Value>,
+}
+
+/// All valid runs of a workload.
+#[derive(Debug, Clone)]
+pub struct Rows<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// Index of the workload.
+    pub workload: usize,
+    /// The runs.
+    pub rows: Vec<Row>,
+}
+
+/// Of all intervals of a report.
+pub const CONFIDENCE: f64 = 0.95;
+
+impl<'a> Rows<'a> {
+    /// The valid runs of a workload among all records, and those that say of themselves that
+    /// they are not, with the reason.
+    #[must_use]
+    pub fn of(
+        plan: &'a Plan,
+        workload: usize,
+        records: &[(&Record, Option<Measures>)],
+    ) -> (Self, Vec<(usize, String)>) {
+        let load = &plan.workloads[workload];
+        let (mut rows, mut invalid) = (Vec::new(), Vec::new());
+        let own = records.iter().filter(|(record, _)| record.workload == load.name);
+        for (record, measures) in own {
+            let Some(measures) = measures.clone() else { continue };
+            if let Some(reason) = measures.invalid {
+                invalid.push((record.number, reason));
+                continue;
+            }
+            let Some(point) = load.points.iter().position(|point| *point == record.load) else {
+                continue;
+            };
+            let named = |name: &String| plan.machines.iter().position(|m| m.name == *name);
+            let machine = record.machine.as_ref().and_then(named);
+            let configuration = machine.and_then(|at| {
+                let all = &plan.machines[at].configurations;
+                all.iter().position(|one| one.name == record.configuration)
+            });
+            rows.push(Row {
+                machine,
+                configuration: configuration.unwrap_or(0),
+                block: record.block,
+                point,
+                measures,
+                outcomes: record.data().map(|data| data.outcomes.clone()).unwrap_or_default(),
+            });
+        }
+        (Self { plan, workload, rows }, invalid)
+    }
+
+    /// The points of the load.
+    #[must_use]
+    pub fn points(&self) -> &'a [Load] {
+        &self.plan.workloads[self.workload].points
+    }
+
+    /// The runs of a machine's configuration at a point.
+    pub fn at(
+        &self,
+        machine: usize,
+        configuration: usize,
+        point: usize,
+    ) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(move |row| {
+            (row.machine, row.configuration, row.point) == (Some(machine), configuration, point)
+        })
+    }
+
+    /// A quantity of all runs at a point, with its block.
+    pub fn values(
+        &self,
+        (machine, configuration, point): (usize, usize, usize),
+        quantity: impl Fn(&Measures) -> Option<f64>,
+    ) -> Vec<(usize, f64)> {
+        self.at(machine, configuration, point)
+            .filter_map(|row| Some((row.block, quantity(&row.measures)?)))
+            .collect()
+    }
+
+    /// The baseline: the first machine without guests.
+    #[must_use]
+    pub fn native(&self) -> Option<usize> {
+        self.plan.machines.iter().position(|machine| machine.place.is_native())
+    }
+
+    /// The machines with guests.
+    pub fn virtual_ones(&self) -> impl Iterator<Item = usize> + '_ {
+        let all = self.plan.machines.iter().enumerate();
+        all.filter(|(_, machine)| !machine.place.is_native()).map(|(at, _)| at)
+    }
+
+    /// Points of machines that have no valid run.
+    pub fn missing(&self) -> Vec<Missing> {
+        let mut missing = Vec::new();
+        for (at, machine) in self.plan.machines.iter().enumerate() {
+            if self.rows.iter().any(|row| row.machine.is_some())
+                && !self.rows.iter().any(|row| row.machine == Some(at))
+            {
+                let what = format!("all of {}", machine.name);
+                let reason = "no run of it is valid".to_owned();
+                missing.push(Missing { what, reason });
+            }
+        }
+        missing
+    }
+}
+
+/// The mean with its interval; `None` of no values.
+pub fn mean(values: &[(usize, f64)]) -> Option<Measured> {
+    let values: Vec<f64> = values.iter().map(|(_, value)| *value).collect();
+    let summary = stats::Summary::of(&values)?;
+    Some(match stats::mean(&values, CONFIDENCE) {
+        Some(estimate) => estimate.into(),
+        None => Measured { value: summary.mean, interval: None, samples: summary.count },
+    })
+}

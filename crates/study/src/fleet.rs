@@ -1,0 +1,265 @@
+//! The machines of a study: booted or found, each with the agents on it.
+
+use crate::plan::{Machine, Place, Plan};
+use agent::{Handle, Key, Security, Stream};
+use lab::{AgentFiles, Cache, Spec, Testbed};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What a study needs to reach its machines.
+#[derive(Debug, Clone)]
+pub struct Means {
+    /// The static program that runs in lab machines.
+    pub program: PathBuf,
+    /// The key of agents that a plan names no key for, and of lab machines'.
+    pub key: PathBuf,
+}
+
+/// Why a machine cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FleetError {
+    /// A lab machine that cannot be booted.
+    #[error("machine {machine}: {source}")]
+    Lab {
+        /// Which.
+        machine: String,
+        /// Why.
+        source: lab::LabError,
+    },
+    /// An agent that does not answer as it should.
+    #[error("machine {machine}: the agent of {who} at {address}: {source}")]
+    Agent {
+        /// Which machine.
+        machine: String,
+        /// Whose agent.
+        who: String,
+        /// Where.
+        address: String,
+        /// Why.
+        source: agent::Error,
+    },
+    /// It is not what the plan needs.
+    #[error("machine {machine}: {problem}")]
+    Unfit {
+        /// Which.
+        machine: String,
+        /// What is missing, and what would do.
+        problem: String,
+    },
+}
+
+/// An agent, connected when it is needed.
+pub struct Peer {
+    /// Whose it is: `host`, `client`, a guest's name.
+    pub who: String,
+    address: String,
+    security: Security,
+    handle: Option<Handle<Stream>>,
+}
+
+impl Peer {
+    fn new(who: &str, address: String, security: Security) -> Self {
+        Self { who: who.to_owned(), address, security, handle: None }
+    }
+
+    /// The connection to it, which is made if need be.
+    ///
+    /// # Errors
+    /// Where it cannot be reached, has another key or another version.
+    pub fn handle(&mut self) -> Result<&mut Handle<Stream>, agent::Error> {
+        if self.handle.is_none() {
+            let stream = Stream::connect(&self.address)?;
+            self.handle = Some(Handle::connect(stream, &self.security)?);
+        }
+        self.handle.as_mut().ok_or(agent::Error::Unexpected)
+    }
+
+    /// Gives up the connection; what it began ends, what it set is set back.
+    pub fn forget(&mut self) {
+        self.handle = None;
+    }
+}
+
+/// Where a load goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// The agent there: an index of [`Station::guests`], or the host's own.
+    pub guest: Option<usize>,
+    /// Its address for loads.
+    pub address: IpAddr,
+}
+
+/// A machine under test with all its agents.
+pub struct Station {
+    /// The machine's name in the plan.
+    pub name: String,
+    /// The host's agent, or the native machine's.
+    pub host: Peer,
+    /// The load maker's agent.
+    pub client: Option<Peer>,
+    /// The guests' agents.
+    pub guests: Vec<Peer>,
+    /// Where loads go to.
+    pub targets: Vec<Target>,
+    /// Alive as long as this is.
+    _testbed: Option<Testbed>,
+}
+
+/// How long a lab machine may take to boot: three attempts.
+const BOOT: Duration = Duration::from_secs(540);
+
+impl Station {
+    /// Boots the machine, or finds it.
+    ///
+    /// # Errors
+    /// Where a lab machine does not come up, or a key cannot be read.
+    pub fn open(
+        plan: &Plan,
+        machine: &Machine,
+        means: &Means,
+        progress: &mut dyn lab::Progress,
+    ) -> Result<Self, FleetError> {
+        match &machine.place {
+            Place::Lab { kind, guests, vcpus } => {
+                let spec = Spec {
+                    guests: *guests,
+                    vcpus: *vcpus,
+                    cpus: plan.lab.cpus,
+                    clock: plan.lab.clock,
+                    suite: plan.lab.suite.clone(),
+                    agent: Some(AgentFiles {
+                        program: means.program.clone(),
+                        key: means.key.clone(),
+                    }),
+                    boot_limit: BOOT,
+                    ..Spec::new(*kind)
+                };
+                Self::boot(plan, machine, &spec, means, progress)
+            }
+            Place::Agents { key, host, client, addresses, guests } => {
+                let security = security(machine, key.as_deref().unwrap_or(&means.key), host)?;
+                let peer = |who: &str, at: &str| Peer::new(who, at.to_owned(), security.clone());
+                let own = addresses.iter().map(|&address| Target { guest: None, address });
+                let theirs = guests.iter().enumerate();
+                let theirs =
+                    theirs.map(|(at, guest)| Target { guest: Some(at), address: guest.address });
+                Ok(Self {
+                    name: machine.name.clone(),
+                    host: peer("host", host),
+                    client: client.as_ref().map(|at| peer("client", at)),
+                    targets: if guests.is_empty() { own.collect() } else { theirs.collect() },
+                    guests: guests.iter().map(|guest| peer(&guest.name, &guest.agent)).collect(),
+                    _testbed: None,
+                })
+            }
+        }
+    }
+
+    fn boot(
+        plan: &Plan,
+        machine: &Machine,
+        spec: &Spec,
+        means: &Means,
+        progress: &mut dyn lab::Progress,
+    ) -> Result<Self, FleetError> {
+        let failed = |source| FleetError::Lab { machine: machine.name.clone(), source };
+        let cache = Cache::open().map_err(failed)?;
+        let bed = Testbed::boot(spec, plan.lab.networks, &cache, progress).map_err(failed)?;
+        let security = security(machine, &means.key, "")?;
+        let server = &bed.specs.0;
+        let peer = |who: &str, machine: &lab::Machine, guest: u32| {
+            let address = machine.agent(guest).map_or_else(String::new, |at| at.to_string());
+            Peer::new(who, address, security.clone())
+        };
+        let targets = if spec.guests == 0 {
+            let networks = 0..plan.lab.networks;
+            let own = networks.map(|network| server.address_on(network, 0));
+            own.map(|address| Target { guest: None, address: address.into() }).collect()
+        } else {
+            let guests = (1..=spec.guests).filter_map(|guest| server.data_address(guest));
+            let all = guests.enumerate();
+            all.map(|(at, (_, address))| Target { guest: Some(at), address: address.into() })
+                .collect()
+        };
+        Ok(Self {
+            name: machine.name.clone(),
+            host: peer("host", &bed.server, 0),
+            client: bed.client.as_ref().map(|client| peer("client", client, 0)),
+            guests: (1..=spec.guests).map(|n| peer(&format!("g{n}"), &bed.server, n)).collect(),
+            targets,
+            _testbed: Some(bed),
+        })
+    }
+
+    /// All agents.
+    pub fn peers(&mut self) -> impl Iterator<Item = &mut Peer> {
+        [&mut self.host].into_iter().chain(&mut self.client).chain(&mut self.guests)
+    }
+
+    /// The agent of a target.
+    pub fn target(&mut self, target: Target) -> &mut Peer {
+        match target.guest.and_then(|at| self.guests.get_mut(at)) {
+            Some(guest) => guest,
+            None => &mut self.host,
+        }
+    }
+
+    /// Gives up all connections: what they began ends, what they set is set back.
+    pub fn forget(&mut self) {
+        self.peers().for_each(Peer::forget);
+    }
+
+    /// Asks every agent who it is, and whether the machine is fit for the plan.
+    ///
+    /// # Errors
+    /// The first agent that does not answer, or what the machine lacks.
+    pub fn check(&mut self, machine: &Machine) -> Result<(), FleetError> {
+        let name = machine.name.clone();
+        for peer in self.peers() {
+            let (who, address) = (peer.who.clone(), peer.address.clone());
+            let lost = |source| FleetError::Agent { machine: name.clone(), who, address, source };
+            let handle = match peer.handle() {
+                Ok(handle) => handle,
+                Err(source) => return Err(lost(source)),
+            };
+            let (cpus, unreadable) =
+                (handle.hello().environment.cpus, handle.hello().unreadable.clone());
+            let offset = match handle.offset() {
+                Ok(offset) => offset,
+                Err(source) => return Err(lost(source)),
+            };
+            let unfit = |problem: String| FleetError::Unfit { machine: name.clone(), problem };
+            if peer.who == "host" && cpus < machine.needs_cpus {
+                let needs = machine.needs_cpus;
+                return Err(unfit(format!("it has {cpus} CPUs, the plan needs {needs}")));
+            }
+            if let Some(why) = unreadable.filter(|_| peer.who == "host") {
+                return Err(unfit(format!("its counters cannot be read: {why}")));
+            }
+            if offset.bound > MOST_APART {
+                let bound = offset.bound / 1_000_000;
+                return Err(unfit(format!(
+                    "the clock of {} cannot be aligned: an answer takes {bound} ms at least",
+                    peer.who
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An agent whose answers take longer than twice this cannot be told when to read, in ns.
+const MOST_APART: u64 = 500_000_000;
+
+/// The key, or none where the agent is at a place that needs none and there is no key.
+fn security(machine: &Machine, key: &Path, address: &str) -> Result<Security, FleetError> {
+    if address.contains('/') && !key.exists() {
+        return Ok(Security::Transport);
+    }
+    let unfit = |error: agent::Error| FleetError::Unfit {
+        machine: machine.name.clone(),
+        problem: error.to_string(),
+    };
+    Ok(Security::Key(Key::read(key).map_err(unfit)?))
+}

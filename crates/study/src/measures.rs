@@ -1,0 +1,171 @@
+//! What a run's raw counters say, in the terms of the figures.
+
+use crate::plan::Load;
+use crate::record::Record;
+use account::Usage;
+use model::Nanos;
+use workload::{cpu, tcp, web};
+
+/// The quantities of a run. What the run cannot tell is `None`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Measures {
+    /// T: seconds by the host's clock between the two readings.
+    pub interval_s: Option<f64>,
+    /// CPUs that were busy on the host, the monitor's own time apart.
+    pub total: Option<f64>,
+    /// CPUs that executed guests, and their hypervisor's work.
+    pub guests: Option<f64>,
+    /// CPUs that the driver domain used: all that the guests did not.
+    pub idd: Option<f64>,
+    /// The parts of `total`, by [`LAYERS`], in CPUs.
+    pub layers: [Option<f64>; LAYERS.len()],
+    /// Data packets, or replies, a second by the load's clock: what the load was.
+    pub events_per_s: Option<f64>,
+    /// The same by the host's clock.
+    pub host_events_per_s: Option<f64>,
+    /// CPU seconds of the host for a data packet or a reply.
+    pub cost_s: Option<f64>,
+    /// ACKs for each data packet.
+    pub acks: Option<f64>,
+    /// Bits a second that were received.
+    pub throughput: Option<f64>,
+    /// New connections, or requests, a second that were due.
+    pub offered_per_s: Option<f64>,
+    /// Replies a second.
+    pub replies_per_s: Option<f64>,
+    /// Mean time of the programs, in seconds.
+    pub seconds: Option<f64>,
+    /// Busy CPUs of the driver domain one by one.
+    pub idd_cpus: Vec<Option<f64>>,
+    /// Busy CPUs of each guest.
+    pub guest_cpus: Vec<Option<f64>>,
+    /// Why the run itself says that it is not valid.
+    pub invalid: Option<String>,
+}
+
+/// The layers of a machine's busy time, from the bottom of a stack.
+pub const LAYERS: [&str; 6] = [
+    "guest",
+    "VMM",
+    "IDD, threads of one VM",
+    "IDD, shared interrupt work",
+    "IDD or Linux itself",
+    "not attributed",
+];
+
+impl Measures {
+    /// Of a run that was measured.
+    #[must_use]
+    pub fn of(record: &Record) -> Option<Self> {
+        let data = record.data()?;
+        let mut found = Self::default();
+        if let Some(counters) = &data.host {
+            match account::usage(&counters.begin, &counters.end) {
+                Ok(usage) => found.account(&usage),
+                Err(error) => found.invalid = Some(error.to_string()),
+            }
+        }
+        let outcomes = data.outcomes.iter();
+        match &record.load {
+            Load::Tcp { .. } => {
+                let all = outcomes.filter_map(read::<tcp::Outcome>).collect::<Vec<_>>();
+                found.tcp(&all, data.outcomes.len());
+            }
+            Load::Web { .. } => {
+                let all = outcomes.filter_map(read::<web::Outcome>).collect::<Vec<_>>();
+                found.web(&all, data.outcomes.len());
+            }
+            Load::Cpu { .. } => {
+                let all = outcomes.filter_map(read::<cpu::Outcome>).collect::<Vec<_>>();
+                found.cpu(&all);
+            }
+            Load::Fileset { .. } => {}
+        }
+        let events = found.events_per_s.zip(data.window_s).map(|(rate, window)| rate * window);
+        found.host_events_per_s = events.zip(found.interval_s).map(|(count, t)| count / t);
+        found.cost_s = found.total.zip(found.host_events_per_s).map(|(cpus, rate)| cpus / rate);
+        Some(found)
+    }
+
+    fn account(&mut self, usage: &Usage) {
+        let interval = usage.interval.0 as f64;
+        let cpus = |time: Nanos| time.0 as f64 / interval;
+        let monitor = usage.me.cpu;
+        let driver = usage.drivers.first();
+        let sum = |part: fn(&account::VmUsage) -> &model::Reading<Nanos>| {
+            let parts: Vec<Nanos> =
+                usage.vms.iter().filter_map(|vm| part(vm).clone().ok()).collect();
+            (!parts.is_empty()).then(|| cpus(Nanos(parts.iter().map(|part| part.0).sum())))
+        };
+        self.interval_s = Some(interval / 1e9);
+        self.total = usage.host.busy.clone().ok().map(|busy| cpus(busy.saturating_sub(monitor)));
+        let guest = sum(|vm| &vm.cpu.guest);
+        let vmm = sum(|vm| &vm.cpu.vmm);
+        self.guests = guest.map(|guest| guest + vmm.unwrap_or(0.0));
+        self.idd = self.total.map(|total| (total - self.guests.unwrap_or(0.0)).max(0.0));
+        // The agent is a process of the driver domain.
+        let own = driver.and_then(|driver| driver.own.clone().ok());
+        self.layers = [
+            guest,
+            vmm,
+            sum(|vm| &vm.cpu.io_direct),
+            sum(|vm| &vm.cpu.io_shared),
+            own.map(|own| cpus(own.saturating_sub(monitor))),
+            usage.host.unattributed.clone().ok().map(cpus),
+        ];
+        let rows = driver.map(|driver| driver.vcpu_rows.as_slice()).unwrap_or_default();
+        self.idd_cpus = rows.iter().map(|row| row.cpu.clone().ok().map(cpus)).collect();
+        self.guest_cpus = usage.vms.iter().map(|vm| vm.cpu.guest.clone().ok().map(cpus)).collect();
+    }
+
+    fn tcp(&mut self, outcomes: &[tcp::Outcome], of: usize) {
+        if outcomes.len() != of || of == 0 {
+            self.invalid = Some("the load's result is not of this version".to_owned());
+            return;
+        }
+        let seconds = |one: &tcp::Outcome| one.data_segments as f64 / one.duration_s;
+        self.events_per_s = Some(outcomes.iter().map(seconds).sum());
+        self.throughput = Some(outcomes.iter().map(|one| one.throughput_bit_per_s).sum());
+        let (data, acks) = outcomes
+            .iter()
+            .fold((0, 0), |(data, acks), one| (data + one.data_segments, acks + one.acks));
+        self.acks = (data > 0).then(|| acks as f64 / data as f64);
+        if outcomes.iter().any(|one| one.partial) {
+            self.invalid = Some("the load ended before its time".to_owned());
+        }
+    }
+
+    fn web(&mut self, outcomes: &[web::Outcome], of: usize) {
+        if outcomes.len() != of || of == 0 {
+            self.invalid = Some("the load's result is not of this version".to_owned());
+            return;
+        }
+        let sum = |part: fn(&web::Outcome) -> Option<f64>| -> Option<f64> {
+            outcomes.iter().map(part).sum()
+        };
+        self.offered_per_s = sum(|one| one.requests_per_s);
+        self.replies_per_s = sum(|one| one.replies_per_s);
+        self.events_per_s = self.replies_per_s;
+        if let Some(bad) = outcomes.iter().find(|one| !one.valid || one.partial) {
+            let ended = "the load ended before its time".to_owned();
+            self.invalid = Some(bad.invalid_reasons.first().cloned().unwrap_or(ended));
+        }
+    }
+
+    fn cpu(&mut self, outcomes: &[cpu::Outcome]) {
+        let all: Vec<&cpu::InstanceOutcome> =
+            outcomes.iter().flat_map(|one| &one.instances).collect();
+        let seconds: Option<Vec<f64>> = all.iter().map(|one| one.seconds).collect();
+        match seconds.as_deref().and_then(stats::Summary::of) {
+            Some(summary) => self.seconds = Some(summary.mean),
+            None => {
+                let why = all.iter().find_map(|one| one.error.clone());
+                self.invalid = Some(why.unwrap_or_else(|| "not all programs ended".to_owned()));
+            }
+        }
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned>(value: &serde_json::Value) -> Option<T> {
+    serde::Deserialize::deserialize(value).ok()
+}

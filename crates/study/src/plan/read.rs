@@ -1,0 +1,435 @@
+//! The text of a plan, before it is known whether it can be.
+
+use super::{
+    Configuration, CpuPlace, Figure, Guest, Lab, Load, Machine, Place, Plan, PlanError, Workload,
+};
+use crate::figures::FigureKind;
+use crate::quantity;
+use agent::Setting;
+use serde::Deserialize;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+use toml::{Spanned, Value};
+
+/// The schema's name.
+pub const SCHEMA: &str = "vmeter.plan/1";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawPlan {
+    schema: Spanned<String>,
+    id: Spanned<String>,
+    title: String,
+    #[serde(default)]
+    question: String,
+    #[serde(default)]
+    takes: String,
+    repetitions: Option<Spanned<usize>>,
+    #[serde(default = "one")]
+    seed: u64,
+    lab: Option<Spanned<RawLab>>,
+    #[serde(default)]
+    machines: Vec<Spanned<RawMachine>>,
+    workloads: Vec<Spanned<RawWorkload>>,
+    figures: Vec<Spanned<RawFigure>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawLab {
+    clock: Option<Spanned<String>>,
+    cpus: Option<u32>,
+    networks: Option<Spanned<usize>>,
+    suite: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawMachine {
+    name: Spanned<String>,
+    lab: Option<RawLabMachine>,
+    agents: Option<RawAgents>,
+    needs_cpus: Option<usize>,
+    #[serde(default)]
+    set: Vec<Setting>,
+    #[serde(default)]
+    configurations: Vec<RawConfiguration>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawConfiguration {
+    name: String,
+    #[serde(default)]
+    set: Vec<Setting>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawLabMachine {
+    kind: Spanned<String>,
+    guests: Option<u32>,
+    #[serde(default = "one_u32")]
+    vcpus: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawAgents {
+    host: String,
+    client: Option<String>,
+    #[serde(default)]
+    addresses: Vec<IpAddr>,
+    #[serde(default)]
+    guests: Vec<RawGuest>,
+    key: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawGuest {
+    name: String,
+    agent: String,
+    address: IpAddr,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawWorkload {
+    name: Spanned<String>,
+    kind: Spanned<String>,
+    warmup: Option<Spanned<String>>,
+    window: Option<Spanned<String>>,
+    targets: Option<usize>,
+    rate: Option<Spanned<Value>>,
+    size: Option<Spanned<Value>>,
+    per: Option<Spanned<String>>,
+    dirs: Option<usize>,
+    instances: Option<Spanned<Value>>,
+    place: Option<Spanned<Value>>,
+    text: Option<Spanned<String>>,
+    data: Option<Spanned<String>>,
+    passes: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawFigure {
+    id: Spanned<String>,
+    workload: Option<Spanned<String>>,
+}
+
+fn one() -> u64 {
+    1
+}
+
+fn one_u32() -> u32 {
+    1
+}
+
+/// A text and its name, for errors with lines.
+pub(super) struct Source<'a> {
+    pub text: &'a str,
+    pub file: &'a str,
+}
+
+impl Source<'_> {
+    /// An error at a place of the text.
+    pub fn error(&self, at: usize, problem: impl Into<String>) -> PlanError {
+        let before = &self.text.as_bytes()[..at.min(self.text.len())];
+        let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
+        PlanError { file: self.file.to_owned(), line, problem: problem.into() }
+    }
+}
+
+/// Where something stands in the text.
+fn at<T>(spanned: &Spanned<T>) -> usize {
+    spanned.span().start
+}
+
+/// Reads and checks a plan.
+pub(super) fn plan(text: &str, file: &str) -> Result<Plan, PlanError> {
+    let source = Source { text, file };
+    let raw: RawPlan = toml::from_str(text).map_err(|error| {
+        source.error(error.span().map_or(0, |span| span.start), error.message().to_owned())
+    })?;
+    if raw.schema.get_ref() != SCHEMA {
+        let problem = format!("schema is not `{SCHEMA}`: this vmeter reads no other");
+        return Err(source.error(at(&raw.schema), problem));
+    }
+    let letters = |id: &str| id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
+    if raw.id.get_ref().is_empty() || !letters(raw.id.get_ref()) {
+        return Err(source.error(at(&raw.id), "an id is made of letters, digits, - and ."));
+    }
+    let repetitions = raw.repetitions.as_ref().map_or(5, |count| *count.get_ref());
+    if !(1..=1000).contains(&repetitions) {
+        let place = raw.repetitions.as_ref().map_or(0, at);
+        return Err(source.error(place, format!("1 to 1000 repetitions, not {repetitions}")));
+    }
+    let lab = lab(&source, raw.lab)?;
+    let machines: Vec<Machine> =
+        raw.machines.into_iter().map(|m| machine(&source, m, &lab)).collect::<Result<_, _>>()?;
+    let mut names = Vec::new();
+    let workloads: Vec<Workload> = raw
+        .workloads
+        .into_iter()
+        .map(|raw| {
+            names.push(raw.get_ref().name.get_ref().clone());
+            workload(&source, raw)
+        })
+        .collect::<Result<_, _>>()?;
+    let figures: Vec<(usize, Figure)> = raw
+        .figures
+        .iter()
+        .map(|raw| Ok((at(raw), figure(&source, raw.get_ref(), &names)?)))
+        .collect::<Result<_, _>>()?;
+    let plan = Plan {
+        id: raw.id.into_inner(),
+        title: raw.title,
+        question: raw.question,
+        takes: raw.takes,
+        repetitions,
+        seed: raw.seed,
+        lab,
+        machines,
+        workloads,
+        figures: figures.iter().map(|(_, figure)| figure.clone()).collect(),
+        text: text.to_owned(),
+    };
+    super::check::plan(&source, &plan, &figures)?;
+    Ok(plan)
+}
+
+fn lab(source: &Source<'_>, raw: Option<Spanned<RawLab>>) -> Result<Lab, PlanError> {
+    let raw = raw.map(Spanned::into_inner).unwrap_or_default();
+    let clock = match raw.clock.as_ref().map(|c| c.get_ref().as_str()) {
+        None | Some("instructions") => lab::Clock::Instructions,
+        Some("host") => lab::Clock::Host,
+        Some(other) => {
+            let problem = format!("`{}` is no clock: instructions or host", other.escape_debug());
+            return Err(source.error(raw.clock.as_ref().map_or(0, at), problem));
+        }
+    };
+    let networks = raw.networks.as_ref().map_or(1, |count| *count.get_ref());
+    if networks > lab::MOST_WIRES {
+        let problem = format!("{networks} networks: a lab machine has at most {}", lab::MOST_WIRES);
+        return Err(source.error(raw.networks.as_ref().map_or(0, at), problem));
+    }
+    Ok(Lab {
+        clock,
+        cpus: raw.cpus.unwrap_or(4),
+        networks,
+        suite: raw.suite.unwrap_or_else(|| "bookworm".to_owned()),
+    })
+}
+
+fn machine(source: &Source<'_>, raw: Spanned<RawMachine>, lab: &Lab) -> Result<Machine, PlanError> {
+    let here = at(&raw);
+    let raw = raw.into_inner();
+    let place = match (raw.lab, raw.agents) {
+        (Some(machine), None) => {
+            let (kind, guests) = match machine.kind.get_ref().as_str() {
+                "native" => (lab::Kind::Native, machine.guests.unwrap_or(0)),
+                "xen" => (lab::Kind::Xen, machine.guests.unwrap_or(1)),
+                "kvm" => (lab::Kind::Kvm, machine.guests.unwrap_or(1)),
+                other => {
+                    let other = other.escape_debug();
+                    let problem = format!("`{other}` is no lab machine: native, xen or kvm");
+                    return Err(source.error(at(&machine.kind), problem));
+                }
+            };
+            Place::Lab { kind, guests, vcpus: machine.vcpus }
+        }
+        (None, Some(agents)) => Place::Agents {
+            key: agents.key,
+            host: agents.host,
+            client: agents.client,
+            addresses: agents.addresses,
+            guests: agents
+                .guests
+                .into_iter()
+                .map(|g| Guest { name: g.name, agent: g.agent, address: g.address })
+                .collect(),
+        },
+        _ => {
+            let problem = "a machine comes from `lab = {…}` or is there with `agents = {…}`";
+            return Err(source.error(here, problem));
+        }
+    };
+    let is_lab = matches!(place, Place::Lab { .. });
+    let always = raw.set;
+    let mut configurations: Vec<Configuration> = raw
+        .configurations
+        .into_iter()
+        .map(|c| Configuration { name: c.name, set: [always.clone(), c.set].concat() })
+        .collect();
+    if configurations.is_empty() {
+        configurations.push(Configuration { name: String::new(), set: always });
+    }
+    let needs_cpus = raw.needs_cpus.unwrap_or(if is_lab { lab.cpus as usize } else { 1 });
+    Ok(Machine { name: raw.name.into_inner(), place, needs_cpus, configurations })
+}
+
+fn workload(source: &Source<'_>, raw: Spanned<RawWorkload>) -> Result<Workload, PlanError> {
+    let here = at(&raw);
+    let raw = raw.into_inner();
+    let time = |text: &Option<Spanned<String>>, default: u64| match text {
+        None => Ok(Duration::from_secs(default)),
+        Some(text) => {
+            quantity::duration(text.get_ref()).map_err(|problem| source.error(at(text), problem))
+        }
+    };
+    let (warmup, window) = (time(&raw.warmup, 1)?, time(&raw.window, 5)?);
+    let points = match raw.kind.get_ref().as_str() {
+        "tcp" => tcp(source, here, &raw)?,
+        "web" => web(source, here, &raw)?,
+        "cpu" => cpu(source, here, &raw)?,
+        "fileset" => vec![Load::Fileset { dirs: raw.dirs.unwrap_or(61) }],
+        other => {
+            let problem =
+                format!("`{}` is no workload: tcp, web, cpu or fileset", other.escape_debug());
+            return Err(source.error(at(&raw.kind), problem));
+        }
+    };
+    only(source, &raw)?;
+    let name = raw.name.into_inner();
+    Ok(Workload { name, warmup, window, targets: raw.targets.unwrap_or(1), points })
+}
+
+/// Refuses what belongs to another kind of workload.
+fn only(source: &Source<'_>, raw: &RawWorkload) -> Result<(), PlanError> {
+    let kind = raw.kind.get_ref().as_str();
+    let given: [(&str, Option<usize>, &[&str]); 9] = [
+        ("rate", raw.rate.as_ref().map(at), &["tcp", "web"]),
+        ("size", raw.size.as_ref().map(at), &["tcp"]),
+        ("per", raw.per.as_ref().map(at), &["web"]),
+        ("dirs", raw.dirs.map(|_| at(&raw.kind)), &["web", "fileset"]),
+        ("instances", raw.instances.as_ref().map(at), &["cpu"]),
+        ("place", raw.place.as_ref().map(at), &["cpu"]),
+        ("text", raw.text.as_ref().map(at), &["cpu"]),
+        ("data", raw.data.as_ref().map(at), &["cpu"]),
+        ("passes", raw.passes.map(|_| at(&raw.kind)), &["cpu"]),
+    ];
+    for (name, place, kinds) in given {
+        if let Some(place) = place.filter(|_| !kinds.contains(&kind)) {
+            let problem = format!("`{name}` does not belong to a workload of kind {kind}");
+            return Err(source.error(place, problem));
+        }
+    }
+    Ok(())
+}
+
+fn tcp(source: &Source<'_>, here: usize, raw: &RawWorkload) -> Result<Vec<Load>, PlanError> {
+    let rates = texts(source, here, "rate", raw.rate.as_ref(), quantity::rate)?;
+    let sizes = match &raw.size {
+        None => vec![1448],
+        size => texts(source, here, "size", size.as_ref(), quantity::bytes)?,
+    };
+    let points = |size: &u64| rates.iter().map(|&rate| Load::Tcp { size: *size, rate }).collect();
+    Ok(sizes.iter().flat_map(|size| -> Vec<Load> { points(size) }).collect())
+}
+
+fn web(source: &Source<'_>, here: usize, raw: &RawWorkload) -> Result<Vec<Load>, PlanError> {
+    let rates = texts(source, here, "rate", raw.rate.as_ref(), quantity::rate)?;
+    let per = match raw.per.as_ref().map(|per| per.get_ref().as_str()) {
+        None | Some("connection") => workload::web::Per::Connection,
+        Some("request") => workload::web::Per::Request,
+        Some(other) => {
+            let problem =
+                format!("`{}`: a rate is per connection or request", other.escape_debug());
+            return Err(source.error(raw.per.as_ref().map_or(here, at), problem));
+        }
+    };
+    let dirs = raw.dirs.unwrap_or(1);
+    Ok(rates.into_iter().map(|rate| Load::Web { rate, per, dirs }).collect())
+}
+
+fn cpu(source: &Source<'_>, here: usize, raw: &RawWorkload) -> Result<Vec<Load>, PlanError> {
+    let size = |text: &Option<Spanned<String>>, default: u64| match text {
+        None => Ok(default),
+        Some(text) => {
+            quantity::bytes(text.get_ref()).map_err(|problem| source.error(at(text), problem))
+        }
+    };
+    let plan = workload::cpu::Plan::default();
+    let (text, data) = (size(&raw.text, plan.text)?, size(&raw.data, plan.data)?);
+    let instances = match &raw.instances {
+        None => vec![1],
+        Some(value) => list(value.get_ref())
+            .into_iter()
+            .map(|one| match one {
+                Value::Integer(count @ 1..=64) => Ok(*count as usize),
+                _ => Err(source.error(at(value), "instances are numbers from 1 to 64")),
+            })
+            .collect::<Result<_, _>>()?,
+    };
+    let place = |text: &str| match text {
+        "same-guest" => Ok(CpuPlace::SameGuest),
+        "different-guests" => Ok(CpuPlace::DifferentGuests),
+        other => Err(format!("`{}`: same-guest or different-guests", other.escape_debug())),
+    };
+    let places = match &raw.place {
+        None => vec![CpuPlace::SameGuest],
+        given => texts(source, here, "place", given.as_ref(), place)?,
+    };
+    let passes = raw.passes.unwrap_or(plan.passes);
+    let point = |place, instances| Load::Cpu { instances, place, text, data, passes };
+    let points = places.iter().flat_map(|&p| instances.iter().map(move |&n| point(p, n)));
+    Ok(points.collect())
+}
+
+/// A text or several, each read as what it is.
+fn texts<T>(
+    source: &Source<'_>,
+    here: usize,
+    name: &str,
+    value: Option<&Spanned<Value>>,
+    read: impl Fn(&str) -> Result<T, String>,
+) -> Result<Vec<T>, PlanError> {
+    let Some(value) = value else {
+        return Err(source.error(here, format!("the workload says no `{name}`")));
+    };
+    let wrong = |problem: String| source.error(at(value), format!("{name}: {problem}"));
+    let all: Vec<T> = list(value.get_ref())
+        .into_iter()
+        .map(|one| match one {
+            Value::String(text) => read(text).map_err(wrong),
+            other => Err(wrong(format!("`{other}` has no unit: write it as text with its unit"))),
+        })
+        .collect::<Result<_, _>>()?;
+    if all.is_empty() { Err(wrong("an empty list".to_owned())) } else { Ok(all) }
+}
+
+/// A list's elements, or the one that it is.
+fn list(value: &Value) -> Vec<&Value> {
+    match value {
+        Value::Array(all) => all.iter().collect(),
+        one => vec![one],
+    }
+}
+
+fn figure(source: &Source<'_>, raw: &RawFigure, workloads: &[String]) -> Result<Figure, PlanError> {
+    let Some(kind) = FigureKind::named(raw.id.get_ref()) else {
+        let known: Vec<&str> = FigureKind::ALL.iter().map(|kind| kind.id()).collect();
+        let problem =
+            format!("`{}` is no figure: {}", raw.id.get_ref().escape_debug(), known.join(", "));
+        return Err(source.error(at(&raw.id), problem));
+    };
+    let workload = match &raw.workload {
+        None if workloads.len() == 1 => 0,
+        None => {
+            let problem = "there are several workloads: say which one the figure is of";
+            return Err(source.error(at(&raw.id), problem));
+        }
+        Some(name) => workloads.iter().position(|w| w == name.get_ref()).ok_or_else(|| {
+            let problem = format!(
+                "there is no workload `{}`: {}",
+                name.get_ref().escape_debug(),
+                workloads.join(", ")
+            );
+            source.error(at(name), problem)
+        })?,
+    };
+    Ok(Figure { kind, workload })
+}

@@ -1,0 +1,240 @@
+//! From stored runs to what a page shows.
+
+use crate::figure::{Failure, Machine, Report, Runs, SCHEMA};
+use crate::figures::{FigureKind, Rows, findings};
+use crate::measures::Measures;
+use crate::plan::{Place, Plan};
+use crate::record::{Ending, Record};
+use crate::schedule::schedule;
+use std::collections::{BTreeMap, BTreeSet};
+use workload::Environment;
+
+/// Everything that a study shows, from its plan and its stored attempts.
+#[must_use]
+pub fn report(plan: &Plan, records: &[Record]) -> Report {
+    let measured = measured(records);
+    let with: Vec<(&Record, Option<Measures>)> = measures(&measured);
+    let mut invalid: Vec<(usize, String)> = Vec::new();
+    let (mut figures, mut sentences) = (Vec::new(), Vec::new());
+    let all: Vec<Rows<'_>> = (0..plan.workloads.len())
+        .map(|workload| {
+            let (rows, bad) = Rows::of(plan, workload, &with);
+            invalid.extend(bad);
+            rows
+        })
+        .collect();
+    for figure in &plan.figures {
+        let rows = &all[figure.workload];
+        figures.push(figure.kind.draw(rows));
+        if matches!(figure.kind, FigureKind::Ratio | FigureKind::Fig610) {
+            for sentence in findings(rows) {
+                if !sentences.contains(&sentence) {
+                    sentences.push(sentence);
+                }
+            }
+        }
+    }
+    let planned = schedule(plan).len();
+    let valid = measured.len() - invalid.len();
+    Report {
+        schema: SCHEMA.to_owned(),
+        id: plan.id.clone(),
+        title: plan.title.clone(),
+        question: plan.question.clone(),
+        findings: sentences,
+        vmeter: env!("CARGO_PKG_VERSION").to_owned(),
+        measured: period(&measured),
+        runs: Runs {
+            planned,
+            valid,
+            invalid: invalid.len(),
+            failed: failed(records, &measured).len(),
+        },
+        figures,
+        method: method(plan),
+        machines: machines(&measured),
+        changes: changes(&measured),
+        warnings: warnings(plan, &measured, &invalid, planned),
+        failures: failed(records, &measured),
+    }
+}
+
+/// The measured attempt of each run.
+fn measured(records: &[Record]) -> Vec<&Record> {
+    let by_number: BTreeMap<usize, &Record> = records
+        .iter()
+        .filter(|record| matches!(record.ending, Ending::Measured(_)))
+        .map(|record| (record.number, record))
+        .collect();
+    by_number.into_values().collect()
+}
+
+/// What each run measured; on all CPUs, as there may be thousands.
+fn measures<'a>(records: &[&'a Record]) -> Vec<(&'a Record, Option<Measures>)> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = records.len().div_ceil(threads).max(1);
+    std::thread::scope(|scope| {
+        let parts: Vec<_> = records
+            .chunks(share)
+            .map(|part| {
+                scope.spawn(|| {
+                    part.iter().map(|&record| (record, Measures::of(record))).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        parts.into_iter().flat_map(|part| part.join().unwrap_or_default()).collect()
+    })
+}
+
+/// Runs that were tried and have no result, with their last reason.
+fn failed(records: &[Record], measured: &[&Record]) -> Vec<Failure> {
+    let good: BTreeSet<usize> = measured.iter().map(|record| record.number).collect();
+    let mut last = BTreeMap::new();
+    for record in records.iter().filter(|record| !good.contains(&record.number)) {
+        if let Ending::Failed(reason) = &record.ending {
+            let machine = record.machine.clone().unwrap_or_default();
+            let what = format!("{machine}: {}", record.load.describe());
+            last.insert(
+                record.number,
+                Failure { run: record.number, what, reason: reason.clone() },
+            );
+        }
+    }
+    last.into_values().collect()
+}
+
+fn period(measured: &[&Record]) -> Option<(String, String)> {
+    let begins = measured.iter().map(|record| record.began_unix_s);
+    let ends = measured.iter().map(|record| record.began_unix_s + record.took_s);
+    let text = |seconds: f64| {
+        let whole = jiff::Timestamp::from_second(seconds as i64).ok()?;
+        Some(whole.to_string())
+    };
+    Some((text(begins.reduce(f64::min)?)?, text(ends.reduce(f64::max)?)?))
+}
+
+fn method(plan: &Plan) -> Vec<String> {
+    let mut text = vec![
+        format!(
+            "Every point was measured {} times. The runs were interleaved: each block has every \
+             point of every machine once, in an order drawn from seed {}, so that a drift of the \
+             machines falls on all alike.",
+            plan.repetitions, plan.seed
+        ),
+        "CPU time is the difference of cumulative counters of the host, read at the begin and at \
+         the end of the load's window, after its warm-up: on Xen the hypervisor's per-domain run \
+         time and per-CPU idle time, on Linux the kernel's idle time and each thread's run time. \
+         The agent's own time is taken off."
+            .to_owned(),
+        "Packets and replies are counted by the load, and their rate is taken over the time \
+         between the two readings. Intervals are of 95 % confidence: Student's for means, \
+         Fieller's and a bootstrap of the blocks' log-ratios for ratios. No run was dropped by its \
+         value; runs that are invalid by their own account are counted above."
+            .to_owned(),
+    ];
+    if plan.needs_lab() {
+        let clock = match plan.lab.clock {
+            lab::Clock::Instructions => {
+                "by the instruction clock: an executed instruction is one nanosecond, so that CPU \
+                 seconds are instructions and no cache, no pipeline and no hardware cost of a VM \
+                 exit is in them. Ratios between machines are of instructions"
+            }
+            lab::Clock::Host => {
+                "by the host's clock: times are those of emulation, and what else the host does is \
+                 in them"
+            }
+        };
+        text.push(format!(
+            "The lab's machines are emulated by QEMU with {} CPUs each, {clock}. The load comes \
+             from a second machine over an emulated network. For absolute numbers run the same \
+             plan on hardware.",
+            plan.lab.cpus
+        ));
+    }
+    text
+}
+
+fn machines(measured: &[&Record]) -> Vec<Machine> {
+    let mut found: BTreeMap<String, &Environment> = BTreeMap::new();
+    for record in measured {
+        let Some((name, data)) = record.machine.as_ref().zip(record.data()) else { continue };
+        for (role, environment) in &data.environments {
+            found.entry(format!("{name}, {role}")).or_insert(environment);
+        }
+    }
+    let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "unknown".to_owned());
+    found
+        .into_iter()
+        .map(|(name, here)| Machine {
+            name,
+            facts: vec![
+                ("kernel".to_owned(), format!("Linux {} {}", here.kernel, here.machine)),
+                ("processor".to_owned(), text(&here.cpu)),
+                ("CPUs".to_owned(), here.cpus.to_string()),
+                ("clock source".to_owned(), text(&here.clock_source)),
+                ("below it".to_owned(), text(&here.accelerator)),
+                ("vmeter".to_owned(), here.vmeter.clone()),
+            ],
+        })
+        .collect()
+}
+
+/// What was set, once for each machine's configuration.
+fn changes(measured: &[&Record]) -> Vec<String> {
+    let mut all = BTreeSet::new();
+    for record in measured {
+        let Some((name, data)) = record.machine.as_ref().zip(record.data()) else { continue };
+        for change in &data.changes {
+            all.insert(match record.configuration.as_str() {
+                "" => format!("{name}: {change}"),
+                configuration => format!("{name}, {configuration}: {change}"),
+            });
+        }
+    }
+    all.into_iter().collect()
+}
+
+fn warnings(
+    plan: &Plan,
+    measured: &[&Record],
+    invalid: &[(usize, String)],
+    planned: usize,
+) -> Vec<String> {
+    let mut all = Vec::new();
+    if measured.len() < planned {
+        let left = planned - measured.len();
+        all.push(format!("{left} of {planned} runs are not measured: the study can be resumed."));
+    }
+    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+    for (_, reason) in invalid {
+        *reasons.entry(reason).or_default() += 1;
+    }
+    for (reason, count) in reasons {
+        all.push(format!("{count} runs are not valid and in no figure: {reason}."));
+    }
+    let mut said: BTreeMap<String, usize> = BTreeMap::new();
+    for record in measured {
+        let Some((name, data)) = record.machine.as_ref().zip(record.data()) else { continue };
+        for warning in &data.warnings {
+            // Numbers differ from run to run.
+            let kind = warning.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+            *said.entry(format!("{name}: …{kind}")).or_default() += 1;
+        }
+    }
+    all.extend(said.into_iter().map(|(warning, count)| format!("{warning} ({count} runs).")));
+    if plan.repetitions < 5 {
+        all.push(format!(
+            "Only {} repetitions: intervals are wide; 5 or more are for results to be relied on.",
+            plan.repetitions
+        ));
+    }
+    let emulated = |machine: &crate::plan::Machine| matches!(machine.place, Place::Lab { .. });
+    if plan.machines.iter().any(emulated) {
+        all.push(
+            "Measured on emulated machines: caches and the cost of VM exits in hardware are \
+             missing."
+                .to_owned(),
+        );
+    }
+    all
+}

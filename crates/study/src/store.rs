@@ -1,0 +1,262 @@
+//! A study's folder: `plan.toml`, `study.json`, a file for each attempt at a run, a lock.
+//!
+//! A file is written beside its place, synced and renamed, so that what is there is whole; it
+//! carries a checksum, so that what was damaged later is seen.
+
+use crate::plan::Plan;
+use crate::record::Record;
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+const STUDY: &str = "vmeter.study/1";
+const RUN: &str = "vmeter.run/1";
+
+/// A folder that cannot be used, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A file or folder cannot be read or written.
+    #[error("cannot {what} {path}: {source}", path = path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is there, and not what it should be.
+    #[error("{path}: {problem}", path = path.display())]
+    Wrong {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong, and the remedy.
+        problem: String,
+    },
+}
+
+impl StoreError {
+    /// Whether no room is left.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Io { source, .. } if [StorageFull, QuotaExceeded].contains(&source.kind()))
+    }
+}
+
+fn io_error<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> StoreError + 'a {
+    move |source| StoreError::Io { what, path: path.to_owned(), source }
+}
+
+/// `study.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Head {
+    schema: String,
+    plan: String,
+    vmeter: String,
+}
+
+/// A checked file: the checksum is of the bytes of `run`.
+#[derive(Serialize, Deserialize)]
+struct Envelope<'a> {
+    schema: String,
+    crc32: String,
+    #[serde(borrow)]
+    run: &'a RawValue,
+}
+
+/// A study's folder.
+#[derive(Debug)]
+pub struct Store {
+    root: PathBuf,
+    /// Held by the one controller that writes.
+    _lock: Option<File>,
+}
+
+impl Store {
+    /// Makes the folder, or opens it where it holds a study of the same plan.
+    ///
+    /// # Errors
+    /// Where another study runs in it, it is of another plan, or is no study's folder.
+    pub fn create(root: &Path, plan: &Plan) -> Result<Self, StoreError> {
+        let wrong = |problem: String| StoreError::Wrong { path: root.to_owned(), problem };
+        let held = |name: &str| root.join(name).exists();
+        if root.exists() && !held("study.json") && !is_empty(root)? && !is_begun(root)? {
+            let problem = "is not empty and holds no study: choose another folder";
+            return Err(wrong(problem.to_owned()));
+        }
+        let runs = root.join("runs");
+        fs::create_dir_all(&runs).map_err(io_error("make the folder", &runs))?;
+        let lock = root.join("lock");
+        let file = File::create(&lock).map_err(io_error("open", &lock))?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+            wrong("another vmeter runs this study: wait for it, or choose another folder".into())
+        })?;
+        let store = Self { root: root.to_owned(), _lock: Some(file) };
+        if held("study.json") {
+            store.check_plan(plan)?;
+            return Ok(store);
+        }
+        store.replace("plan.toml", plan.text.as_bytes())?;
+        let head = Head {
+            schema: STUDY.to_owned(),
+            plan: plan.id.clone(),
+            vmeter: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let text = serde_json::to_vec_pretty(&head)
+            .map_err(|error| wrong(format!("study.json cannot be written: {error}")))?;
+        store.replace("study.json", &text)?;
+        Ok(store)
+    }
+
+    /// Opens a study's folder to read it.
+    ///
+    /// # Errors
+    /// Where it is no study's folder, or of another version.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        let path = root.join("study.json");
+        let text = fs::read(&path).map_err(io_error("read", &path))?;
+        let wrong = |problem: String| StoreError::Wrong { path: path.clone(), problem };
+        let head: Head = serde_json::from_slice(&text)
+            .map_err(|error| wrong(format!("is no study's head: {error}")))?;
+        if head.schema != STUDY {
+            let theirs = head.schema.escape_debug();
+            return Err(wrong(format!("is of version {theirs}, this vmeter reads {STUDY}")));
+        }
+        Ok(Self { root: root.to_owned(), _lock: None })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The plan that it was begun with.
+    ///
+    /// # Errors
+    /// Where it cannot be read, or not by this version.
+    pub fn plan(&self) -> Result<Plan, StoreError> {
+        let path = self.root.join("plan.toml");
+        let text = fs::read_to_string(&path).map_err(io_error("read", &path))?;
+        Plan::parse(&text, &path.display().to_string())
+            .map_err(|error| StoreError::Wrong { path, problem: error.to_string() })
+    }
+
+    fn check_plan(&self, plan: &Plan) -> Result<(), StoreError> {
+        let path = self.root.join("plan.toml");
+        let text = fs::read_to_string(&path).map_err(io_error("read", &path))?;
+        if text == plan.text {
+            return Ok(());
+        }
+        let differ = text.lines().zip(plan.text.lines()).take_while(|(a, b)| a == b).count();
+        let problem = format!(
+            "is of another plan (they differ at line {}): runs of both cannot be mixed; choose \
+             another folder for `{}`",
+            differ + 1,
+            plan.id
+        );
+        Err(StoreError::Wrong { path, problem })
+    }
+
+    /// All attempts, by run and attempt.
+    ///
+    /// # Errors
+    /// The first file that cannot be read or is damaged, with the remedy.
+    pub fn records(&self) -> Result<Vec<Record>, StoreError> {
+        let mut all = Vec::new();
+        for name in self.names()? {
+            all.push(self.read(&name)?);
+        }
+        Ok(all)
+    }
+
+    /// The names of all attempts' files, in order.
+    fn names(&self) -> Result<BTreeSet<String>, StoreError> {
+        let path = self.root.join("runs");
+        let entries = fs::read_dir(&path).map_err(io_error("read", &path))?;
+        let mut names = BTreeSet::new();
+        for entry in entries {
+            let name = entry.map_err(io_error("read", &path))?.file_name();
+            let name = name.to_string_lossy().into_owned();
+            if name.ends_with(".json") {
+                names.insert(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn read(&self, name: &str) -> Result<Record, StoreError> {
+        let path = self.root.join("runs").join(name);
+        let text = fs::read_to_string(&path).map_err(io_error("read", &path))?;
+        let damaged = |why: &str| StoreError::Wrong {
+            path: path.clone(),
+            problem: format!("{why}; move it out of the folder, and the run is measured again"),
+        };
+        let envelope: Envelope<'_> = serde_json::from_str(&text)
+            .map_err(|error| damaged(&format!("is damaged: {error}")))?;
+        if envelope.schema != RUN {
+            let theirs = envelope.schema.escape_debug();
+            return Err(damaged(&format!("is of version {theirs}, not {RUN}")));
+        }
+        if envelope.crc32 != checksum(envelope.run.get()) {
+            return Err(damaged("is damaged: its checksum is wrong"));
+        }
+        serde_json::from_str(envelope.run.get())
+            .map_err(|error| damaged(&format!("is no run of this version: {error}")))
+    }
+
+    /// Keeps an attempt: whole, or not at all.
+    ///
+    /// # Errors
+    /// Where there is no room, or the folder cannot be written; what was there stays.
+    pub fn keep(&self, record: &Record) -> Result<(), StoreError> {
+        let name = format!("runs/{:06}-{}.json", record.number, record.attempt);
+        let path = self.root.join(&name);
+        let wrong = |problem: String| StoreError::Wrong { path: path.clone(), problem };
+        let run = serde_json::value::to_raw_value(record)
+            .map_err(|error| wrong(format!("cannot be written as JSON: {error}")))?;
+        let crc32 = checksum(run.get());
+        let text = serde_json::to_vec(&Envelope { schema: RUN.to_owned(), crc32, run: &run })
+            .map_err(|error| wrong(format!("cannot be written as JSON: {error}")))?;
+        self.replace(&name, &text)
+    }
+
+    /// Writes a file beside its place and moves it there.
+    pub(crate) fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        let path = self.root.join(name);
+        let part = path.with_extension("part");
+        let write = || {
+            let mut file = File::create(&part)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            fs::rename(&part, &path)?;
+            // The new name is in the folder, which has its own pages.
+            File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+        };
+        write().map_err(|error| {
+            let _ = fs::remove_file(&part);
+            io_error("write", &path)(error)
+        })
+    }
+}
+
+fn checksum(text: &str) -> String {
+    format!("{:08x}", crc32fast::hash(text.as_bytes()))
+}
+
+fn is_empty(root: &Path) -> Result<bool, StoreError> {
+    Ok(fs::read_dir(root).map_err(io_error("read", root))?.next().is_none())
+}
+
+/// Whether a study was begun there and cut off before its head was written.
+fn is_begun(root: &Path) -> Result<bool, StoreError> {
+    let ours = ["runs", "lock", "plan.toml", "plan.part", "study.part"];
+    let entries = fs::read_dir(root).map_err(io_error("read", root))?;
+    let names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
+    Ok(names.into_iter().all(|name| ours.iter().any(|our| name == *our)))
+}
