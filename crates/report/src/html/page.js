@@ -1,0 +1,118 @@
+"use strict";
+// Draws the page's figures and says when all are drawn: <html data-drawn="N" data-failed="N">.
+(() => {
+  /** Height of the area that holds the data, whatever the legend needs. */
+  const AREA = { wide: 380, narrow: 280, round: 400, roundNarrow: 250 };
+  /** Narrower than this is a telephone. */
+  const NARROW = 560;
+  /** Width of a drawing on paper: A4 less its margins. */
+  const PAPER = 670;
+
+  const plots = [];
+
+  /** The box around elements, seen from the plot's upper left corner; null where there are none. */
+  function box(plot, selector) {
+    const origin = plot.getBoundingClientRect();
+    let all = null;
+    for (const element of plot.querySelectorAll(selector)) {
+      const at = element.getBoundingClientRect();
+      if (at.width === 0 && at.height === 0) continue;
+      const one = {
+        left: at.left - origin.left, right: at.right - origin.left,
+        top: at.top - origin.top, bottom: at.bottom - origin.top,
+      };
+      all = all === null ? one : {
+        left: Math.min(all.left, one.left), right: Math.max(all.right, one.right),
+        top: Math.min(all.top, one.top), bottom: Math.max(all.bottom, one.bottom),
+      };
+    }
+    return all;
+  }
+
+  /** Room for the legend, beneath the axis' title and as high as it is. */
+  async function fit(plot, width) {
+    const narrow = (width ?? plot.clientWidth) < NARROW;
+    const polar = plot.layout.polar !== undefined;
+    const area = polar ? (narrow ? AREA.roundNarrow : AREA.round) : (narrow ? AREA.narrow : AREA.wide);
+    const change = { "font.size": narrow ? 12 : 13 };
+    if (width === undefined) change.autosize = true;
+    else change.width = width;
+    if (polar) {
+      // Names around the circle are not counted in its margins.
+      const side = narrow ? 78 : 120;
+      Object.assign(change, { "margin.l": side, "margin.r": side, "margin.t": 64, "margin.b": 24 });
+    }
+    const room = (legend, axis) => {
+      change.height = area + axis + legend + 32 + (polar ? 64 : 0);
+      change["legend.y"] = -(axis + 8) / area;
+      return Plotly.relayout(plot, change);
+    };
+    await room(60, 70);
+    const size = plot._fullLayout._size;
+    const legend = box(plot, ".legend");
+    const axis = box(plot, polar ? ".polarlayer .angularaxis text" : ".xaxislayer-above, .g-xtitle");
+    await room(
+      legend ? legend.bottom - legend.top : 0,
+      axis ? Math.max(0, axis.bottom - size.t - size.h) : 0,
+    );
+  }
+
+  async function draw(figure) {
+    const place = figure.querySelector(".plot");
+    try {
+      const { data, layout, config } = JSON.parse(
+        figure.querySelector('script[type="application/json"]').textContent);
+      await Plotly.newPlot(place, data, layout, config);
+      await fit(place);
+      plots.push(place);
+      return true;
+    } catch (error) {
+      place.classList.add("failed");
+      place.textContent = `This figure could not be drawn: ${error.message}`;
+      return false;
+    }
+  }
+
+  function save(button) {
+    const plot = button.closest("figure").querySelector(".plot");
+    const { width, height } = plot._fullLayout;
+    return Plotly.downloadImage(plot, { format: "svg", width, height, filename: button.dataset.file });
+  }
+
+  function watch() {
+    let width = document.documentElement.clientWidth;
+    let pending = 0;
+    addEventListener("resize", () => {
+      if (document.documentElement.clientWidth === width) return;
+      width = document.documentElement.clientWidth;
+      clearTimeout(pending);
+      pending = setTimeout(() => plots.forEach((plot) => fit(plot)), 100);
+    });
+    addEventListener("beforeprint", () => {
+      for (const details of document.querySelectorAll("details:not([open])")) {
+        details.open = true;
+        details.dataset.closed = "";
+      }
+      for (const plot of plots) fit(plot, PAPER);
+    });
+    addEventListener("afterprint", () => {
+      for (const details of document.querySelectorAll("details[data-closed]")) {
+        details.open = false;
+        delete details.dataset.closed;
+      }
+      for (const plot of plots) fit(plot);
+    });
+  }
+
+  async function main() {
+    for (const button of document.querySelectorAll("button.save")) {
+      button.addEventListener("click", () => save(button));
+    }
+    const drawn = await Promise.all([...document.querySelectorAll("figure[data-plot]")].map(draw));
+    watch();
+    document.documentElement.dataset.failed = drawn.filter((done) => !done).length;
+    document.documentElement.dataset.drawn = drawn.filter((done) => done).length;
+  }
+
+  main();
+})();
