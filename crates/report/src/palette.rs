@@ -4,7 +4,7 @@ use plotly::common::{DashType, MarkerSymbol};
 use study::figure::{Drawing, Report};
 
 /// Okabe and Ito's colours, which the colour-blind tell apart; the faintest on white last.
-pub const COLOURS: [(u8, u8, u8); 8] = [
+const COLOURS: [(u8, u8, u8); 8] = [
     (0x00, 0x9e, 0x73),
     (0x00, 0x72, 0xb2),
     (0xd5, 0x5e, 0x00),
@@ -14,6 +14,8 @@ pub const COLOURS: [(u8, u8, u8); 8] = [
     (0x44, 0x44, 0x44),
     (0xf0, 0xe4, 0x42),
 ];
+/// Colours of the parts of a whole: those that no system has.
+pub const PARTS: [(u8, u8, u8); 4] = [COLOURS[4], COLOURS[5], COLOURS[3], COLOURS[6]];
 /// The systems that have the first colours, whether a page shows them or not.
 const SYSTEMS: [&str; 3] = ["native", "xen", "kvm"];
 

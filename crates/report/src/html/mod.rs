@@ -51,7 +51,7 @@ fn head(report: &Report) -> Markup {
             h1 { (escape(&report.title)) }
             @if !report.question.is_empty() { p.question { (escape(&report.question)) } }
             p.facts {
-                (valid) " of " (planned) " runs measured"
+                (valid) " of " (planned) " runs valid"
                 @if let Some((began, ended)) = &report.measured {
                     " · " (escape(began)) " to " (escape(ended))
                 }
@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn an_empty_report_is_a_page() {
         let page = page(&sample::empty());
-        assert!(page.contains("There is no figure.") && page.contains("0 of 0 runs measured"));
+        assert!(page.contains("There is no figure.") && page.contains("0 of 0 runs valid"));
         assert!(!page.contains("<h2>Findings") && !page.contains("<h2>Machines"));
     }
 

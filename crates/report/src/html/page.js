@@ -2,7 +2,9 @@
 // Draws the page's figures and says when all are drawn: <html data-drawn="N" data-failed="N">.
 (() => {
   /** Height of the area that holds the data, whatever the legend needs. */
-  const AREA = { wide: 380, narrow: 280, round: 400, roundNarrow: 250 };
+  const AREA = { wide: 380, narrow: 280, round: 400, roundNarrow: 230 };
+  /** Room for the names at the sides of a round figure. */
+  const SIDE = 92;
   /** Narrower than this is a telephone. */
   const NARROW = 560;
   /** Width of a drawing on paper: A4 less its margins. */
@@ -29,28 +31,34 @@
     return all;
   }
 
+  /** The widest of the legend's words. */
+  function widest(plot) {
+    const words = [...plot.querySelectorAll(".legendtext")];
+    return Math.ceil(Math.max(0, ...words.map((word) => word.getBoundingClientRect().width)));
+  }
+
   /** Room for the legend, beneath the axis' title and as high as it is. */
-  async function fit(plot, width) {
-    const narrow = (width ?? plot.clientWidth) < NARROW;
+  async function fit(plot, width = plot.clientWidth) {
+    const narrow = width < NARROW;
     const polar = plot.layout.polar !== undefined;
     const area = polar ? (narrow ? AREA.roundNarrow : AREA.round) : (narrow ? AREA.narrow : AREA.wide);
-    const change = { "font.size": narrow ? 12 : 13 };
-    if (width === undefined) change.autosize = true;
-    else change.width = width;
+    const above = polar ? 84 : plot.layout.margin.t;
+    const change = { width, "font.size": narrow ? 12 : 13, "margin.t": above };
     if (polar) {
       // Names around the circle are not counted in its margins.
-      const side = narrow ? 78 : 120;
-      Object.assign(change, { "margin.l": side, "margin.r": side, "margin.t": 64, "margin.b": 24 });
+      Object.assign(change, { "margin.l": SIDE, "margin.r": SIDE });
     }
     const room = (legend, axis) => {
-      change.height = area + axis + legend + 32 + (polar ? 64 : 0);
+      change.height = above + area + axis + legend + 24;
       change["legend.y"] = -(axis + 8) / area;
+      // Columns, as far as there is width.
+      change["legend.entrywidth"] = widest(plot);
       return Plotly.relayout(plot, change);
     };
     await room(60, 70);
     const size = plot._fullLayout._size;
     const legend = box(plot, ".legend");
-    const axis = box(plot, polar ? ".polarlayer .angularaxis text" : ".xaxislayer-above, .g-xtitle");
+    const axis = box(plot, polar ? ".polarlayer .angularaxistick text" : ".xtick text, .g-xtitle");
     await room(
       legend ? legend.bottom - legend.top : 0,
       axis ? Math.max(0, axis.bottom - size.t - size.h) : 0,

@@ -12,7 +12,7 @@ use plotly::{Plot, ScatterPolar};
 use study::figure::{Axis, Measured, Ring};
 
 /// Characters of a line of an axis' name.
-const NAME: usize = 14;
+const NAME: usize = 12;
 
 /// An axis with the value that its end stands for.
 struct Spoke<'a> {
@@ -53,8 +53,8 @@ pub fn draw(plot: &mut Plot, axes: &[Axis], rings: &[Ring], palette: &Palette) -
     let values = rings.iter().flat_map(|ring| (0..axes.len()).map(|at| value(ring, at)));
     let lost = values.filter(|v| v.is_none_or(|v| v.value < 0.0 || !v.value.is_finite())).count();
     let mut notes = vec![
-        "Each axis ends at its largest value; a short line across a corner is the confidence \
-         interval."
+        "The number at an axis is the largest value on it, which is 100 %; a broad line at a \
+         corner is its confidence interval."
             .to_owned(),
     ];
     if rings.is_empty() || axes.is_empty() {
@@ -90,7 +90,7 @@ fn outline(at: usize, ring: &Ring, spokes: &[Spoke], look: &Look) -> Box<Scatter
     let whole = radii.iter().all(|radius| radius.is_finite());
     let marker = Marker::new().symbol(look.marker.clone()).size(8).color(look.solid());
     let trace = ScatterPolar::new(angles, radii)
-        .name(label::wrapped(&ring.name, 40))
+        .name(label::legend(&ring.name))
         .legend_group(at.to_string())
         .mode(Mode::LinesMarkers)
         .line(Stroke::new().color(look.solid()).dash(look.dash.clone()).width(2.0))
@@ -121,7 +121,7 @@ fn intervals(at: usize, ring: &Ring, spokes: &[Spoke], look: &Look) -> Box<Scatt
 fn polar(spokes: &[Spoke]) -> LayoutPolar {
     let names = spokes.iter().map(|spoke| {
         let end = spoke.largest.map_or_else(|| number::UNKNOWN.to_owned(), number::number);
-        let end = format!("{end}{}", label::unit(spoke.axis));
+        let end = label::wrapped(&format!("{end} {}", spoke.axis.unit), NAME);
         format!("{}<br><b>{end}</b>", label::wrapped(&spoke.axis.label, NAME))
     });
     let ticks = PolarTickMode::Array {
@@ -130,7 +130,7 @@ fn polar(spokes: &[Spoke]) -> LayoutPolar {
     };
     let quarters = PolarTickMode::Array {
         tick_values: Some(vec![0.25, 0.5, 0.75, 1.0]),
-        tick_text: Some(["25 %", "50 %", "75 %", ""].map(str::to_owned).to_vec()),
+        tick_text: Some(["", "50 %", "", "100 %"].map(str::to_owned).to_vec()),
     };
     let attributes =
         |ticks| PolarAxisAttributes::new().grid_color("#ddd").line_color("#999").ticks(ticks);

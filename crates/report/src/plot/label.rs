@@ -7,6 +7,11 @@ use study::figure::{Axis, Measured};
 /// The longest text that a drawing shows whole; the table beneath has all of it.
 const LONGEST: usize = 120;
 
+/// A name in the legend, which a small screen has to hold with the line's sign.
+pub fn legend(name: &str) -> String {
+    wrapped(name, 28)
+}
+
 /// Words as plotly shows them, broken into lines of about `width` characters.
 pub fn wrapped(outside: &str, width: usize) -> String {
     let shown = shorten(&escape(outside), LONGEST);

@@ -96,7 +96,7 @@ fn stroke(at: usize, line: &Line, look: &Look, x: &Axis, y: &Axis) -> Box<Scatte
         label::hover(&line.name, Some(place), &y.label, &label::value(&point.y, y))
     });
     Scatter::new(xs, ys)
-        .name(label::wrapped(&line.name, 40))
+        .name(label::legend(&line.name))
         .legend_group(at.to_string())
         .mode(Mode::LinesMarkers)
         .line(Stroke::new().color(look.solid()).dash(look.dash.clone()).width(2.0))

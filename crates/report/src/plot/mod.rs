@@ -43,14 +43,15 @@ pub fn draw(figure: &Figure, palette: &Palette) -> Option<Drawn> {
     Some(Drawn { json: plot.to_json(), notes })
 }
 
-/// What all layouts share. The page's script makes room for the legend when it knows its size.
+/// What all layouts share. The page's script gives the size: it knows the window's and the legend's.
 fn layout() -> Layout {
     Layout::new()
-        .auto_size(true)
         .font(Font::new().family("system-ui, 'DejaVu Sans', sans-serif").size(13).color("#222"))
-        .legend(Legend::new().orientation(Orientation::Horizontal).x(0.0).y(-0.2))
+        .legend(
+            Legend::new().orientation(Orientation::Horizontal).x(0.0).y(-0.2).trace_group_gap(2),
+        )
         .show_legend(true)
-        .margin(Margin::new().left(16).right(16).top(12).bottom(16))
+        .margin(Margin::new().left(16).right(16).top(36).bottom(16))
         .hover_mode(HoverMode::Closest)
         .drag_mode(DragMode::False)
         .separators(".\u{202f}")
@@ -62,7 +63,6 @@ fn configuration(figure: &Figure) -> Configuration {
     let image =
         ToImageButtonOptions::new().format(ImageButtonFormats::Svg).filename(&file(&figure.id));
     Configuration::new()
-        .responsive(true)
         .display_logo(false)
         .show_tips(false)
         .to_image_button_options(image)

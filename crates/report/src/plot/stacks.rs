@@ -1,11 +1,11 @@
 //! Stacked bars: the parts of a whole, and the whole as it was measured.
 
 use super::{axes, label, layout};
-use crate::palette::{COLOURS, css};
+use crate::palette::{PARTS, css};
 use crate::tidy::WHOLE;
 use plotly::common::{
     ErrorData, ErrorType, HoverInfo, Line as Stroke, Marker, MarkerSymbol, Mode, Pattern,
-    PatternShape,
+    PatternFillMode, PatternShape,
 };
 use plotly::layout::{BarMode, RangeMode};
 use plotly::{Bar as Column, Plot, Scatter};
@@ -48,10 +48,14 @@ fn layer(at: usize, part: &str, y: &Axis, bars: &[Bar]) -> Box<Column<f64, f64>>
         let value = height(bar).map_or_else(String::new, |height| label::quantity(height, y));
         label::hover(&bar.name, None, part, &value)
     });
-    let pattern = Pattern::new().shape(shape(at)).solidity(0.25).foreground_color("#fff");
+    let pattern = Pattern::new()
+        .shape(shape(at))
+        .fill_mode(PatternFillMode::Overlay)
+        .solidity(0.2)
+        .foreground_color("#fff");
     column(bars, heights.collect())
-        .name(label::wrapped(part, 40))
-        .marker(Marker::new().color(css(COLOURS[(at + 1) % COLOURS.len()])).pattern(pattern))
+        .name(label::legend(part))
+        .marker(Marker::new().color(css(PARTS[at % PARTS.len()])).pattern(pattern))
         .hover_text_array(hover.collect())
 }
 
