@@ -1,6 +1,7 @@
 //! What an agent does for one connection, request by request.
 
 use crate::message::{Hello, PROTOCOL, Reply, Request};
+use crate::scratch::Scratch;
 use crate::server::Agent;
 use crate::settings::Settings;
 use crate::work::Job;
@@ -21,13 +22,14 @@ pub(crate) struct Conversation<'a> {
     source: Result<Box<dyn Source>, String>,
     jobs: Vec<Job>,
     settings: Settings,
+    scratch: &'a Scratch,
 }
 
 impl<'a> Conversation<'a> {
-    pub(crate) fn new(agent: &'a Agent, trusted: bool) -> Self {
+    pub(crate) fn new(agent: &'a Agent, scratch: &'a Scratch, trusted: bool) -> Self {
         let source = open(agent).map_err(|error| error.to_string());
         let settings = Settings::default();
-        Self { agent, trusted, greeted: false, source, jobs: Vec::new(), settings }
+        Self { agent, trusted, greeted: false, source, jobs: Vec::new(), settings, scratch }
     }
 
     /// The reply, and why there will be no more after it.
@@ -50,8 +52,9 @@ impl<'a> Conversation<'a> {
             Request::Clock => Reply::Clock { monotonic: clock::now() },
             Request::Snapshot { vcpus } => self.snapshot(vcpus),
             Request::Interrupts => self.interrupts(),
-            Request::Start { .. } | Request::Set { .. } if !self.trusted => failed(
-                "workloads and settings are for those who have a key, or come by the unix socket",
+            request if request.changes() && !self.trusted => failed(
+                "workloads, settings and files are for those who have a key, or come by the unix \
+                 socket",
             ),
             Request::Start { work } => self.start(&work),
             Request::Stage { job } => self.with(job, |job| job.stage()),
@@ -61,6 +64,14 @@ impl<'a> Conversation<'a> {
             }),
             Request::Set { setting } => self.set(&setting),
             Request::Restore => Reply::Restored { failed: self.settings.restore() },
+            Request::Put { name, offset, bytes } => {
+                let put = self.scratch.put(&name, offset, &bytes);
+                put.map_or_else(failed, |path| Reply::Put { path: path.display().to_string() })
+            }
+            Request::Fetch { name, offset } => {
+                let piece = self.scratch.fetch(&name, offset);
+                piece.map_or_else(failed, |(bytes, size)| Reply::Piece { bytes, size })
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! The controller's side of an agent.
 
 use crate::message::{Hello, PROTOCOL, Reply, Request};
+use crate::scratch::{PIECE, ROOM};
 use crate::{Changed, Channel, Error, Security, Setting, Stage, Work};
 use model::{Interrupts, Snapshot};
 use serde::Serialize;
@@ -141,6 +142,51 @@ impl<S: Read + Write> Handle<S> {
         match self.ask(&Request::Interrupts)? {
             Reply::Interrupts(table) => Ok(*table),
             _ => Err(Error::Unexpected),
+        }
+    }
+
+    /// Puts a file into the agent's folder, in place of one of that name; its path there.
+    ///
+    /// # Errors
+    /// Where the name is not plain or there is no room, and where the agent is lost.
+    pub fn put(&mut self, name: &str, bytes: &[u8]) -> Result<String, Error> {
+        let mut pieces = bytes.chunks(PIECE);
+        // A file without bytes is one, too.
+        let mut piece = pieces.next().unwrap_or_default();
+        let mut offset = 0;
+        loop {
+            let request = Request::Put { name: name.to_owned(), offset, bytes: piece.to_vec() };
+            let Reply::Put { path } = self.ask(&request)? else { return Err(Error::Unexpected) };
+            offset += piece.len() as u64;
+            match pieces.next() {
+                Some(next) => piece = next,
+                None => return Ok(path),
+            }
+        }
+    }
+
+    /// Fetches a file from the agent's folder.
+    ///
+    /// # Errors
+    /// Where there is no such file, it changes meanwhile or has more than [`ROOM`] bytes, and
+    /// where the agent is lost.
+    pub fn fetch(&mut self, name: &str) -> Result<Vec<u8>, Error> {
+        let mut found = Vec::new();
+        loop {
+            let offset = found.len() as u64;
+            let request = Request::Fetch { name: name.to_owned(), offset };
+            let Reply::Piece { bytes, size } = self.ask(&request)? else {
+                return Err(Error::Unexpected);
+            };
+            found.extend_from_slice(&bytes);
+            let now = found.len() as u64;
+            if now == size {
+                return Ok(found);
+            }
+            // Whatever the other end says, this one's memory has an end.
+            if bytes.is_empty() || bytes.len() > PIECE || now > size || size > ROOM {
+                return Err(Error::Failed(format!("{name} has {size} bytes or changes")));
+            }
         }
     }
 

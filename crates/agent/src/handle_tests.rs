@@ -16,7 +16,7 @@ fn key(byte: u8) -> Security {
 }
 
 fn agent() -> Agent {
-    Agent { platform: Choice::Auto, root: "/".into(), instance: Vec::new() }
+    Agent { platform: Choice::Auto, root: "/".into(), instance: Vec::new(), dir: None }
 }
 
 /// An agent on a free port of loopback while `check` runs; what it logged.
@@ -180,7 +180,7 @@ fn two_agents_run_a_load_between_them() {
         assert!(refused.unwrap_err().to_string().contains("have a key"));
         let setting = Setting::Irq { matching: "eth0".to_owned(), cpus: "0".to_owned() };
         let refused = handle.set(&setting).unwrap_err().to_string();
-        assert!(refused.contains("settings are for those who have a key"), "{refused}");
+        assert!(refused.contains("for those who have a key"), "{refused}");
         assert!(!handle.interrupts().unwrap().lines.is_empty(), "reading is for everybody");
     });
 }
@@ -216,6 +216,26 @@ fn a_server_and_a_web_load_run_until_they_are_stopped() {
         let nothing = Work::Serve { dir: "/nonexistent".into(), listen: String::new(), threads: 1 };
         let refused = handle.start(&nothing).unwrap_err();
         assert!(refused.to_string().contains("/nonexistent"), "{refused}");
+    });
+}
+
+#[test]
+fn files_go_there_and_come_back() {
+    with_agent(&key(1), |to| {
+        let mut handle = connect(to, &key(1)).unwrap();
+        let large: Vec<u8> = (0..PIECE * 2 + 17).map(|at| (at % 251) as u8).collect();
+        let path = handle.put("data", &large).unwrap();
+        assert_eq!(std::fs::read(path).unwrap(), large);
+        assert_eq!(connect(to, &key(1)).unwrap().fetch("data").unwrap(), large);
+        handle.put("data", &[]).unwrap();
+        assert!(handle.fetch("data").unwrap().is_empty());
+        assert!(handle.put("../data", &large).is_err() && handle.fetch("other").is_err());
+        assert!(handle.offset().is_ok(), "the connection goes on");
+    });
+    with_agent(&Security::Transport, |to| {
+        let mut handle = connect(to, &Security::Transport).unwrap();
+        assert!(handle.put("data", &[]).unwrap_err().to_string().contains("have a key"));
+        assert!(handle.fetch("data").unwrap_err().to_string().contains("have a key"));
     });
 }
 

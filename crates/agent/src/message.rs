@@ -47,6 +47,38 @@ pub enum Request {
     },
     /// Undo all that was set by this connection.
     Restore,
+    /// Write a piece of a file into the agent's folder.
+    Put {
+        /// A plain file name.
+        name: String,
+        /// Where the piece begins: 0 makes the file anew, else no further than its end.
+        offset: u64,
+        /// At most [`crate::PIECE`] bytes.
+        bytes: Vec<u8>,
+    },
+    /// Read a piece of a file in the agent's folder.
+    Fetch {
+        /// A plain file name.
+        name: String,
+        /// Where the piece begins.
+        offset: u64,
+    },
+}
+
+impl Request {
+    /// Whether it does more than read counters, or is about files.
+    pub(crate) fn changes(&self) -> bool {
+        match self {
+            Self::Start { .. } | Self::Set { .. } | Self::Put { .. } | Self::Fetch { .. } => true,
+            Self::Hello { .. }
+            | Self::Clock
+            | Self::Snapshot { .. }
+            | Self::Interrupts
+            | Self::Stage { .. }
+            | Self::Stop { .. }
+            | Self::Restore => false,
+        }
+    }
 }
 
 /// From the agent, one for each request.
@@ -81,6 +113,18 @@ pub enum Reply {
     Restored {
         /// What could not be undone, and why.
         failed: Vec<String>,
+    },
+    /// The piece is written.
+    Put {
+        /// The file's path there, for plans that name it.
+        path: String,
+    },
+    /// A piece of a file.
+    Piece {
+        /// At most [`crate::PIECE`] bytes; none behind the file's end.
+        bytes: Vec<u8>,
+        /// Bytes of the whole file.
+        size: u64,
     },
     /// It cannot be done: why. The connection goes on.
     Failed(String),

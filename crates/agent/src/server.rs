@@ -1,6 +1,7 @@
 //! The agent's loop: takes connections and answers requests, one after the other on each.
 
 use crate::conversation::Conversation;
+use crate::scratch::Scratch;
 use crate::{Channel, Error, Security, Stream};
 use platform::Choice;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -27,6 +28,8 @@ pub struct Agent {
     pub root: PathBuf,
     /// The arguments that make this program an instance of the CPU load.
     pub instance: Vec<String>,
+    /// Where controllers' files lie; `None` is a private folder that goes with the agent.
+    pub dir: Option<PathBuf>,
 }
 
 /// Where an agent listens.
@@ -93,7 +96,7 @@ impl Agent {
         stop: &AtomicBool,
         log: &(dyn Fn(&str) + Sync),
     ) {
-        let busy = AtomicUsize::new(0);
+        let (busy, scratch) = (AtomicUsize::new(0), Scratch::new(self.dir.as_deref()));
         // Any user of this machine can connect to loopback; a socket's file says who may.
         let trusted = matches!(security, Security::Key(_)) || matches!(listener, Listener::Unix(_));
         let fd = match listener {
@@ -111,9 +114,9 @@ impl Agent {
                     continue;
                 }
                 busy.fetch_add(1, SeqCst);
-                let busy = &busy;
+                let (busy, scratch) = (&busy, &scratch);
                 scope.spawn(move || {
-                    if let Err(error) = self.converse(stream, security, trusted, stop) {
+                    if let Err(error) = self.converse(stream, security, scratch, trusted, stop) {
                         log(&format!("{peer}: {error}"));
                     }
                     busy.fetch_sub(1, SeqCst);
@@ -127,11 +130,12 @@ impl Agent {
         &self,
         stream: Stream,
         security: &Security,
+        scratch: &Scratch,
         trusted: bool,
         stop: &AtomicBool,
     ) -> Result<(), Error> {
         let mut channel = Channel::accept(stream, security)?;
-        let mut conversation = Conversation::new(self, trusted);
+        let mut conversation = Conversation::new(self, scratch, trusted);
         let ended = self.answer(&mut channel, &mut conversation, stop);
         let failed = conversation.end();
         if failed.is_empty() { ended } else { Err(Error::NotRestored(failed)) }

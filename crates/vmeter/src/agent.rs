@@ -44,6 +44,9 @@ struct RunArgs {
     /// The key (`vmeter agent key FILE`)
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
+    /// Where files of controllers lie [default: a private folder, gone at the end]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
     #[command(flatten)]
     read: ReadArgs,
 }
@@ -95,6 +98,9 @@ fn serve(args: RunArgs) -> Result<ExitCode> {
         None => Listener::tcp(resolve(&args.listen)?, &security)
             .map_err(|error| Refused(format!("cannot listen at {}: {error}", args.listen)))?,
     };
+    if let Some(dir) = args.dir.as_deref().filter(|dir| !dir.is_dir()) {
+        return Err(Refused(format!("--dir {}: no such folder", dir.display())).into());
+    }
     let stop = interruptible()?.stop_flag();
     let at = match (&args.unix, listener.address()) {
         (Some(path), _) => path.display().to_string(),
@@ -108,7 +114,7 @@ fn serve(args: RunArgs) -> Result<ExitCode> {
     log(&format!("serving at {at}"));
     let (platform, root) = args.read.into_parts();
     let instance = crate::bench::instance_arguments();
-    Agent { platform, root, instance }.serve(&listener, &security, &stop, &log);
+    Agent { platform, root, instance, dir: args.dir }.serve(&listener, &security, &stop, &log);
     if let Some(path) = &args.unix {
         std::fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
     }
