@@ -8,7 +8,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::AsFd;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::net::UnixListener;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
@@ -60,7 +61,14 @@ impl Listener {
     /// # Errors
     /// Where the path is taken or cannot be written.
     pub fn unix(path: &Path) -> Result<Self, Error> {
-        Ok(Self::Unix(UnixListener::bind(path)?))
+        match UnixListener::bind(path) {
+            // An agent that was killed leaves its socket behind, at which nobody answers.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_left(path) => {
+                std::fs::remove_file(path)?;
+                Ok(Self::Unix(UnixListener::bind(path)?))
+            }
+            bound => Ok(Self::Unix(bound?)),
+        }
     }
 
     /// The TCP address, where it is one.
@@ -167,6 +175,13 @@ impl Agent {
         }
         Ok(())
     }
+}
+
+/// Whether a path is a socket at which nobody listens any more.
+fn is_left(path: &Path) -> bool {
+    let socket = std::fs::symlink_metadata(path).is_ok_and(|it| it.file_type().is_socket());
+    let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+    socket && UnixStream::connect(path).err().is_some_and(refused)
 }
 
 /// Whether something comes within a moment.

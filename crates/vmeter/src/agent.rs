@@ -2,6 +2,7 @@
 
 use crate::args::ReadArgs;
 use crate::failure::Refused;
+use crate::init;
 use crate::interrupt::interruptible;
 use ::agent::{Agent, Handle, Key, Listener, Security, Stream};
 use anyhow::{Context, Result};
@@ -24,7 +25,8 @@ enum AgentCommand {
     /// Serves this machine's counters, and runs workloads, until Ctrl-C
     ///
     /// On loopback and unix sockets a key may be left out; anywhere else the connection is
-    /// encrypted, and whoever has not the key is refused (Noise NNpsk0).
+    /// encrypted, and whoever has not the key is refused (Noise NNpsk0). As the first process of
+    /// a guest or container (PID 1) it also reaps orphans, and starts itself again where it fails.
     Run(RunArgs),
     /// Makes a new key, for all agents and whoever talks to them
     Key(KeyArgs),
@@ -73,6 +75,7 @@ struct StatusArgs {
 /// Runs the subcommand.
 pub fn run(args: AgentArgs) -> Result<ExitCode> {
     match args.command {
+        AgentCommand::Run(_) if init::is_first() => init::run(),
         AgentCommand::Run(args) => serve(args),
         AgentCommand::Key(args) => make_key(&args.file),
         AgentCommand::Status(args) => status(&args),

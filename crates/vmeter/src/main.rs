@@ -9,6 +9,7 @@ mod cpu;
 mod failure;
 #[cfg(test)]
 mod golden;
+mod init;
 mod interrupt;
 mod lab;
 mod pending;
