@@ -1,8 +1,8 @@
 //! Agent and controller together, and strangers.
 
 use super::*;
-use crate::server::{Agent, Listener};
-use crate::{Key, encode};
+use crate::server::Agent;
+use crate::{Key, Listener, encode};
 use platform::Choice;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;

@@ -9,8 +9,12 @@ mod conversation;
 mod frame;
 mod handle;
 mod key;
+mod line;
+mod listener;
+mod marks;
 mod message;
 mod noise;
+mod places;
 mod scratch;
 mod server;
 mod settings;
@@ -21,14 +25,19 @@ pub use channel::{Channel, Security};
 pub use frame::{Decoder, FrameError, LARGEST, encode};
 pub use handle::{Handle, Offset};
 pub use key::Key;
+pub use line::Line;
+pub use listener::Listener;
 pub use message::{Hello, PROTOCOL, Reply, Request};
 pub use scratch::{PIECE, ROOM};
-pub use server::{Agent, Listener};
+pub use server::Agent;
 pub use settings::{Changed, Setting};
 pub use stream::Stream;
 pub use work::{Stage, Work};
 
 use std::io;
+
+#[cfg(test)]
+mod transport_tests;
 
 /// Why two ends cannot talk, or not any more.
 #[derive(Debug, thiserror::Error)]

@@ -1,22 +1,21 @@
 //! The agent's loop: takes connections and answers requests, one after the other on each.
 
 use crate::conversation::Conversation;
+use crate::line::Line;
+use crate::listener::Listener;
+use crate::places::Places;
 use crate::scratch::Scratch;
-use crate::{Channel, Error, Security, Stream};
+use crate::stream::Wait;
+use crate::{Channel, Error, Security};
 use platform::Choice;
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fd::AsFd;
-use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
+use std::time::Duration;
 use workload::clock;
 
-/// Connections that are served at a time; a guest could else take all memory.
-const MOST: usize = 8;
 /// How often a waiting thread looks whether to end, in nanoseconds.
 const LOOK: u64 = clock::SECOND / 4;
 
@@ -33,66 +32,14 @@ pub struct Agent {
     pub dir: Option<PathBuf>,
 }
 
-/// Where an agent listens.
-#[derive(Debug)]
-pub enum Listener {
-    /// TCP.
-    Tcp(TcpListener),
-    /// A unix socket; its file's permissions say who may connect.
-    Unix(UnixListener),
-}
-
-impl Listener {
-    /// A TCP port.
-    ///
-    /// # Errors
-    /// Where it is not on loopback and there is no key, or the address cannot be had.
-    pub fn tcp(address: SocketAddr, security: &Security) -> Result<Self, Error> {
-        if matches!(security, Security::Transport) && !address.ip().is_loopback() {
-            return Err(Error::Key(format!(
-                "{address} can be reached from other machines: give a key, or listen on loopback"
-            )));
-        }
-        Ok(Self::Tcp(TcpListener::bind(address)?))
-    }
-
-    /// A unix socket.
-    ///
-    /// # Errors
-    /// Where the path is taken or cannot be written.
-    pub fn unix(path: &Path) -> Result<Self, Error> {
-        match UnixListener::bind(path) {
-            // An agent that was killed leaves its socket behind, at which nobody answers.
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_left(path) => {
-                std::fs::remove_file(path)?;
-                Ok(Self::Unix(UnixListener::bind(path)?))
-            }
-            bound => Ok(Self::Unix(bound?)),
-        }
-    }
-
-    /// The TCP address, where it is one.
-    #[must_use]
-    pub fn address(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Tcp(listener) => listener.local_addr().ok(),
-            Self::Unix(_) => None,
-        }
-    }
-
-    /// A connection, and who it is from.
-    fn accept(&self) -> io::Result<(Stream, String)> {
-        Ok(match self {
-            Self::Tcp(listener) => {
-                let (stream, peer) = listener.accept()?;
-                (Stream::tcp(stream)?, peer.to_string())
-            }
-            Self::Unix(listener) => {
-                let (stream, _) = listener.accept()?;
-                (Stream::unix(stream)?, "the unix socket".to_owned())
-            }
-        })
-    }
+/// What all connections of a serving agent share.
+struct Service<'a> {
+    agent: &'a Agent,
+    security: &'a Security,
+    scratch: Scratch,
+    trusted: bool,
+    stop: &'a AtomicBool,
+    log: &'a (dyn Fn(&str) + Sync),
 }
 
 impl Agent {
@@ -104,88 +51,125 @@ impl Agent {
         stop: &AtomicBool,
         log: &(dyn Fn(&str) + Sync),
     ) {
-        let (busy, scratch) = (AtomicUsize::new(0), Scratch::new(self.dir.as_deref()));
-        // Any user of this machine can connect to loopback; a socket's file says who may.
-        let trusted = matches!(security, Security::Key(_)) || matches!(listener, Listener::Unix(_));
-        let fd = match listener {
-            Listener::Tcp(listener) => listener.as_fd(),
-            Listener::Unix(listener) => listener.as_fd(),
-        };
+        let trusted = matches!(security, Security::Key(_)) || listener.is_private();
+        let scratch = Scratch::new(self.dir.as_deref());
+        let service = Service { agent: self, security, scratch, trusted, stop, log };
+        match listener {
+            Listener::Line(line, path) => {
+                let mut line = line.lock().unwrap_or_else(PoisonError::into_inner);
+                service.take_turns(&mut line, &path.display().to_string());
+            }
+            listener => service.take_connections(listener),
+        }
+    }
+}
+
+impl Service<'_> {
+    fn take_connections(&self, listener: &Listener) {
+        let places = Places::default();
         thread::scope(|scope| {
-            while !stop.load(SeqCst) {
-                if !comes(&fd) {
+            while !self.stop.load(SeqCst) {
+                // Also while nobody comes: the time of those who are silent runs out.
+                places.drop_late(clock::now());
+                if !listener.comes(LOOK) {
                     continue;
                 }
-                let Ok((stream, peer)) = listener.accept() else { continue };
-                if busy.load(SeqCst) >= MOST {
-                    log(&format!("{peer}: turned away, {MOST} connections are open"));
-                    continue;
-                }
-                busy.fetch_add(1, SeqCst);
-                let (busy, scratch) = (&busy, &scratch);
-                scope.spawn(move || {
-                    if let Err(error) = self.converse(stream, security, scratch, trusted, stop) {
-                        log(&format!("{peer}: {error}"));
+                let (stream, peer) = match listener.accept() {
+                    Ok(accepted) => accepted,
+                    Err(Error::Key(why)) => {
+                        (self.log)(&why);
+                        continue;
                     }
-                    busy.fetch_sub(1, SeqCst);
+                    Err(_) => continue,
+                };
+                let place = match places.take(&stream, clock::now()) {
+                    Ok(place) => place,
+                    Err(why) => {
+                        (self.log)(&format!("{peer}: turned away, {why}"));
+                        continue;
+                    }
+                };
+                let places = &places;
+                scope.spawn(move || {
+                    let ended = self.converse(stream, || places.is_known(place));
+                    let dropped = places.leave(place);
+                    match ended {
+                        Err(error @ Error::NotRestored(_)) => {
+                            (self.log)(&format!("{peer}: {error}"));
+                        }
+                        _ if dropped => (self.log)(&format!("{peer}: dropped, it said nothing")),
+                        Err(error) => (self.log)(&format!("{peer}: {error}")),
+                        Ok(()) => {}
+                    }
                 });
             }
         });
     }
 
-    /// One connection, to its end.
-    fn converse(
-        &self,
-        stream: Stream,
-        security: &Security,
-        scratch: &Scratch,
-        trusted: bool,
-        stop: &AtomicBool,
-    ) -> Result<(), Error> {
-        let mut channel = Channel::accept(stream, security)?;
-        let mut conversation = Conversation::new(self, scratch, trusted);
-        let ended = self.answer(&mut channel, &mut conversation, stop);
+    /// A line has one controller after the other.
+    fn take_turns(&self, line: &mut Line, name: &str) {
+        while !self.stop.load(SeqCst) {
+            if line.begun(Duration::from_nanos(LOOK)) {
+                if let Err(error) = self.converse(&mut *line, || ()) {
+                    (self.log)(&format!("{name}: {error}"));
+                }
+                line.end();
+            }
+        }
+    }
+
+    /// One connection, to its end; `known` is called when the other end has shown that it belongs
+    /// here: it said something that only who has the key can say.
+    fn converse(&self, stream: impl Read + Write + Wait, known: impl Fn()) -> Result<(), Error> {
+        let mut channel = Channel::accept(stream, self.security)?;
+        let Some(first) = self.next(&mut channel)? else { return Ok(()) };
+        known();
+        let mut conversation = Conversation::new(self.agent, &self.scratch, self.trusted);
+        let ended = self.answer(&mut channel, &mut conversation, first);
         let failed = conversation.end();
         if failed.is_empty() { ended } else { Err(Error::NotRestored(failed)) }
     }
 
     fn answer(
         &self,
-        channel: &mut Channel<Stream>,
+        channel: &mut Channel<impl Read + Write + Wait>,
         conversation: &mut Conversation<'_>,
-        stop: &AtomicBool,
+        first: crate::Request,
     ) -> Result<(), Error> {
-        while !stop.load(SeqCst) {
-            if !channel.has_more() && !comes(channel.stream()) {
-                continue;
-            }
-            let request = match channel.receive() {
-                Ok(request) => request,
-                // The other end is done.
-                Err(Error::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    return Ok(());
-                }
-                Err(error) => return Err(error),
-            };
+        let mut request = first;
+        loop {
             let (reply, last) = conversation.answer(request);
             channel.send(&reply)?;
             if let Some(error) = last {
                 return Err(error);
             }
+            match self.next(channel)? {
+                Some(next) => request = next,
+                None => return Ok(()),
+            }
         }
-        Ok(())
     }
-}
 
-/// Whether a path is a socket at which nobody listens any more.
-fn is_left(path: &Path) -> bool {
-    let socket = std::fs::symlink_metadata(path).is_ok_and(|it| it.file_type().is_socket());
-    let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-    socket && UnixStream::connect(path).err().is_some_and(refused)
-}
-
-/// Whether something comes within a moment.
-fn comes(fd: &impl AsFd) -> bool {
-    let wait = clock::timespec(LOOK);
-    poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&wait)).is_ok_and(|ready| ready > 0)
+    /// The next request; `None` at the end of the connection or of the agent.
+    fn next(
+        &self,
+        channel: &mut Channel<impl Read + Write + Wait>,
+    ) -> Result<Option<crate::Request>, Error> {
+        let since = clock::now();
+        while !channel.has_more() && !channel.stream().comes(LOOK) {
+            let idle = clock::now() - since;
+            if self.stop.load(SeqCst) || idle > channel.stream().idle() {
+                return Ok(None);
+            }
+        }
+        if self.stop.load(SeqCst) {
+            return Ok(None);
+        }
+        match channel.receive() {
+            Ok(request) => Ok(Some(request)),
+            // The other end is done.
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
 }

@@ -1,35 +1,106 @@
-//! A connection of either kind, at both ends.
+//! A connection of any kind, at both ends.
 
+use crate::line::Line;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::net::sockopt;
+use socket2::{Domain, SockAddr, Socket, Type};
+use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
+use workload::clock;
 
 /// How long the other end may take to say what it began to say.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A TCP or unix connection with its timeouts.
+/// What an agent waits at.
+pub(crate) trait Wait {
+    /// Whether something comes within so many nanoseconds, or has come.
+    fn comes(&self, within: u64) -> bool;
+
+    /// After so many nanoseconds without a request the other end is taken for gone.
+    fn idle(&self) -> u64 {
+        u64::MAX
+    }
+}
+
+/// A connection with its timeouts.
 #[derive(Debug)]
 pub enum Stream {
     /// TCP.
     Tcp(TcpStream),
     /// A unix socket.
     Unix(UnixStream),
+    /// Between a VM and its host.
+    Vsock(Socket),
+    /// A serial line.
+    Line(Box<Line>),
 }
 
 impl Stream {
-    /// Connects to `HOST:PORT`, or to the unix socket at a path, which has a slash.
+    /// Connects to `HOST:PORT`, `vsock:CID:PORT`, the unix socket or character device at a path
+    /// (which has a slash), or, as `serial:PATH`, to the unix socket that is the far side of a
+    /// VM's serial line or virtio port.
     ///
     /// # Errors
     /// No such host or path, or nobody listens there.
     pub fn connect(address: &str) -> io::Result<Self> {
+        if let Some(path) = address.strip_prefix("serial:") {
+            return Self::serial(Path::new(path));
+        }
+        if let Some(rest) = address.strip_prefix("vsock:") {
+            return Self::vsock_to(rest);
+        }
         if address.contains('/') {
+            if fs::metadata(address)?.file_type().is_char_device() {
+                return Self::serial(Path::new(address));
+            }
             return Self::unix(UnixStream::connect(address)?);
         }
         let found = address.to_socket_addrs()?.next().ok_or(ErrorKind::AddrNotAvailable)?;
         Self::tcp(TcpStream::connect_timeout(&found, PATIENCE)?)
+    }
+
+    fn serial(path: &Path) -> io::Result<Self> {
+        let line = if fs::metadata(path)?.file_type().is_socket() {
+            Line::new(UnixStream::connect(path)?.into())
+        } else {
+            Line::open(path)
+        };
+        Self::line(line?)
+    }
+
+    /// Begins a session on a line.
+    ///
+    /// # Errors
+    /// Where no agent answers.
+    pub fn line(mut line: Line) -> io::Result<Self> {
+        line.begin()?;
+        Ok(Self::Line(Box::new(line)))
+    }
+
+    fn vsock_to(address: &str) -> io::Result<Self> {
+        let wrong = || {
+            let text = "write vsock:CID:PORT, two numbers; CID 1 is this machine, 2 the host";
+            io::Error::new(ErrorKind::InvalidInput, text)
+        };
+        let (cid, port) = address.split_once(':').ok_or_else(wrong)?;
+        let number = |text: &str| text.parse::<u32>().map_err(|_| wrong());
+        let to = SockAddr::vsock(number(cid)?, number(port)?);
+        let socket = Socket::new(Domain::VSOCK, Type::STREAM, None)?;
+        socket.connect_timeout(&to, PATIENCE)?;
+        socket.set_nonblocking(false)?;
+        Self::vsock(socket)
+    }
+
+    pub(crate) fn vsock(socket: Socket) -> io::Result<Self> {
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self::Vsock(socket))
     }
 
     pub(crate) fn tcp(stream: TcpStream) -> io::Result<Self> {
@@ -56,6 +127,8 @@ impl Read for Stream {
         match self {
             Self::Tcp(stream) => stream.read(bytes),
             Self::Unix(stream) => stream.read(bytes),
+            Self::Vsock(socket) => socket.read(bytes),
+            Self::Line(line) => line.read(bytes),
         }
     }
 }
@@ -65,6 +138,8 @@ impl Write for Stream {
         match self {
             Self::Tcp(stream) => stream.write(bytes),
             Self::Unix(stream) => stream.write(bytes),
+            Self::Vsock(socket) => socket.write(bytes),
+            Self::Line(line) => line.write(bytes),
         }
     }
 
@@ -78,6 +153,20 @@ impl AsFd for Stream {
         match self {
             Self::Tcp(stream) => stream.as_fd(),
             Self::Unix(stream) => stream.as_fd(),
+            Self::Vsock(socket) => socket.as_fd(),
+            Self::Line(line) => line.as_fd(),
         }
     }
+}
+
+impl Wait for Stream {
+    fn comes(&self, within: u64) -> bool {
+        readable(self, within)
+    }
+}
+
+/// Whether something can be read, or accepted, within so many nanoseconds.
+pub(crate) fn readable(fd: &impl AsFd, within: u64) -> bool {
+    let wait = clock::timespec(within);
+    poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&wait)).is_ok_and(|ready| ready > 0)
 }

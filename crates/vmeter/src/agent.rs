@@ -37,12 +37,15 @@ enum AgentCommand {
 /// Serves this machine's counters and runs workloads.
 #[derive(Debug, Args)]
 struct RunArgs {
-    /// Where to listen; port 0 takes any free one and says which
+    /// Where to listen: HOST:PORT (port 0 takes any free one and says which) or vsock:PORT
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5203")]
     listen: String,
     /// Listens at a unix socket instead
     #[arg(long, value_name = "PATH", conflicts_with = "listen")]
     unix: Option<PathBuf>,
+    /// Serves a serial line or virtio port instead, one controller after the other
+    #[arg(long, value_name = "DEVICE", conflicts_with_all = ["listen", "unix"])]
+    serial: Option<PathBuf>,
     /// The key (`vmeter agent key FILE`)
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
@@ -64,7 +67,8 @@ struct KeyArgs {
 /// Looks at an agent.
 #[derive(Debug, Args)]
 struct StatusArgs {
-    /// HOST:PORT, or the path of a unix socket
+    /// HOST:PORT, vsock:CID:PORT, the path of a unix socket or serial device, or serial:PATH for
+    /// the host's side of a VM's port
     #[arg(value_name = "ADDR")]
     at: String,
     /// The key
@@ -94,27 +98,35 @@ fn resolve(address: &str) -> Result<SocketAddr> {
     found.next().with_context(|| format!("{address} has no address"))
 }
 
+fn listen(args: &RunArgs, security: &Security) -> Result<Listener> {
+    if let Some(path) = &args.unix {
+        return Listener::unix(path).with_context(|| path.display().to_string());
+    }
+    if let Some(path) = &args.serial {
+        return Listener::serial(path).with_context(|| path.display().to_string());
+    }
+    let listener = match args.listen.strip_prefix("vsock:") {
+        Some(port) => {
+            let port = port.parse().with_context(|| format!("{port:?} is no vsock port"))?;
+            Listener::vsock(port, security)
+        }
+        None => Listener::tcp(resolve(&args.listen)?, security),
+    };
+    Ok(listener.map_err(|error| Refused(format!("cannot listen at {}: {error}", args.listen)))?)
+}
+
 fn serve(args: RunArgs) -> Result<ExitCode> {
     let security = security(args.key.as_deref())?;
-    let listener = match &args.unix {
-        Some(path) => Listener::unix(path).with_context(|| path.display().to_string())?,
-        None => Listener::tcp(resolve(&args.listen)?, &security)
-            .map_err(|error| Refused(format!("cannot listen at {}: {error}", args.listen)))?,
-    };
+    let listener = listen(&args, &security)?;
     if let Some(dir) = args.dir.as_deref().filter(|dir| !dir.is_dir()) {
         return Err(Refused(format!("--dir {}: no such folder", dir.display())).into());
     }
     let stop = interruptible()?.stop_flag();
-    let at = match (&args.unix, listener.address()) {
-        (Some(path), _) => path.display().to_string(),
-        (None, Some(address)) => address.to_string(),
-        (None, None) => args.listen,
-    };
     // Where nobody reads the log, the agent serves all the same.
     let log = |line: &str| {
         let _ = writeln!(io::stderr(), "vmeter agent: {}", model::escape(line));
     };
-    log(&format!("serving at {at}"));
+    log(&format!("serving at {}", listener.place()));
     let (platform, root) = args.read.into_parts();
     let instance = crate::bench::instance_arguments();
     Agent { platform, root, instance, dir: args.dir }.serve(&listener, &security, &stop, &log);

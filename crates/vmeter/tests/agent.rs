@@ -4,9 +4,10 @@
 
 mod processes;
 
-use agent::{Handle, Security, Stage, Work};
+use agent::{Handle, Line, Security, Stage, Stream, Work};
 use processes::children;
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -124,6 +125,22 @@ fn what_would_be_open_to_others_is_refused() {
     let found = vmeter(&["status", "127.0.0.1:1"]);
     assert_eq!(found.status.code(), Some(1));
     assert!(said(&found).contains("refused"), "{found:?}");
+}
+
+#[test]
+fn a_serial_line_is_served() {
+    let near = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&near).unwrap();
+    unlockpt(&near).unwrap();
+    let far = ptsname(&near, Vec::new()).unwrap().into_string().unwrap();
+    let agent = Agent::start(&["--serial", &far]);
+    assert_eq!(agent.at, far);
+    let stream = Stream::line(Line::new(near).unwrap()).unwrap();
+    let mut handle = Handle::connect(stream, &Security::Transport).unwrap();
+    assert!(handle.offset().is_ok() && !handle.interrupts().unwrap().lines.is_empty());
+    agent.stop();
+    let found = vmeter(&["run", "--serial", "/dev/no-such-line"]);
+    assert!(said(&found).contains("/dev/no-such-line: "), "{found:?}");
 }
 
 #[test]
