@@ -22,10 +22,7 @@ if [ "${wires:-0}" -gt 0 ]; then
     ip link set eth1 up
     ip addr add "10.1.$(((number - 1) % wires + 1)).$((100 + number))/24" dev eth1
 fi
-if [ -e /lab/agent/vmeter ]; then
-    chmod 755 /lab/agent/vmeter
-    /lab/agent/vmeter agent run --listen 0.0.0.0:5203 --key /lab/agent/key \
-        </dev/null >/run/agent.log 2>&1 &
-fi
 nc -ll -p 5001 -e /lab/sink.sh </dev/null >/dev/null 2>&1 &
-exec nc -ll -p 7 -e /lab/serve.sh </dev/null >/dev/null 2>&1
+[ -e /lab/agent/vmeter ] || exec nc -ll -p 7 -e /lab/serve.sh </dev/null >/dev/null 2>&1
+nc -ll -p 7 -e /lab/serve.sh </dev/null >/dev/null 2>&1 &
+exec /lab/agent/vmeter agent run --listen 0.0.0.0:5203 --key /lab/agent/key </dev/null
