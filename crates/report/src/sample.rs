@@ -297,6 +297,19 @@ pub fn report() -> Report {
     }
 }
 
+/// A report with ten thousand points, in four lines.
+pub fn large() -> Report {
+    let points: Vec<_> = (0..2500)
+        .map(|at| (f64::from(at), about(1.5 + (f64::from(at) / 100.0).sin(), 5.0)))
+        .collect();
+    let lines = ["native", "Xen", "KVM", "other"].map(|name| line(name, &points)).to_vec();
+    let (x, y) = (axis("time", "s"), axis("CPU", "%"));
+    Report {
+        figures: vec![blank("fig-large", "Large", Drawing::Lines { x, y, lines })],
+        ..report()
+    }
+}
+
 /// A report of nothing.
 pub fn empty() -> Report {
     Report {

@@ -169,6 +169,33 @@ fn on_paper_everything_is_open_and_nothing_is_a_button() {
 }
 
 #[test]
+fn a_figure_that_cannot_be_drawn_says_so_in_its_place() {
+    let (_folder, file) = written(&sample::report());
+    let page = fs::read_to_string(&file).unwrap();
+    let broken = page.replacen("type=\"application/json\">{", "type=\"application/json\">", 1);
+    assert_ne!(page, broken);
+    fs::write(&file, broken).unwrap();
+    let mut chromium = Chromium::start();
+    chromium.open(&file);
+    chromium.wait_for("document.documentElement.dataset.drawn === '4'");
+    let said = chromium.eval("document.querySelector('.plot.failed').textContent");
+    assert!(said.as_str().unwrap().starts_with("This figure could not be drawn:"), "{said}");
+    assert_clean(&mut chromium);
+}
+
+#[test]
+fn ten_thousand_points_are_drawn_before_anyone_asks() {
+    let mut chromium = Chromium::start();
+    chromium.resize(1280, 900);
+    let (_folder, _) = drawn(&mut chromium, &sample::large());
+    keep_screenshot(&mut chromium, "large-1280");
+    let took = chromium.eval("performance.measure('drawing', 'begin', 'end').duration");
+    println!("{took} ms");
+    // Some hundreds; this is a bound for a machine with much else to do.
+    assert!(took.as_f64().unwrap() < 5000.0, "{took} ms");
+}
+
+#[test]
 fn an_empty_page_is_drawn_at_once() {
     let mut chromium = Chromium::start();
     let (_folder, drawn) = drawn(&mut chromium, &sample::empty());

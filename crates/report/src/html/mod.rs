@@ -161,7 +161,6 @@ mod tests {
     use super::*;
     use crate::sample;
     use std::time::{Duration, Instant};
-    use study::figure::{Drawing, Line, Measured, Point};
 
     /// The page without plotly.
     fn page(report: &Report) -> String {
@@ -194,16 +193,7 @@ mod tests {
 
     #[test]
     fn ten_thousand_points_are_no_work() {
-        let mut report = sample::report();
-        let Drawing::Lines { lines, .. } = &mut report.figures[0].drawing else { panic!() };
-        let point = |at: u32| Point {
-            x: f64::from(at),
-            y: Measured { value: 1.5, interval: Some((1.25, 1.75)), samples: 5 },
-        };
-        let points: Vec<Point> = (0..2500).map(point).collect();
-        *lines = ["native", "Xen", "KVM", "other"]
-            .map(|name| Line { name: name.to_owned(), points: points.clone() })
-            .to_vec();
+        let report = sample::large();
         let begin = Instant::now();
         let page = html(&report);
         let took = begin.elapsed();

@@ -2,7 +2,7 @@
 // Draws the page's figures and says when all are drawn: <html data-drawn="N" data-failed="N">.
 (() => {
   /** Height of the area that holds the data, whatever the legend needs. */
-  const AREA = { wide: 380, narrow: 280, round: 400, roundNarrow: 230 };
+  const AREA = { wide: 380, low: 280, round: 400, roundLow: 230 };
   /** Room for the names at the sides of a round figure. */
   const SIDE = 92;
   /** Narrower than this is a telephone. */
@@ -40,8 +40,9 @@
   /** Room for the legend, beneath the axis' title and as high as it is. */
   async function fit(plot, width = plot.clientWidth) {
     const narrow = width < NARROW;
+    const low = narrow || width === PAPER;
     const polar = plot.layout.polar !== undefined;
-    const area = polar ? (narrow ? AREA.roundNarrow : AREA.round) : (narrow ? AREA.narrow : AREA.wide);
+    const area = polar ? (low ? AREA.roundLow : AREA.round) : (low ? AREA.low : AREA.wide);
     const above = polar ? 84 : plot.layout.margin.t;
     const change = { width, "font.size": narrow ? 12 : 13, "margin.t": above };
     if (polar) {
@@ -113,10 +114,12 @@
   }
 
   async function main() {
+    performance.mark("begin");
     for (const button of document.querySelectorAll("button.save")) {
       button.addEventListener("click", () => save(button));
     }
     const drawn = await Promise.all([...document.querySelectorAll("figure[data-plot]")].map(draw));
+    performance.mark("end");
     watch();
     document.documentElement.dataset.failed = drawn.filter((done) => !done).length;
     document.documentElement.dataset.drawn = drawn.filter((done) => done).length;

@@ -1,6 +1,6 @@
 //! A figure's data as tables.
 
-use crate::grid::grid;
+use crate::grid::{Grid, grid};
 use crate::number::{self, UNKNOWN};
 use crate::tidy::{self, Row};
 use maud::{Markup, html as markup};
@@ -13,7 +13,13 @@ pub fn plain(figure: &Figure) -> Markup {
     markup! {
         div.scroll tabindex="0" {
             table {
-                thead { tr { @for head in &grid.heads { th { (escape(head)) } } } }
+                thead {
+                    tr {
+                        @for (at, head) in grid.heads.iter().enumerate() {
+                            th.number[is_numeric(&grid, at)] { (escape(head)) }
+                        }
+                    }
+                }
                 tbody {
                     @for row in &grid.rows {
                         tr {
@@ -27,6 +33,12 @@ pub fn plain(figure: &Figure) -> Markup {
         }
         @if grid.rows.is_empty() { p.note { "The table is empty." } }
     }
+}
+
+/// Whether a column has numbers, and no words.
+fn is_numeric(grid: &Grid, column: usize) -> bool {
+    let mut cells = grid.rows.iter().filter_map(|row| row.get(column));
+    !grid.rows.is_empty() && cells.all(|cell| !matches!(cell, Some(Cell::Text(_))))
 }
 
 /// What a row is about: its first words.

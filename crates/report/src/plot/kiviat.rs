@@ -3,6 +3,7 @@
 use super::{label, layout};
 use crate::number;
 use crate::palette::{Look, Palette};
+use model::shorten;
 use plotly::common::{Fill, HoverInfo, Line as Stroke, Marker, Mode};
 use plotly::layout::{
     AngularAxis, LayoutPolar, PolarAxisAttributes, PolarAxisTicks, PolarDirection, PolarTickMode,
@@ -13,6 +14,8 @@ use study::figure::{Axis, Measured, Ring};
 
 /// Characters of a line of an axis' name.
 const NAME: usize = 12;
+/// Characters of a name in all: above and below the circle there is room for four lines.
+const LONGEST: usize = 36;
 
 /// An axis with the value that its end stands for.
 struct Spoke<'a> {
@@ -121,8 +124,8 @@ fn intervals(at: usize, ring: &Ring, spokes: &[Spoke], look: &Look) -> Box<Scatt
 fn polar(spokes: &[Spoke]) -> LayoutPolar {
     let names = spokes.iter().map(|spoke| {
         let end = spoke.largest.map_or_else(|| number::UNKNOWN.to_owned(), number::number);
-        let end = label::wrapped(&format!("{end} {}", spoke.axis.unit), NAME);
-        format!("{}<br><b>{end}</b>", label::wrapped(&spoke.axis.label, NAME))
+        let end = label::wrapped(&shorten(&format!("{end} {}", spoke.axis.unit), LONGEST), NAME);
+        format!("{}<br><b>{end}</b>", label::wrapped(&shorten(&spoke.axis.label, LONGEST), NAME))
     });
     let ticks = PolarTickMode::Array {
         tick_values: Some(spokes.iter().map(|spoke| spoke.angle).collect()),
