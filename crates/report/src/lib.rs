@@ -26,3 +26,18 @@ pub fn json(report: &Report) -> String {
     // Of names, numbers and lists only: there is nothing in it that JSON cannot hold.
     serde_json::to_string_pretty(report).unwrap_or_default() + "\n"
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_read_again_as_it_was() {
+        for report in [sample::report(), sample::hostile(), sample::empty()] {
+            let text = json(&report);
+            assert!(text.contains("\"schema\": \"vmeter.study.report/1\""));
+            let read: Report = serde_json::from_str(&text).unwrap();
+            assert!(read == report, "{text}");
+        }
+    }
+}

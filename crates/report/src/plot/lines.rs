@@ -58,20 +58,24 @@ fn notes(x: &Axis, y: &Axis, lines: &[Line], floor: Option<f64>) -> Vec<String> 
     }
     if lost > 0 {
         notes.push(format!(
-            "{lost} points cannot stand on a logarithmic axis, being 0 or less, and are in the \
-             table only."
+            "Not drawn, and in the table only: {}, where an axis cannot show the value.",
+            counted(lost, "point")
         ));
     }
     if cut > 0 {
         notes.push(format!(
-            "{cut} intervals reach 0 or less, where a logarithmic axis does not: their bands are \
-             cut."
+            "Cut at the lower end: the band of {}, as a logarithmic axis has no 0.",
+            counted(cut, "interval")
         ));
     }
     if bare > 0 {
         notes.push("A hollow marker has no confidence interval: too few samples.".to_owned());
     }
     notes
+}
+
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 /// The line with its markers, those without an interval hollow.
@@ -178,8 +182,8 @@ mod tests {
         lines[0].points[0].y = Measured { value: 0.0, interval: Some((-1.0, 1.0)), samples: 5 };
         let id = report.figures[0].id.clone();
         let (plot, notes) = drawn(&report, &id);
-        assert!(notes[0].starts_with("1 points cannot stand"), "{notes:?}");
-        assert!(notes[1].starts_with("1 intervals reach 0"), "{notes:?}");
+        assert!(notes[0].starts_with("Not drawn, and in the table only: 1 point,"), "{notes:?}");
+        assert!(notes[1].starts_with("Cut at the lower end: the band of 1 interval,"), "{notes:?}");
         assert!(plot["data"][0]["y"][0].as_f64().unwrap() > 0.0);
         assert_eq!(plot["layout"]["yaxis"]["type"], "log");
     }
