@@ -52,6 +52,9 @@ impl<'a> Conversation<'a> {
             Request::Clock => Reply::Clock { monotonic: clock::now() },
             Request::Snapshot { vcpus } => self.snapshot(vcpus),
             Request::Interrupts => self.interrupts(),
+            request if request.changes() && self.agent.read_only => {
+                failed("this agent reads counters and nothing else (--read-only)")
+            }
             request if request.changes() && !self.trusted => failed(
                 "workloads, settings and files are for those who have a key, or come by the unix \
                  socket",

@@ -16,7 +16,13 @@ fn key(byte: u8) -> Security {
 }
 
 fn agent() -> Agent {
-    Agent { platform: Choice::Auto, root: "/".into(), instance: Vec::new(), dir: None }
+    Agent {
+        platform: Choice::Auto,
+        root: "/".into(),
+        instance: Vec::new(),
+        dir: None,
+        read_only: false,
+    }
 }
 
 /// An agent on a free port of loopback while `check` runs; what it logged.

@@ -30,6 +30,8 @@ pub struct Agent {
     pub instance: Vec<String>,
     /// Where controllers' files lie; `None` is a private folder that goes with the agent.
     pub dir: Option<PathBuf>,
+    /// Whether it runs, sets and takes nothing, whoever asks.
+    pub read_only: bool,
 }
 
 /// What all connections of a serving agent share.

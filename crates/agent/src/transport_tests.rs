@@ -16,7 +16,13 @@ use std::time::{Duration, Instant};
 
 /// An agent at a listener while `check` runs; what it logged.
 fn serve(listener: &Listener, security: &Security, check: impl Fn()) -> Vec<String> {
-    let agent = Agent { platform: Choice::Auto, root: "/".into(), instance: Vec::new(), dir: None };
+    let agent = Agent {
+        platform: Choice::Auto,
+        root: "/".into(),
+        instance: Vec::new(),
+        dir: None,
+        read_only: false,
+    };
     let (stop, lines) = (AtomicBool::new(false), Mutex::new(Vec::new()));
     let log = |line: &str| lines.lock().unwrap().push(line.to_owned());
     thread::scope(|scope| {

@@ -3,6 +3,7 @@
 use crate::args::ReadArgs;
 use crate::failure::Refused;
 use crate::init;
+use crate::install::{self, InstallArgs};
 use crate::interrupt::interruptible;
 use ::agent::{Agent, Handle, Key, Listener, Security, Stream};
 use anyhow::{Context, Result};
@@ -30,6 +31,8 @@ enum AgentCommand {
     Run(RunArgs),
     /// Makes a new key, for all agents and whoever talks to them
     Key(KeyArgs),
+    /// Writes a systemd unit for the agent, with the least privileges that work
+    Install(InstallArgs),
     /// Asks an agent who it is, what its clock says and what it reads
     Status(StatusArgs),
 }
@@ -52,6 +55,9 @@ struct RunArgs {
     /// Where files of controllers lie [default: a private folder, gone at the end]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// Reads counters and nothing else: no workloads, settings or files, for nobody
+    #[arg(long)]
+    read_only: bool,
     #[command(flatten)]
     read: ReadArgs,
 }
@@ -81,6 +87,7 @@ pub fn run(args: AgentArgs) -> Result<ExitCode> {
     match args.command {
         AgentCommand::Run(_) if init::is_first() => init::run(),
         AgentCommand::Run(args) => serve(args),
+        AgentCommand::Install(args) => install::run(&args),
         AgentCommand::Key(args) => make_key(&args.file),
         AgentCommand::Status(args) => status(&args),
     }
@@ -129,7 +136,8 @@ fn serve(args: RunArgs) -> Result<ExitCode> {
     log(&format!("serving at {}", listener.place()));
     let (platform, root) = args.read.into_parts();
     let instance = crate::bench::instance_arguments();
-    Agent { platform, root, instance, dir: args.dir }.serve(&listener, &security, &stop, &log);
+    let (read_only, dir) = (args.read_only, args.dir);
+    Agent { platform, root, instance, dir, read_only }.serve(&listener, &security, &stop, &log);
     if let Some(path) = &args.unix {
         std::fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
     }

@@ -10,6 +10,7 @@ mod failure;
 #[cfg(test)]
 mod golden;
 mod init;
+mod install;
 mod interrupt;
 mod lab;
 mod pending;

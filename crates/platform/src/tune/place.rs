@@ -8,6 +8,7 @@ use model::TaskId;
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// What gets CPUs.
@@ -92,7 +93,13 @@ fn set(place: Place, what: String, cpus: &Cpus) -> Result<Placed, TuneError> {
         Place::Interrupt(irq) => {
             let text = |error: io::Error| refused(error.to_string());
             let list = read_interrupt(irq).map_err(text)?;
-            write_interrupt(irq, &cpus.to_string()).map_err(text)?;
+            write_interrupt(irq, &cpus.to_string()).map_err(|error| {
+                if is_managed(irq) {
+                    refused(format!("the kernel places it itself ({error})"))
+                } else {
+                    text(error)
+                }
+            })?;
             let now = read_interrupt(irq).map_err(text)?;
             (list.clone(), now, Back::Interrupt { irq, list })
         }
@@ -128,6 +135,13 @@ fn read_interrupt(irq: u32) -> io::Result<String> {
 fn write_interrupt(irq: u32, list: &str) -> io::Result<()> {
     let mut file = std::fs::File::options().write(true).open(affinity_path(irq))?;
     io::Write::write_all(&mut file, list.as_bytes())
+}
+
+/// Whether nobody may write the file, not even its owner: the driver left it to the kernel to
+/// spread its interrupts (`kernel/irq/proc.c`).
+fn is_managed(irq: u32) -> bool {
+    let file = std::fs::metadata(affinity_path(irq));
+    file.is_ok_and(|file| file.permissions().mode() & 0o200 == 0)
 }
 
 fn pid(task: TaskId) -> Option<Pid> {
