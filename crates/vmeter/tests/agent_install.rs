@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
 use agent::{Handle, Security, Setting, Stream, Work};
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
@@ -106,15 +107,16 @@ impl Limited {
         if line("ExecStart=").ends_with("--read-only") {
             command.arg("--read-only");
         }
-        let mut agent = command.stderr(Stdio::piped()).spawn().unwrap();
+        let agent = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut limited = Self { agent, folder };
         let mut text = String::new();
-        BufReader::new(agent.stderr.take().unwrap()).read_line(&mut text).unwrap();
+        BufReader::new(limited.agent.stderr.take().unwrap()).read_line(&mut text).unwrap();
         if text.contains("setpriv:") {
             println!("skipped: {text}");
             return None;
         }
         assert!(text.contains("serving at"), "{text}");
-        Some(Self { agent, folder })
+        Some(limited)
     }
 
     fn connect(&self) -> Handle<Stream> {
@@ -131,7 +133,8 @@ impl Limited {
 
 impl Drop for Limited {
     fn drop(&mut self) {
-        let _ = self.agent.kill();
+        // In order, so that it takes its folder along.
+        let _ = kill_process(Pid::from_child(&self.agent), Signal::TERM);
         let _ = self.agent.wait();
     }
 }
