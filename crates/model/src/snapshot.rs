@@ -1,6 +1,6 @@
 //! One moment's raw counters of a host and all its VMs.
 
-use crate::{Bytes, Moment, Nanos, Operations, Platform, Reading, TaskId, VmId, Window};
+use crate::{Absent, Bytes, Moment, Nanos, Operations, Platform, Reading, TaskId, VmId, Window};
 use serde::{Deserialize, Serialize};
 
 /// Everything that was read at one moment. Counters are cumulative; none is derived.
@@ -32,6 +32,9 @@ pub struct Host {
     /// How exactly `idle` is known: Xen counts nanoseconds (0), /proc/stat clock ticks.
     #[serde(default)]
     pub idle_step: Nanos,
+    /// Idle time of each CPU, where it was asked for exactly (Linux alone).
+    #[serde(default = "not_asked")]
+    pub idle_each: Reading<Vec<Nanos>>,
     /// The hypervisor and its version (`Xen 4.17.5`), or the host's kernel (`Linux 6.1.0`).
     pub system: String,
     /// Whether the kernel that runs the drivers accounts interrupt time apart from threads'
@@ -40,6 +43,11 @@ pub struct Host {
     pub irq_time_accounting: Reading<bool>,
     /// Physical memory.
     pub memory: Reading<Bytes>,
+}
+
+/// The absence of what only some snapshots have.
+fn not_asked() -> Reading<Vec<Nanos>> {
+    Err(Absent::NotProvided("it was not asked for".into()))
 }
 
 /// A driver domain (IDD): where the real device drivers run.

@@ -107,7 +107,7 @@ pub struct Station {
 }
 
 /// How long a lab machine may take to boot: three attempts.
-const BOOT: Duration = Duration::from_secs(540);
+const BOOT: Duration = Duration::from_secs(390);
 
 impl Station {
     /// Boots the machine, or finds it.

@@ -1,7 +1,7 @@
 //! What a run's raw counters say, in the terms of the figures.
 
 use crate::plan::Load;
-use crate::record::Record;
+use crate::record::{Counters, Record};
 use account::Usage;
 use model::Nanos;
 use workload::{cpu, tcp, web};
@@ -61,7 +61,10 @@ impl Measures {
         let mut found = Self::default();
         if let Some(counters) = &data.host {
             match account::usage(&counters.begin, &counters.end) {
-                Ok(usage) => found.account(&usage),
+                Ok(usage) => {
+                    found.account(&usage);
+                    found.cpus_of_linux(counters, &usage);
+                }
                 Err(error) => found.invalid = Some(error.to_string()),
             }
         }
@@ -116,6 +119,20 @@ impl Measures {
         let rows = driver.map(|driver| driver.vcpu_rows.as_slice()).unwrap_or_default();
         self.idd_cpus = rows.iter().map(|row| row.cpu.clone().ok().map(cpus)).collect();
         self.guest_cpus = usage.vms.iter().map(|vm| vm.cpu.guest.clone().ok().map(cpus)).collect();
+    }
+
+    /// Where the driver domain is the host's Linux its CPUs are the host's.
+    fn cpus_of_linux(&mut self, counters: &Counters, usage: &Usage) {
+        let (Ok(begin), Ok(end)) = (&counters.begin.host.idle_each, &counters.end.host.idle_each)
+        else {
+            return;
+        };
+        let interval = usage.interval.0 as f64;
+        let busy = begin.iter().zip(end).map(|(begin, end)| {
+            let idle = end.0.saturating_sub(begin.0) as f64;
+            Some((1.0 - idle / interval).max(0.0))
+        });
+        self.idd_cpus = busy.collect();
     }
 
     fn tcp(&mut self, outcomes: &[tcp::Outcome], of: usize) {

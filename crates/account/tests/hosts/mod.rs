@@ -36,6 +36,7 @@ fn snapshot(driver: Driver) -> Snapshot {
             cpus: 4,
             idle: Ok(Nanos(0)),
             idle_step: Nanos(0),
+            idle_each: Err(Absent::Appeared),
             system: "test".into(),
             irq_time_accounting: Ok(false),
             memory: Ok(Bytes(4 << 30)),

@@ -6,27 +6,29 @@
 use super::text::{fields, lines, parse_number};
 use model::Nanos;
 
-/// idle + waiting for a disk, Σ over the CPUs; `None` where it is not kept by the clock.
+/// idle + waiting for a disk, of each CPU; `None` where it is not kept by the clock.
 ///
 /// The idle time that goes on in this moment counts where the CPU's tick is stopped: it is idle
 /// then but for an interrupt. A CPU that keeps its tick may have been idle since that tick.
-pub(super) fn parse(bytes: &[u8]) -> Option<Nanos> {
+pub(super) fn parse(bytes: &[u8]) -> Option<Vec<Nanos>> {
     let mut now = None;
-    let mut total: u64 = 0;
-    let mut cpu = None;
+    let mut each = Vec::new();
+    let mut cpu: Option<Cpu> = None;
     for line in lines(bytes) {
         if let Some(rest) = line.strip_prefix(b"now at ") {
             now = parse_number(fields(rest).next()?);
         } else if line.starts_with(b"cpu: ") {
-            total = total.saturating_add(Cpu::idle(cpu.replace(Cpu::default()), now?)?);
+            if let Some(before) = cpu.replace(Cpu::default()) {
+                each.push(before.idle(now?)?);
+            }
         } else if line.starts_with(b"Tick Device") {
             break;
         } else if let (Some(cpu), Some(rest)) = (&mut cpu, line.strip_prefix(b"  .")) {
             cpu.take(rest);
         }
     }
-    cpu.as_ref()?;
-    Some(Nanos(total.saturating_add(Cpu::idle(cpu, now?)?)))
+    each.push(cpu?.idle(now?)?);
+    Some(each)
 }
 
 /// What a CPU's part says.
@@ -60,14 +62,13 @@ impl Cpu {
         }
     }
 
-    /// Its idle time; 0 before the first CPU, `None` where it does not say.
-    fn idle(cpu: Option<Self>, now: u64) -> Option<u64> {
-        let Some(cpu) = cpu else { return Some(0) };
-        if !cpu.may_stop {
+    /// Its idle time; `None` where it does not say.
+    fn idle(&self, now: u64) -> Option<Nanos> {
+        if !self.may_stop {
             return None;
         }
-        let since = if cpu.stopped { now.saturating_sub(cpu.entry?) } else { 0 };
-        Some(cpu.slept?.saturating_add(cpu.waited?).saturating_add(since))
+        let since = if self.stopped { now.saturating_sub(self.entry?) } else { 0 };
+        Some(Nanos(self.slept?.saturating_add(self.waited?).saturating_add(since)))
     }
 }
 
@@ -112,7 +113,7 @@ Broadcast device
     #[test]
     fn idle_time_goes_on_where_the_tick_is_stopped() {
         let first = 409_499_283_660 + 7 + (412_338_573_671 - 412_072_048_601);
-        assert_eq!(parse(LIST), Some(Nanos(first + 411_238_411_630)));
+        assert_eq!(parse(LIST), Some(vec![Nanos(first), Nanos(411_238_411_630)]));
     }
 
     #[test]

@@ -50,9 +50,11 @@ impl Linux {
         if exact {
             let start = tree.now();
             let read = tree.read("/proc/timer_list", &mut self.buffer).ok().and_then(idle::parse);
-            if let Some(idle) = read.filter(|_| host.idle.is_ok()) {
+            let each = read.filter(|each| host.idle.is_ok() && each.len() == host.cpus as usize);
+            if let Some(each) = each {
                 host.window = Window { start, end: tree.now() };
-                host.idle = Ok(idle);
+                host.idle = Ok(each.iter().copied().sum());
+                host.idle_each = Ok(each);
                 host.idle_step = process::ticks(1, tick(tree));
             }
         }
@@ -74,6 +76,7 @@ impl Linux {
             idle: cpus.map(|cpus| process::ticks(cpus.idle, tick(tree))),
             // Idle and iowait, each cut to a tick.
             idle_step: process::ticks(2, tick(tree)),
+            idle_each: Err(Absent::NotProvided("it was not asked for".into())),
             system: self.system(),
             irq_time_accounting: self.irq_time_accounting.clone(),
             memory: self.memory(tree),

@@ -104,6 +104,7 @@ impl XenSource {
             cpus: self.physical.cpus,
             idle: idle.map(|(idle, _)| Nanos(idle)).map_err(|error| error.absent()),
             idle_step: Nanos::ZERO,
+            idle_each: Err(Absent::NotProvided("a driver domain's vCPUs have rows".into())),
             system: self.system.clone(),
             irq_time_accounting: self.linux.irq_time_accounting(),
             memory: Ok(bytes(self.physical.pages)),

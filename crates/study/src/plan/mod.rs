@@ -254,3 +254,6 @@ impl Plan {
         self.machines.iter().find(|machine| machine.name == name)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -181,6 +181,7 @@ impl Source for Fake {
                 idle: Ok(now),
                 system: "Linux 6.1.0".to_owned(),
                 idle_step: Nanos(0),
+                idle_each: Err(Absent::Appeared),
                 irq_time_accounting: Ok(true),
                 memory: mib(1024),
             },

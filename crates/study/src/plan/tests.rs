@@ -1,0 +1,120 @@
+use super::*;
+
+const GOOD: &str = r#"schema = "vmeter.plan/1"
+id = "test"
+title = "A test"
+repetitions = 2
+
+[[machines]]
+name = "native"
+lab = { kind = "native" }
+
+[[machines]]
+name = "xen"
+lab = { kind = "xen", guests = 2 }
+set = [{ kind = "pin", vm = "g1", cpus = "2" }]
+
+[[machines.configurations]]
+name = "one"
+set = [{ kind = "irq", matching = "eth1", cpus = "0" }]
+
+[[machines.configurations]]
+name = "two"
+
+[[workloads]]
+name = "receive"
+kind = "tcp"
+size = ["500 B", "1448 B"]
+rate = ["100/s", "1 k/s"]
+window = "2 s"
+
+[[figures]]
+id = "fig-6.1"
+"#;
+
+fn refused(from: &str, to: &str) -> (usize, String) {
+    assert!(GOOD.contains(from), "{from}");
+    let error = Plan::parse(&GOOD.replacen(from, to, 1), "test.toml").unwrap_err();
+    assert_eq!(error.file, "test.toml");
+    (error.line, error.problem)
+}
+
+#[test]
+fn a_plan_is_what_it_says() {
+    let plan = Plan::parse(GOOD, "test.toml").unwrap();
+    assert_eq!(plan.workloads[0].points.len(), 4);
+    assert_eq!(plan.workloads[0].points[1], Load::Tcp { size: 500, rate: 1000.0 });
+    assert_eq!(plan.workloads[0].window, Duration::from_secs(2));
+    let names: Vec<&str> =
+        plan.machines[1].configurations.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(names, ["one", "two"]);
+    assert_eq!(plan.machines[1].configurations[0].set.len(), 2, "what is always set comes first");
+    // Two blocks of four points on native and on two configurations of xen.
+    assert_eq!(crate::schedule::schedule(&plan).len(), 2 * 4 * 3);
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_its_line_and_the_remedy() {
+    for (from, to, line, part) in [
+        ("vmeter.plan/1", "vmeter.plan/9", 1, "vmeter.plan/1"),
+        ("title =", "titel =", 3, "unknown field `titel`"),
+        ("repetitions = 2", "repetitions = 0", 4, "1 to 1000"),
+        ("kind = \"native\"", "kind = \"vmware\"", 8, "native, xen or kvm"),
+        ("kind = \"tcp\"", "kind = \"udp\"", 24, "tcp, web, cpu or fileset"),
+        ("\"500 B\"", "\"500 bits\"", 25, "no unit of bytes"),
+        ("\"500 B\"", "500", 25, "has no unit"),
+        ("\"500 B\"", "\"1 B\"", 22, "choose a size from 76"),
+        ("window = \"2 s\"", "window = \"2 days\"", 27, "ms, s, min or h"),
+        ("window = \"2 s\"", "place = \"same-guest\"", 27, "does not belong"),
+        ("window = \"2 s\"", "targets = 3", 22, "has 3 targets"),
+        ("id = \"fig-6.1\"", "id = \"fig-9.9\"", 30, "no figure"),
+        ("id = \"fig-6.1\"", "id = \"fig-6.3\"", 29, "does not show"),
+        ("id = \"fig-6.1\"", "id = \"fig-6.1\"\nworkload = \"x\"", 31, "no workload `x`"),
+        ("name = \"xen\"", "name = \"native\"", 6, "two machines"),
+        ("name = \"two\"", "name = \"one\"", 6, "two configurations"),
+        ("kind = \"irq\"", "kind = \"irk\"", 0, "irk"),
+        ("repetitions = 2", "[lab]\nclock = \"sun\"", 5, "instructions or host"),
+    ] {
+        let (found, problem) = refused(from, to);
+        assert!(problem.contains(part), "{to}: {problem}");
+        assert!(line == 0 || found == line, "{to}: line {found}, not {line}: {problem}");
+    }
+    let needs = GOOD.replacen("name = \"native\"\n", "name = \"native\"\nneeds-cpus = 9\n", 1);
+    assert!(Plan::parse(&needs, "x").unwrap_err().problem.contains("needs 9 CPUs"));
+    assert!(Plan::parse("", "x").is_err() && Plan::parse("\0", "x").is_err());
+}
+
+#[test]
+fn real_machines_are_named_by_their_agents() {
+    let text = r#"schema = "vmeter.plan/1"
+id = "real"
+title = "Two machines"
+[[machines]]
+name = "server"
+agents = { host = "10.0.0.1:5203", client = "10.0.0.2:5203", addresses = ["10.1.0.1"] }
+[[workloads]]
+name = "receive"
+kind = "tcp"
+rate = "1000/s"
+[[figures]]
+id = "fig-6.5"
+"#;
+    let plan = Plan::parse(text, "x").unwrap();
+    assert!(plan.machines[0].place.is_native() && !plan.needs_lab());
+    let nowhere = text.replace(", addresses = [\"10.1.0.1\"]", "");
+    assert!(Plan::parse(&nowhere, "x").unwrap_err().problem.contains("where does its load go"));
+}
+
+#[test]
+fn a_native_machine_runs_programs_once_for_one_guest_and_several() {
+    let text = GOOD
+        .replace("kind = \"tcp\"", "kind = \"cpu\"")
+        .replace("size = [\"500 B\", \"1448 B\"]", "instances = [1, 2]")
+        .replace("rate = [\"100/s\", \"1 k/s\"]", "place = [\"same-guest\", \"different-guests\"]")
+        .replace("fig-6.1", "fig-6.10");
+    let plan = Plan::parse(&text, "x").unwrap();
+    // Native: 2 points; xen: 4 points in each of two configurations; two blocks.
+    assert_eq!(crate::schedule::schedule(&plan).len(), 2 * (2 + 8));
+    let many = text.replace("instances = [1, 2]", "instances = 3");
+    assert!(Plan::parse(&many, "x").unwrap_err().problem.contains("has 2"));
+}
