@@ -149,6 +149,7 @@ impl Study<'_> {
                 workload,
                 load,
                 seed: plan.seed.wrapping_add(run.block as u64),
+                settle: plan.settle,
                 stop: self.stop,
             }
             .run(),

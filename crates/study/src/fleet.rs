@@ -3,7 +3,7 @@
 use crate::plan::{Machine, Place, Plan};
 use agent::{Handle, Key, Security, Stream};
 use lab::{AgentFiles, Cache, Spec, Testbed};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,8 +12,10 @@ use std::time::Duration;
 pub struct Means {
     /// The static program that runs in lab machines.
     pub program: PathBuf,
-    /// The key of agents that a plan names no key for, and of lab machines'.
-    pub key: PathBuf,
+    /// The key of lab machines' agents.
+    pub lab_key: PathBuf,
+    /// The key of agents that a plan names no key for.
+    pub key: Option<PathBuf>,
 }
 
 /// Why a machine cannot be used.
@@ -130,7 +132,7 @@ impl Station {
                     suite: plan.lab.suite.clone(),
                     agent: Some(AgentFiles {
                         program: means.program.clone(),
-                        key: means.key.clone(),
+                        key: means.lab_key.clone(),
                     }),
                     boot_limit: BOOT,
                     ..Spec::new(*kind)
@@ -138,7 +140,8 @@ impl Station {
                 Self::boot(plan, machine, &spec, means, progress)
             }
             Place::Agents { key, host, client, addresses, guests } => {
-                let security = security(machine, key.as_deref().unwrap_or(&means.key), host)?;
+                let key = key.as_deref().or(means.key.as_deref());
+                let security = security(machine, key, host)?;
                 let peer = |who: &str, at: &str| Peer::new(who, at.to_owned(), security.clone());
                 let own = addresses.iter().map(|&address| Target { guest: None, address });
                 let theirs = guests.iter().enumerate();
@@ -166,7 +169,7 @@ impl Station {
         let failed = |source| FleetError::Lab { machine: machine.name.clone(), source };
         let cache = Cache::open().map_err(failed)?;
         let bed = Testbed::boot(spec, plan.lab.networks, &cache, progress).map_err(failed)?;
-        let security = security(machine, &means.key, "")?;
+        let security = security(machine, Some(&means.lab_key), "")?;
         let server = &bed.specs.0;
         let peer = |who: &str, machine: &lab::Machine, guest: u32| {
             let address = machine.agent(guest).map_or_else(String::new, |at| at.to_string());
@@ -252,14 +255,17 @@ impl Station {
 /// An agent whose answers take longer than twice this cannot be told when to read, in ns.
 const MOST_APART: u64 = 500_000_000;
 
-/// The key, or none where the agent is at a place that needs none and there is no key.
-fn security(machine: &Machine, key: &Path, address: &str) -> Result<Security, FleetError> {
-    if address.contains('/') && !key.exists() {
+/// What keeps others out of the talk with agents at such an address: a key, or the place itself.
+fn security(machine: &Machine, key: Option<&Path>, address: &str) -> Result<Security, FleetError> {
+    let unfit = |problem: String| FleetError::Unfit { machine: machine.name.clone(), problem };
+    if let Some(key) = key {
+        return Ok(Security::Key(Key::read(key).map_err(|error| unfit(error.to_string()))?));
+    }
+    let is_loopback = address.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback());
+    if address.contains('/') || address.starts_with("vsock:") || is_loopback {
         return Ok(Security::Transport);
     }
-    let unfit = |error: agent::Error| FleetError::Unfit {
-        machine: machine.name.clone(),
-        problem: error.to_string(),
-    };
-    Ok(Security::Key(Key::read(key).map_err(unfit)?))
+    Err(unfit(format!(
+        "its agent at {address} needs a key: give `key = \"FILE\"` in the plan, or --key"
+    )))
 }

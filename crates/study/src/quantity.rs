@@ -19,7 +19,7 @@ pub fn bytes(text: &str) -> Result<u64, String> {
         _ => return Err(unknown(unit, "bytes", "B, KB, KiB, MB, MiB, GB or GiB")),
     };
     let bytes = number * factor;
-    if bytes.fract() != 0.0 || bytes < 1.0 || bytes > 1e15 {
+    if bytes.fract() != 0.0 || !(1.0..=1e15).contains(&bytes) {
         return Err(format!("`{}` is no whole number of bytes from 1", text.escape_debug()));
     }
     Ok(bytes as u64)

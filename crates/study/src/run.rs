@@ -54,8 +54,9 @@ const READ: f64 = 0.85;
 const WATCH: Duration = Duration::from_millis(300);
 /// A machine with so many CPUs busy is not idle.
 const BUSY: f64 = 0.3;
-/// How long to wait for it to be idle.
-const SETTLE: Duration = Duration::from_secs(10);
+
+/// A server in a target: where, and its number there.
+type Serving = (Target, u32);
 
 /// A run under way.
 pub struct Conduct<'a> {
@@ -69,6 +70,8 @@ pub struct Conduct<'a> {
     pub load: &'a Load,
     /// Of what the load draws: the same for the same block on all machines.
     pub seed: u64,
+    /// How long the host may take to be idle.
+    pub settle: Duration,
     /// Ends it.
     pub stop: &'a AtomicBool,
 }
@@ -115,7 +118,7 @@ impl<'a> Conduct<'a> {
 
     /// Waits until the host is idle.
     fn settle(&mut self, data: &mut Data) -> Result<(), RunError> {
-        let until = Instant::now() + SETTLE;
+        let until = Instant::now() + self.settle;
         loop {
             let begin = snapshot(&mut self.station.host)?;
             self.waiting().pause(WATCH)?;
@@ -192,7 +195,7 @@ impl<'a> Conduct<'a> {
         &mut self,
         client: &mut Peer,
         targets: &[Target],
-    ) -> Result<(Vec<(Target, u32)>, Vec<Work>), RunError> {
+    ) -> Result<(Vec<Serving>, Vec<Work>), RunError> {
         let (warmup, window) = (self.workload.warmup, self.workload.window);
         let (mut servers, mut works) = (Vec::new(), Vec::new());
         for &target in targets {

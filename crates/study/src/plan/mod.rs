@@ -24,6 +24,9 @@ pub struct Plan {
     pub repetitions: usize,
     /// Of the order in each block.
     pub seed: u64,
+    /// How long a machine may take to be idle before a run; after that it is measured all the
+    /// same, with a warning.
+    pub settle: Duration,
     /// How lab machines are booted.
     pub lab: Lab,
     /// The machines that are compared, the baseline first.

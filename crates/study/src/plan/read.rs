@@ -26,6 +26,7 @@ struct RawPlan {
     #[serde(default)]
     takes: String,
     repetitions: Option<Spanned<usize>>,
+    settle: Option<Spanned<String>>,
     #[serde(default = "one")]
     seed: u64,
     lab: Option<Spanned<RawLab>>,
@@ -120,6 +121,9 @@ struct RawFigure {
     workload: Option<Spanned<String>>,
 }
 
+/// How long a machine may take to be idle where the plan does not say.
+const SETTLE: Duration = Duration::from_secs(10);
+
 fn one() -> u64 {
     1
 }
@@ -167,6 +171,12 @@ pub(super) fn plan(text: &str, file: &str) -> Result<Plan, PlanError> {
         let place = raw.repetitions.as_ref().map_or(0, at);
         return Err(source.error(place, format!("1 to 1000 repetitions, not {repetitions}")));
     }
+    let settle = match &raw.settle {
+        None => SETTLE,
+        Some(text) => {
+            quantity::duration(text.get_ref()).map_err(|problem| source.error(at(text), problem))?
+        }
+    };
     let lab = lab(&source, raw.lab)?;
     let machines: Vec<Machine> =
         raw.machines.into_iter().map(|m| machine(&source, m, &lab)).collect::<Result<_, _>>()?;
@@ -191,6 +201,7 @@ pub(super) fn plan(text: &str, file: &str) -> Result<Plan, PlanError> {
         takes: raw.takes,
         repetitions,
         seed: raw.seed,
+        settle,
         lab,
         machines,
         workloads,

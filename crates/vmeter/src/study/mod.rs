@@ -173,17 +173,11 @@ fn means(args: &RunArgs, plan: &Plan) -> Result<Means> {
         );
         return Err(Refused(text).into());
     }
-    let key = match &args.key {
-        Some(key) => key.clone(),
-        None => {
-            let key = args.output.join("key");
-            if !key.exists() {
-                Key::create(&key)?;
-            }
-            key
-        }
-    };
-    Ok(Means { program, key })
+    let lab_key = args.output.join("key");
+    if plan.needs_lab() && !lab_key.exists() {
+        Key::create(&lab_key)?;
+    }
+    Ok(Means { program, lab_key, key: args.key.clone() })
 }
 
 fn check(args: &PlanArgs) -> Result<ExitCode> {

@@ -1,0 +1,343 @@
+//! `vmeter study` over two machines with agents only: two network namespaces. Controllers, agents
+//! and disks fail at random moments, and nothing that was kept is lost.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
+
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
+use rustix::fs::{FlockOperation, flock};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+const VMETER: &str = env!("CARGO_BIN_EXE_vmeter");
+
+fn sh(script: &str) -> String {
+    let done = Command::new("sh").args(["-c", script]).output().unwrap();
+    assert!(done.status.success(), "{script}: {done:?}");
+    String::from_utf8(done.stdout).unwrap()
+}
+
+/// Two namespaces joined by a veth pair, an agent in each.
+struct Pair {
+    name: String,
+    folder: tempfile::TempDir,
+    agents: BTreeMap<&'static str, Child>,
+}
+
+impl Pair {
+    fn new(name: &str) -> Self {
+        let name = format!("vmeter-{name}-{}", std::process::id());
+        for end in ["s", "c"] {
+            sh(&format!("ip netns add {name}-{end} && ip -n {name}-{end} link set lo up"));
+        }
+        sh(&format!("ip -n {name}-s link add v0 type veth peer name v0 netns {name}-c"));
+        for (end, address) in [("s", "10.77.0.1"), ("c", "10.77.0.2")] {
+            sh(&format!("ip -n {name}-{end} addr add {address}/24 dev v0"));
+            sh(&format!("ip -n {name}-{end} link set v0 up"));
+        }
+        let mut pair = Self { name, folder: tempfile::tempdir().unwrap(), agents: BTreeMap::new() };
+        pair.start("s");
+        pair.start("c");
+        pair
+    }
+
+    fn socket(&self, end: &str) -> PathBuf {
+        self.folder.path().join(format!("{end}.sock"))
+    }
+
+    /// Starts an agent, in place of one that was killed.
+    fn start(&mut self, end: &'static str) {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &format!("{}-{end}", self.name), VMETER]);
+        command.args(["agent", "run", "--unix"]).arg(self.socket(end));
+        let mut agent = command.stderr(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
+        let mut log = BufReader::new(agent.stderr.take().unwrap());
+        let mut line = String::new();
+        log.read_line(&mut line).unwrap();
+        assert!(line.contains("serving at"), "{line}");
+        // What it says later must not fill its pipe.
+        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+        self.agents.insert(end, agent);
+    }
+
+    fn kill(&mut self, end: &'static str) {
+        let mut agent = self.agents.remove(end).unwrap();
+        agent.kill().unwrap();
+        agent.wait().unwrap();
+    }
+
+    /// A plan of many short runs.
+    fn plan(&self, repetitions: usize) -> PathBuf {
+        let path = self.folder.path().join("plan.toml");
+        let (host, client) = (self.socket("s"), self.socket("c"));
+        let text = format!(
+            r#"schema = "vmeter.plan/1"
+id = "pair"
+title = "Two machines"
+repetitions = {repetitions}
+settle = "0 s"
+[[machines]]
+name = "server"
+agents = {{ host = "{}", client = "{}", addresses = ["10.77.0.1"] }}
+[[workloads]]
+name = "receive"
+kind = "tcp"
+rate = ["200/s", "400/s"]
+warmup = "20 ms"
+window = "200 ms"
+[[figures]]
+id = "fig-6.1"
+[[figures]]
+id = "fig-6.5"
+"#,
+            host.display(),
+            client.display()
+        );
+        fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        for agent in self.agents.values_mut() {
+            let _ = agent.kill();
+            let _ = agent.wait();
+        }
+        for end in ["s", "c"] {
+            let name = format!("{}-{end}", self.name);
+            let _ = Command::new("ip").args(["netns", "del", &name]).status();
+        }
+    }
+}
+
+fn study(args: &[&str], dir: &Path) -> Command {
+    let mut command = Command::new(VMETER);
+    command.arg("study").args(args).arg(dir).stdin(Stdio::null());
+    command
+}
+
+fn run(plan: &Path, dir: &Path) -> Command {
+    let mut command = study(&["run", plan.to_str().unwrap(), "-o"], dir);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn text(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+fn json(dir: &Path) -> serde_json::Value {
+    let output = study(&["report", "--format", "json"], dir).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn a_study_over_two_machines_with_agents_only() {
+    let pair = Pair::new("two");
+    let (plan, dir) = (pair.plan(3), pair.folder.path().join("study"));
+    let output = run(&plan, &dir).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    let found = json(&dir);
+    assert_eq!(found["runs"]["valid"], 6, "{found:#}");
+    let lines = &found["figures"][1]["drawing"]["lines"][0];
+    assert_eq!(lines["points"].as_array().unwrap().len(), 2);
+    for point in lines["points"].as_array().unwrap() {
+        let acks = point["y"]["value"].as_f64().unwrap();
+        assert!((0.1..=1.1).contains(&acks), "{found:#}");
+        assert_eq!(point["y"]["samples"], 3);
+    }
+    let page = fs::read_to_string(dir.join("report.html")).unwrap();
+    assert!(page.contains("ACKs per data packet") && page.contains("</html>"));
+    for format in ["markdown", "csv"] {
+        let output = study(&["report", "--format", format], &dir).output().unwrap();
+        assert!(output.status.success() && !output.stdout.is_empty());
+    }
+    let status = text(&study(&["status"], &dir).output().unwrap());
+    assert!(status.contains("6 of 6 runs are valid"), "{status}");
+    // All is measured: nothing is run again.
+    let before = files(&dir);
+    assert!(run(&plan, &dir).output().unwrap().status.success());
+    assert_eq!(files(&dir), before);
+}
+
+/// The stored attempts, by name.
+fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let Ok(entries) = fs::read_dir(dir.join("runs")) else { return BTreeMap::new() };
+    entries
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "json"))
+        .map(|path| {
+            (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read(path).unwrap())
+        })
+        .collect()
+}
+
+/// A file system of its own for the study, so small that it can be filled.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn new(at: &Path) -> Self {
+        fs::create_dir(at).unwrap();
+        sh(&format!("mount -t tmpfs -o size=8m tmpfs {}", at.display()));
+        Self(at.to_owned())
+    }
+
+    fn fill(&self) -> PathBuf {
+        let path = self.0.join("ballast");
+        // It ends when the disk is full.
+        let _ = Command::new("sh")
+            .args(["-c", &format!("cat /dev/zero > {} 2>/dev/null", path.display())])
+            .status();
+        path
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn whatever_fails_no_stored_run_is_lost() {
+    let mut pair = Pair::new("fail");
+    let plan = pair.plan(30);
+    let disk = Disk::new(&pair.folder.path().join("disk"));
+    let dir = disk.0.join("study");
+    let mut random = ChaCha8Rng::seed_from_u64(7);
+    let mut kept: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    for trial in 0..20 {
+        let mut controller = run(&plan, &dir).spawn().unwrap();
+        sleep(Duration::from_millis(200 + random.next_u64() % 1500));
+        let what = match trial % 4 {
+            0 => {
+                controller.kill().unwrap();
+                "the controller killed"
+            }
+            1 => {
+                pair.kill("s");
+                sleep(Duration::from_millis(100));
+                pair.start("s");
+                "the server's agent killed"
+            }
+            2 => {
+                pair.kill("c");
+                sleep(Duration::from_millis(100));
+                pair.start("c");
+                "the client's agent killed"
+            }
+            _ => {
+                let ballast = disk.fill();
+                let output = wait(&mut controller, Duration::from_secs(30));
+                assert!(output.is_some_and(|code| code != Some(0)), "a full disk is an error");
+                fs::remove_file(ballast).unwrap();
+                "the disk full"
+            }
+        };
+        if trial % 4 != 3 {
+            sleep(Duration::from_millis(random.next_u64() % 800));
+            let _ = controller.kill();
+        }
+        let output = controller.wait_with_output().unwrap();
+        if trial % 4 == 3 {
+            assert!(text(&output).contains("cannot write"), "{}", text(&output));
+        }
+        unlocked(&dir);
+        let now = files(&dir);
+        for (name, bytes) in &kept {
+            assert_eq!(now.get(name), Some(bytes), "{name} after trial {trial}: {what}");
+        }
+        println!("trial {trial}: {what}: {} attempts stored", now.len());
+        kept = now;
+        if dir.join("study.json").exists() {
+            let status = study(&["status"], &dir).output().unwrap();
+            assert!(status.status.success(), "trial {trial}: {}", text(&status));
+        }
+    }
+    let output = run(&plan, &dir).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    let now = files(&dir);
+    assert!(kept.iter().all(|(name, bytes)| now.get(name) == Some(bytes)));
+    assert_eq!(json(&dir)["runs"]["valid"], 60);
+}
+
+/// A process's exit code, `Some(None)` after a signal; `None` where it goes on.
+fn wait(child: &mut Child, limit: Duration) -> Option<Option<i32>> {
+    let end = Instant::now() + limit;
+    while Instant::now() < end {
+        if let Some(status) = child.try_wait().unwrap() {
+            return Some(status.code());
+        }
+        sleep(Duration::from_millis(20));
+    }
+    None
+}
+
+/// Waits until the lock of a controller that was killed is free.
+fn unlocked(dir: &Path) {
+    let Ok(lock) = File::open(dir.join("lock")) else { return };
+    flock(&lock, FlockOperation::LockExclusive).unwrap();
+}
+
+#[test]
+fn what_cannot_be_used_is_said_before_any_machine_is_touched() {
+    let place = tempfile::tempdir().unwrap();
+    let dir = place.path().join("study");
+    let said = |output: Output| {
+        assert!(!output.status.success(), "{}", text(&output));
+        text(&output)
+    };
+    // A study that needs no machine.
+    assert!(run(Path::new("table-5.1"), &dir).output().unwrap().status.success());
+    let found = json(&dir);
+    assert_eq!(found["figures"][0]["drawing"]["rows"][0][1]["number"], 2196.0, "{found:#}");
+    // Another plan.
+    let other = said(run(Path::new("fig-6.1"), &dir).output().unwrap());
+    assert!(other.contains("is of another plan") && other.contains("plan.toml"), "{other}");
+    // A damaged run.
+    let path = dir.join("runs/000001-1.json");
+    let whole = fs::read_to_string(&path).unwrap();
+    for damaged in [whole.replacen("2196", "2197", 1), whole[..whole.len() / 2].to_owned()] {
+        assert_ne!(damaged, whole);
+        fs::write(&path, &damaged).unwrap();
+        for output in [
+            run(Path::new("table-5.1"), &dir).output().unwrap(),
+            study(&["report"], &dir).output().unwrap(),
+            study(&["status"], &dir).output().unwrap(),
+        ] {
+            let text = said(output);
+            assert!(text.contains("000001-1.json") && text.contains("is damaged"), "{text}");
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), damaged, "never an overwrite");
+    }
+    fs::write(&path, &whole).unwrap();
+    // A folder with something else.
+    let full = place.path().join("full");
+    fs::create_dir(&full).unwrap();
+    fs::write(full.join("letter"), "x").unwrap();
+    let text = said(run(Path::new("table-5.1"), &full).output().unwrap());
+    assert!(text.contains("holds no study"), "{text}");
+    // Another one at work.
+    let lock = File::open(dir.join("lock")).unwrap();
+    flock(&lock, FlockOperation::LockExclusive).unwrap();
+    let text = said(run(Path::new("table-5.1"), &dir).output().unwrap());
+    assert!(text.contains("another vmeter runs this study"), "{text}");
+    // No such plan, and a wrong one.
+    let text = said(run(Path::new("fig-9.9"), &dir).output().unwrap());
+    assert!(text.contains("vmeter study list"), "{text}");
+    let plan = place.path().join("wrong.toml");
+    fs::write(&plan, "schema = \"vmeter.plan/1\"\nid = 5\n").unwrap();
+    let text = said(study(&["check"], &plan).output().unwrap());
+    assert!(text.contains("wrong.toml:2: "), "{text}");
+}
