@@ -123,12 +123,12 @@ impl Station {
         progress: &mut dyn lab::Progress,
     ) -> Result<Self, FleetError> {
         match &machine.place {
-            Place::Lab { kind, guests, vcpus } => {
+            Place::Lab { kind, clock, guests, vcpus } => {
                 let spec = Spec {
                     guests: *guests,
                     vcpus: *vcpus,
                     cpus: plan.lab.cpus,
-                    clock: plan.lab.clock,
+                    clock: *clock,
                     suite: plan.lab.suite.clone(),
                     agent: Some(AgentFiles {
                         program: means.program.clone(),

@@ -29,7 +29,7 @@ pub(super) fn interrupts(rows: &Rows<'_>, nics: usize) -> Figure {
                 values.push(over(&all, |row| *row.measures.guest_cpus.get(guest)?, 100.0));
             }
             values.push(over(&all, |row| row.measures.throughput, 1e-3));
-            let name = format!("{}, {}", shown(plan), named.name);
+            let name = format!("{}, {}", shown(rows.plan, machine), named.name);
             rings.push(Ring { name, values });
         }
     }

@@ -42,7 +42,7 @@ fn lines(
         let plan = &rows.plan.machines[machine];
         for (configuration, named) in plan.configurations.iter().enumerate() {
             for &wanted in &sizes {
-                let mut name = shown(plan);
+                let mut name = shown(rows.plan, machine);
                 if !named.name.is_empty() {
                     name = format!("{name}, {}", named.name);
                 }
@@ -117,7 +117,7 @@ pub(super) fn replies(rows: &Rows<'_>) -> Figure {
 /// Figure 6.3.
 pub(super) fn cpu_by_connections(rows: &Rows<'_>) -> Figure {
     let offered: Quantity = |m| m.offered_per_s;
-    let mut all = lines(rows, rows.native().into_iter(), offered, TOTAL, "");
+    let mut all = lines(rows, rows.native_ones(), offered, TOTAL, "");
     all.extend(lines(rows, rows.virtual_ones(), offered, TOTAL, ", guest + IDD"));
     all.extend(lines(rows, rows.virtual_ones(), offered, GUESTS, ", guest"));
     all.extend(lines(rows, rows.virtual_ones(), offered, IDD, ", IDD"));

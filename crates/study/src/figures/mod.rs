@@ -7,7 +7,7 @@ mod rows;
 mod tables;
 
 use crate::figure::Figure;
-use crate::plan::{Load, Machine, Place, Plan};
+use crate::plan::{Load, Place, Plan};
 pub use relative::findings;
 pub use rows::Rows;
 
@@ -117,11 +117,12 @@ impl FigureKind {
             let name = plan.workloads[workload].name.escape_debug();
             return Err(format!("workload `{name}` is of a kind that it does not show"));
         }
-        let native = plan.machines.iter().any(|machine| machine.place.is_native());
+        let compared = (0..plan.machines.len()).any(|machine| plan.baseline(machine).is_some());
         let virtual_ones = plan.machines.iter().any(|machine| !machine.place.is_native());
         match self {
-            Self::Fig610 | Self::Ratio if !(native && virtual_ones) => {
-                Err("it compares with native: a machine without guests and one with".to_owned())
+            Self::Fig610 | Self::Ratio if !compared => {
+                let needs = "a machine without guests and one with, by the same clock";
+                Err(format!("it compares with native: {needs}"))
             }
             Self::Fig64 if !virtual_ones => Err("it needs a machine with guests".to_owned()),
             Self::Fig67 | Self::Fig69
@@ -166,13 +167,22 @@ fn plain(name: &str) -> String {
 }
 
 /// A machine's name for people.
-fn shown(machine: &Machine) -> String {
-    match &machine.place {
-        Place::Lab { kind, .. } if machine.name == kind.name() => match kind {
-            lab::Kind::Xen => "Xen".to_owned(),
-            lab::Kind::Kvm => "KVM".to_owned(),
-            lab::Kind::Native => "native".to_owned(),
-        },
-        _ => machine.name.clone(),
+fn shown(plan: &Plan, machine: usize) -> String {
+    let machine = &plan.machines[machine];
+    let Place::Lab { kind, clock, .. } = &machine.place else { return machine.name.clone() };
+    let name = match kind {
+        lab::Kind::Xen => "Xen",
+        lab::Kind::Kvm => "KVM",
+        lab::Kind::Native => "native",
+    };
+    if !machine.name.starts_with(kind.name()) {
+        machine.name.clone()
+    } else if *clock == plan.lab.clock {
+        name.to_owned()
+    } else {
+        match clock {
+            lab::Clock::Host => format!("{name} by the host's clock"),
+            lab::Clock::Instructions => format!("{name} by the instruction clock"),
+        }
     }
 }

@@ -58,11 +58,11 @@ fn compare(
 
 /// All comparisons of a workload: machine, configuration, point.
 fn comparisons(rows: &Rows<'_>) -> Vec<((usize, usize, usize), Compared)> {
-    let Some(native) = rows.native() else { return Vec::new() };
     let mut all = Vec::new();
     for (point, load) in rows.points().iter().enumerate() {
-        let base = (native, 0, native_point(rows, load).unwrap_or(point));
         for machine in rows.virtual_ones() {
+            let Some(native) = rows.plan.baseline(machine) else { continue };
+            let base = (native, 0, native_point(rows, load).unwrap_or(point));
             for configuration in 0..rows.plan.machines[machine].configurations.len() {
                 let at = (machine, configuration, point);
                 all.extend(compare(rows, base, at).map(|found| (at, found)));
@@ -84,8 +84,8 @@ fn native_point(rows: &Rows<'_>, load: &Load) -> Option<usize> {
 fn name(rows: &Rows<'_>, machine: usize, configuration: usize) -> String {
     let plan = &rows.plan.machines[machine];
     match plan.configurations[configuration].name.as_str() {
-        "" => shown(plan),
-        configuration => format!("{}, {configuration}", shown(plan)),
+        "" => shown(rows.plan, machine),
+        configuration => format!("{}, {configuration}", shown(rows.plan, machine)),
     }
 }
 

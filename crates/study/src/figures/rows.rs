@@ -104,10 +104,10 @@ impl<'a> Rows<'a> {
             .collect()
     }
 
-    /// The baseline: the first machine without guests.
-    #[must_use]
-    pub fn native(&self) -> Option<usize> {
-        self.plan.machines.iter().position(|machine| machine.place.is_native())
+    /// The machines without guests.
+    pub fn native_ones(&self) -> impl Iterator<Item = usize> + '_ {
+        let all = self.plan.machines.iter().enumerate();
+        all.filter(|(_, machine)| machine.place.is_native()).map(|(at, _)| at)
     }
 
     /// The machines with guests.

@@ -63,8 +63,8 @@ pub(super) fn layers(rows: &Rows<'_>) -> Figure {
                 mean(&each(|m, layer| m.layers[layer], layer)).map(|found| found.value)
             });
             let name = match named.name.as_str() {
-                "" => shown(plan),
-                configuration => format!("{}, {configuration}", shown(plan)),
+                "" => shown(rows.plan, machine),
+                configuration => format!("{}, {configuration}", shown(rows.plan, machine)),
             };
             bars.push(Bar { name, parts: parts.collect(), whole });
         }

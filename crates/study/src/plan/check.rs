@@ -38,11 +38,11 @@ fn machines(plan: &Plan) -> Result<(), String> {
             }
         }
         match &machine.place {
-            Place::Lab { kind, guests, vcpus } => {
+            Place::Lab { kind, clock, guests, vcpus } => {
                 let mut spec = lab::Spec::new(*kind);
                 (spec.guests, spec.vcpus, spec.cpus) = (*guests, *vcpus, plan.lab.cpus);
                 spec.suite.clone_from(&plan.lab.suite);
-                spec.clock = plan.lab.clock;
+                spec.clock = *clock;
                 spec.check().map_err(|error| format!("machine `{name}`: {error}"))?;
                 if machine.needs_cpus > plan.lab.cpus as usize {
                     let (needs, has) = (machine.needs_cpus, plan.lab.cpus);

@@ -82,6 +82,8 @@ pub enum Place {
     Lab {
         /// Which virtualization.
         kind: lab::Kind,
+        /// What makes its time pass; machines of different clocks are not compared.
+        clock: lab::Clock,
         /// Guests.
         guests: u32,
         /// vCPUs of each.
@@ -249,6 +251,19 @@ impl Plan {
     #[must_use]
     pub fn needs_lab(&self) -> bool {
         self.machines.iter().any(|machine| matches!(machine.place, Place::Lab { .. }))
+    }
+
+    /// The machine that another one is compared with: the first without guests whose time
+    /// passes in the same way. `None` for one without guests, or where there is none.
+    #[must_use]
+    pub fn baseline(&self, machine: usize) -> Option<usize> {
+        let clock = |place: &Place| match place {
+            Place::Lab { clock, .. } => Some(*clock),
+            Place::Agents { .. } => None,
+        };
+        let own = &self.machines.get(machine)?.place;
+        let fits = |other: &Machine| other.place.is_native() && clock(&other.place) == clock(own);
+        self.machines.iter().position(fits).filter(|_| !own.is_native())
     }
 
     /// A machine by its name.

@@ -70,6 +70,7 @@ struct RawConfiguration {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct RawLabMachine {
     kind: Spanned<String>,
+    clock: Option<Spanned<String>>,
     guests: Option<u32>,
     #[serde(default = "one_u32")]
     vcpus: u32,
@@ -214,14 +215,7 @@ pub(super) fn plan(text: &str, file: &str) -> Result<Plan, PlanError> {
 
 fn lab(source: &Source<'_>, raw: Option<Spanned<RawLab>>) -> Result<Lab, PlanError> {
     let raw = raw.map(Spanned::into_inner).unwrap_or_default();
-    let clock = match raw.clock.as_ref().map(|c| c.get_ref().as_str()) {
-        None | Some("instructions") => lab::Clock::Instructions,
-        Some("host") => lab::Clock::Host,
-        Some(other) => {
-            let problem = format!("`{}` is no clock: instructions or host", other.escape_debug());
-            return Err(source.error(raw.clock.as_ref().map_or(0, at), problem));
-        }
-    };
+    let clock = clock(source, raw.clock.as_ref())?.unwrap_or(lab::Clock::Instructions);
     let networks = raw.networks.as_ref().map_or(1, |count| *count.get_ref());
     if networks > lab::MOST_WIRES {
         let problem = format!("{networks} networks: a lab machine has at most {}", lab::MOST_WIRES);
@@ -233,6 +227,21 @@ fn lab(source: &Source<'_>, raw: Option<Spanned<RawLab>>) -> Result<Lab, PlanErr
         networks,
         suite: raw.suite.unwrap_or_else(|| "bookworm".to_owned()),
     })
+}
+
+fn clock(
+    source: &Source<'_>,
+    raw: Option<&Spanned<String>>,
+) -> Result<Option<lab::Clock>, PlanError> {
+    let Some(raw) = raw else { return Ok(None) };
+    match raw.get_ref().as_str() {
+        "instructions" => Ok(Some(lab::Clock::Instructions)),
+        "host" => Ok(Some(lab::Clock::Host)),
+        other => {
+            let problem = format!("`{}` is no clock: instructions or host", other.escape_debug());
+            Err(source.error(at(raw), problem))
+        }
+    }
 }
 
 fn machine(source: &Source<'_>, raw: Spanned<RawMachine>, lab: &Lab) -> Result<Machine, PlanError> {
@@ -250,7 +259,8 @@ fn machine(source: &Source<'_>, raw: Spanned<RawMachine>, lab: &Lab) -> Result<M
                     return Err(source.error(at(&machine.kind), problem));
                 }
             };
-            Place::Lab { kind, guests, vcpus: machine.vcpus }
+            let clock = clock(source, machine.clock.as_ref())?.unwrap_or(lab.clock);
+            Place::Lab { kind, clock, guests, vcpus: machine.vcpus }
         }
         (None, Some(agents)) => Place::Agents {
             key: agents.key,
