@@ -11,7 +11,7 @@ export PATH := $(TOOLS)/bin:$(HOME)/.cargo/bin:$(PATH)
 .PHONY: help setup build static demo test lint bench clean
 
 help:
-	@echo 'make demo    boot the Xen lab with two guests and watch vmeter top measure them'
+	@echo 'make demo    run the quick study in the lab: native, Xen and KVM; leaves a page'
 	@echo 'make test    run every test, those that boot real Xen and KVM included'
 	@echo 'make static  build $(STATIC), which runs on any Linux 4.19 or later'
 	@echo 'make bench   print what vmeter costs and does, side by side with its peers'
