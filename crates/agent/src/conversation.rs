@@ -6,9 +6,10 @@ use crate::server::Agent;
 use crate::settings::Settings;
 use crate::work::Job;
 use crate::{Error, Stage};
+use model::Nanos;
 use platform::host::Tree;
 use platform::{Choice, OpenError, Source, Want, tune};
-use workload::{Environment, clock};
+use workload::{CpuTime, Environment, clock};
 
 /// Workloads that a connection may start in its life.
 const MOST_JOBS: usize = 10_000;
@@ -87,7 +88,13 @@ impl<'a> Conversation<'a> {
     fn snapshot(&mut self, vcpus: bool) -> Reply {
         match &mut self.source {
             Ok(source) => match source.read(Want { vcpus, placement: false, exact_idle: true }) {
-                Ok(snapshot) => Reply::Snapshot(Box::new(snapshot)),
+                Ok(mut snapshot) => {
+                    // Workloads are threads of this process: they are what is measured, and only
+                    // this thread is the monitor.
+                    let own = CpuTime::of_thread().total();
+                    snapshot.me.cpu = Nanos((own * 1e9) as u64);
+                    Reply::Snapshot(Box::new(snapshot))
+                }
                 Err(error) => failed(error),
             },
             Err(error) => failed(error),

@@ -145,7 +145,9 @@ fn processor(spec: &Spec, accel: Accel) -> Vec<String> {
         // QEMU 7.2's IRET from ring 3 faults under SMAP and kills PV dom0.
         (_, Clock::Host) => format!("-accel tcg,thread=multi {}", cpu_model(spec.kind)),
         (_, Clock::Instructions) => {
-            let sleep = if spec.wires.is_empty() { "off" } else { "on" };
+            // Who talks to an agent inside has the host's patience.
+            let alone = spec.wires.is_empty() && spec.agent.is_none();
+            let sleep = if alone { "off" } else { "on" };
             let icount = format!("-icount shift=0,sleep={sleep}");
             format!("-accel tcg,thread=single {icount} {}", cpu_model(spec.kind))
         }

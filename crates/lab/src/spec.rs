@@ -34,8 +34,8 @@ pub enum Clock {
     /// The host's clock: fast and noisy.
     Host,
     /// One nanosecond per emulated instruction: repeatable and slow. Idle time passes at once; with
-    /// a client outside it passes as the host's does, so that the machine's timers do not run out
-    /// while the client works.
+    /// a client outside, or an agent inside, it passes as the host's does, so that the machine's
+    /// timers do not run out while others work.
     Instructions,
 }
 

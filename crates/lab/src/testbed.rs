@@ -49,8 +49,9 @@ impl Testbed {
         server.check()?;
         let outside = (networks > 0)
             .then(|| {
-                progress.stage("Booting the client", 0);
-                prepare(&client, cache.clone(), progress)?.boot(&client)
+                let images = prepare(&client, cache.clone(), progress)?;
+                progress.stage(&format!("Booting the client of {}", spec.kind.name()), 0);
+                images.boot(&client)
             })
             .transpose()?;
         let images = prepare(&server, cache.clone(), progress)?;

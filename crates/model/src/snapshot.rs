@@ -330,7 +330,7 @@ pub struct DiskCounters {
     pub write_bytes: Reading<Bytes>,
 }
 
-/// What vmeter itself has used since it started.
+/// What vmeter itself has used since it started; of an agent, the thread that reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct SelfUse {
     /// CPU time, user and system.

@@ -59,6 +59,9 @@ pub struct Study<'a> {
     pub stop: &'a AtomicBool,
 }
 
+/// The machines by their place in the plan; those that did not come up with the reason.
+type Stations = BTreeMap<usize, Result<Station, String>>;
+
 /// What is left to do, and what was tried.
 struct Ledger {
     attempts: BTreeMap<usize, usize>,
@@ -74,8 +77,9 @@ impl Study<'_> {
         let mut ledger = Ledger::of(&self.store.records()?);
         let all = schedule::schedule(self.plan);
         let wanted: Vec<Run> = all.iter().copied().filter(|run| self.wants(run)).collect();
-        let mut stations: BTreeMap<usize, Station> = BTreeMap::new();
+        let mut stations = Stations::new();
         for attempt in 0..ATTEMPTS {
+            stations.retain(|_, station| station.is_ok());
             let left: Vec<Run> =
                 wanted.iter().copied().filter(|run| ledger.lacks(run.number)).collect();
             if left.is_empty() || self.stopped() {
@@ -109,7 +113,7 @@ impl Study<'_> {
     fn open(
         &self,
         run: &Run,
-        stations: &mut BTreeMap<usize, Station>,
+        stations: &mut Stations,
         watch: &mut dyn Watch,
     ) -> Result<(), StudyError> {
         let Some(needed) = run.treatment.machine else { return Ok(()) };
@@ -119,9 +123,20 @@ impl Study<'_> {
             if stations.contains_key(&at) || !wanted || !(first || at == needed) {
                 continue;
             }
-            let mut station = Station::open(self.plan, machine, self.means, watch)?;
-            station.check(machine)?;
-            stations.insert(at, station);
+            let opened = Station::open(self.plan, machine, self.means, watch)
+                .and_then(|mut station| station.check(machine).map(|()| station));
+            stations.insert(
+                at,
+                match opened {
+                    Ok(station) => Ok(station),
+                    // Emulated machines hang now and then; the others can be measured.
+                    Err(error) if error.is_mishap(&machine.place) => {
+                        watch.says(&error.to_string());
+                        Err(error.to_string())
+                    }
+                    Err(error) => return Err(error.into()),
+                },
+            );
         }
         Ok(())
     }
@@ -131,7 +146,7 @@ impl Study<'_> {
         &self,
         run: &Run,
         (done, of): (usize, usize),
-        stations: &mut BTreeMap<usize, Station>,
+        stations: &mut Stations,
         ledger: &mut Ledger,
         watch: &mut dyn Watch,
     ) -> Result<(), StudyError> {
@@ -143,7 +158,8 @@ impl Study<'_> {
         let load = &workload.points[run.treatment.point];
         let outcome = match run.treatment.machine.and_then(|at| stations.get_mut(&at)) {
             None => local(load),
-            Some(station) => Conduct {
+            Some(Err(why)) => Err(RunError::Machine(why.clone())),
+            Some(Ok(station)) => Conduct {
                 station,
                 configuration: self.configuration(run),
                 workload,
@@ -194,15 +210,9 @@ impl Study<'_> {
     }
 
     /// After a failed run nothing of it may go on, and a lab machine that is gone is booted anew.
-    fn recover(
-        &self,
-        run: &Run,
-        error: &RunError,
-        stations: &mut BTreeMap<usize, Station>,
-        watch: &mut dyn Watch,
-    ) {
+    fn recover(&self, run: &Run, error: &RunError, stations: &mut Stations, watch: &mut dyn Watch) {
         let Some(at) = run.treatment.machine else { return };
-        let Some(station) = stations.get_mut(&at) else { return };
+        let Some(Ok(station)) = stations.get_mut(&at) else { return };
         station.forget();
         if error.is_loss() && station.check(&self.plan.machines[at]).is_err() {
             watch.says(&format!("{} is lost: {error}", station.name));

@@ -51,6 +51,18 @@ pub enum FleetError {
     },
 }
 
+impl FleetError {
+    /// Whether it is an emulated machine's mishap, which may go well another time.
+    #[must_use]
+    pub fn is_mishap(&self, place: &Place) -> bool {
+        match self {
+            Self::Lab { source, .. } => source.is_mishap(),
+            Self::Agent { .. } => matches!(place, Place::Lab { .. }),
+            Self::Unfit { .. } => false,
+        }
+    }
+}
+
 /// An agent, connected when it is needed.
 pub struct Peer {
     /// Whose it is: `host`, `client`, a guest's name.

@@ -31,6 +31,9 @@ pub enum RunError {
         /// Why.
         why: String,
     },
+    /// The machine did not come up.
+    #[error("{0}")]
+    Machine(String),
     /// It was asked to end.
     #[error("ended early")]
     Stopped,

@@ -5,11 +5,13 @@
 
 use super::text::{fields, lines, parse_number};
 use model::Nanos;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// idle + waiting for a disk, of each CPU; `None` where it is not kept by the clock.
 ///
 /// The idle time that goes on in this moment counts where the CPU's tick is stopped: it is idle
-/// then but for an interrupt. A CPU that keeps its tick may have been idle since that tick.
+/// then but for an interrupt. A CPU that keeps its tick may have been idle since its last entry,
+/// which [`sum_up`] makes a short time.
 pub(super) fn parse(bytes: &[u8]) -> Option<Vec<Nanos>> {
     let mut now = None;
     let mut each = Vec::new();
@@ -29,6 +31,21 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Vec<Nanos>> {
     }
     each.push(cpu?.idle(now?)?);
     Some(each)
+}
+
+/// Ends the idle time that goes on on each of so many CPUs by running there for a moment, so that
+/// it is summed up: where a CPU keeps its tick it cannot be told how long it has been idle.
+///
+/// CPUs where this thread may not run are left as they are.
+pub(super) fn sum_up(cpus: u32) {
+    let Ok(before) = sched_getaffinity(None) else { return };
+    for cpu in (0..cpus as usize).take_while(|&cpu| cpu < CpuSet::MAX_CPU) {
+        let mut one = CpuSet::new();
+        one.set(cpu);
+        // It fails where there is no such CPU, or another is all that may be used.
+        let _ = sched_setaffinity(None, &one);
+    }
+    let _ = sched_setaffinity(None, &before);
 }
 
 /// What a CPU's part says.

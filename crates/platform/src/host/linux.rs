@@ -48,6 +48,9 @@ impl Linux {
     pub fn host(&mut self, tree: &Tree, exact: bool) -> Host {
         let mut host = self.by_ticks(tree);
         if exact {
+            if tree.is_live() {
+                idle::sum_up(host.cpus);
+            }
             let start = tree.now();
             let read = tree.read("/proc/timer_list", &mut self.buffer).ok().and_then(idle::parse);
             let each = read.filter(|each| host.idle.is_ok() && each.len() == host.cpus as usize);

@@ -68,6 +68,9 @@ impl lab::Progress for Shown {
     fn stage(&mut self, name: &str, total: u64) {
         self.clear();
         if !self.terminal {
+            if name.starts_with("Checking") {
+                return;
+            }
             self.line(&format!("[{:>4.0} s] {name}", self.begun.elapsed().as_secs_f64()));
             return;
         }
