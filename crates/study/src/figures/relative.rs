@@ -115,10 +115,10 @@ pub(super) fn ratio(rows: &Rows<'_>) -> Figure {
         vec![
             Cell::Text(rows.points()[point].describe()),
             Cell::Text(name(rows, machine, configuration)),
-            Cell::Measured(scaled(found.native, factor)),
-            Cell::Measured(scaled(found.other, factor)),
             cell(found.ratio),
             cell(found.resampled),
+            Cell::Measured(scaled(found.other, factor)),
+            Cell::Measured(scaled(found.native, factor)),
         ]
     });
     let table: Vec<Vec<Cell>> = table.collect();
@@ -139,10 +139,10 @@ pub(super) fn ratio(rows: &Rows<'_>) -> Figure {
             columns: vec![
                 column("Load", ""),
                 column("Machine", ""),
-                column(&format!("native {what}"), unit),
-                column(&format!("its {what}"), unit),
                 column("ratio (Fieller)", ""),
                 column("ratio (bootstrap)", ""),
+                column(&format!("its {what}"), unit),
+                column(&format!("native {what}"), unit),
             ],
             rows: table,
         },
