@@ -22,15 +22,15 @@ pub struct Means {
 #[derive(Debug, thiserror::Error)]
 pub enum FleetError {
     /// A lab machine that cannot be booted.
-    #[error("machine {machine}: {source}")]
+    #[error("machine {machine}: {why}")]
     Lab {
         /// Which.
         machine: String,
         /// Why.
-        source: lab::LabError,
+        why: lab::LabError,
     },
     /// An agent that does not answer as it should.
-    #[error("machine {machine}: the agent of {who} at {address}: {source}")]
+    #[error("machine {machine}: the agent of {who} at {address}: {why}")]
     Agent {
         /// Which machine.
         machine: String,
@@ -39,7 +39,7 @@ pub enum FleetError {
         /// Where.
         address: String,
         /// Why.
-        source: agent::Error,
+        why: agent::Error,
     },
     /// It is not what the plan needs.
     #[error("machine {machine}: {problem}")]
@@ -56,7 +56,7 @@ impl FleetError {
     #[must_use]
     pub fn is_mishap(&self, place: &Place) -> bool {
         match self {
-            Self::Lab { source, .. } => source.is_mishap(),
+            Self::Lab { why, .. } => why.is_mishap(),
             Self::Agent { .. } => matches!(place, Place::Lab { .. }),
             Self::Unfit { .. } => false,
         }
@@ -178,7 +178,7 @@ impl Station {
         means: &Means,
         progress: &mut dyn lab::Progress,
     ) -> Result<Self, FleetError> {
-        let failed = |source| FleetError::Lab { machine: machine.name.clone(), source };
+        let failed = |why| FleetError::Lab { machine: machine.name.clone(), why };
         let cache = Cache::open().map_err(failed)?;
         let bed = Testbed::boot(spec, plan.lab.networks, &cache, progress).map_err(failed)?;
         let security = security(machine, Some(&means.lab_key), "")?;
@@ -233,16 +233,16 @@ impl Station {
         let name = machine.name.clone();
         for peer in self.peers() {
             let (who, address) = (peer.who.clone(), peer.address.clone());
-            let lost = |source| FleetError::Agent { machine: name.clone(), who, address, source };
+            let lost = |why| FleetError::Agent { machine: name.clone(), who, address, why };
             let handle = match peer.handle() {
                 Ok(handle) => handle,
-                Err(source) => return Err(lost(source)),
+                Err(why) => return Err(lost(why)),
             };
             let (cpus, unreadable) =
                 (handle.hello().environment.cpus, handle.hello().unreadable.clone());
             let offset = match handle.offset() {
                 Ok(offset) => offset,
-                Err(source) => return Err(lost(source)),
+                Err(why) => return Err(lost(why)),
             };
             let unfit = |problem: String| FleetError::Unfit { machine: name.clone(), problem };
             if peer.who == "host" && cpus < machine.needs_cpus {

@@ -20,14 +20,14 @@ const RUN: &str = "vmeter.run/1";
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A file or folder cannot be read or written.
-    #[error("cannot {what} {path}: {source}", path = path.display())]
+    #[error("cannot {what} {path}: {why}", path = path.display())]
     Io {
         /// What was tried.
         what: &'static str,
         /// Which.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        why: io::Error,
     },
     /// It is there, and not what it should be.
     #[error("{path}: {problem}", path = path.display())]
@@ -44,12 +44,12 @@ impl StoreError {
     #[must_use]
     pub fn is_full(&self) -> bool {
         use io::ErrorKind::{QuotaExceeded, StorageFull};
-        matches!(self, Self::Io { source, .. } if [StorageFull, QuotaExceeded].contains(&source.kind()))
+        matches!(self, Self::Io { why, .. } if [StorageFull, QuotaExceeded].contains(&why.kind()))
     }
 }
 
 fn io_error<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> StoreError + 'a {
-    move |source| StoreError::Io { what, path: path.to_owned(), source }
+    move |why| StoreError::Io { what, path: path.to_owned(), why }
 }
 
 /// `study.json`.

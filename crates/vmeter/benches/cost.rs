@@ -1,10 +1,12 @@
 //! What vmeter costs, and what its loads do for their CPU, side by side with xentop, top, iperf3,
 //! httperf, wrk and ab: `make bench`.
 //!
-//! Arguments choose parts (`web`, `tcp`, `connections`, `xen`, `many`); none means all. `cargo bench` adds `--bench`.
+//! Arguments choose parts (`web`, `tcp`, `connections`, `agent`, `xen`, `many`); none means
+//! all. `cargo bench` adds `--bench`.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a benchmark")]
 
+mod agents;
 mod loads;
 #[path = "../tests/machine/mod.rs"]
 mod machine;
@@ -30,6 +32,9 @@ fn main() {
     }
     if wants("connections") {
         loads::connections();
+    }
+    if wants("agent") {
+        agents::measure();
     }
     if wants("many") {
         for machines in [1000, 2000, 5000] {

@@ -21,10 +21,12 @@ pub fn stand_in() -> ! {
     std::process::exit(0);
 }
 
-struct StandIns(Vec<Child>);
+/// Running stand-ins, ended with the value.
+pub struct StandIns(Vec<Child>);
 
 impl StandIns {
-    fn start(count: usize) -> Self {
+    /// Starts so many.
+    pub fn start(count: usize) -> Self {
         let this = std::env::current_exe().unwrap();
         let start = |_| {
             Command::new(&this)

@@ -1,0 +1,95 @@
+//! What a local monitor costs: idle, and for a snapshot of a hundred VMs.
+
+use crate::machine::program;
+use crate::many::StandIns;
+use agent::{Handle, Security, Stream};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+/// VMs of the snapshot.
+const VMS: usize = 100;
+/// How long the agent is left alone.
+const IDLE: Duration = Duration::from_secs(20);
+const SNAPSHOTS: u32 = 50;
+
+/// The running agent.
+struct Agent {
+    child: Child,
+    folder: tempfile::TempDir,
+}
+
+impl Agent {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = Command::new(program())
+            .args(["agent", "run", "--platform", "kvm", "--unix"])
+            .arg(folder.path().join("socket"))
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.contains("serving at"), "{line}");
+        Self { child, folder }
+    }
+
+    fn connect(&self) -> Handle<Stream> {
+        let socket = self.folder.path().join("socket");
+        let stream = Stream::connect(socket.to_str().unwrap()).unwrap();
+        Handle::connect(stream, &Security::Transport).unwrap()
+    }
+
+    /// CPU seconds of all its threads so far, to the nanosecond.
+    fn cpu(&self) -> f64 {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let run = |task: std::io::Result<fs::DirEntry>| {
+            let text = fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap();
+            text.split(' ').next().unwrap().parse::<f64>().unwrap()
+        };
+        tasks.map(run).sum::<f64>() / 1e9
+    }
+
+    fn megabytes(&self) -> f64 {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().split(' ').next().unwrap().parse::<f64>().unwrap() / 1024.0
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Prints both.
+pub fn measure() {
+    let stand_ins = StandIns::start(VMS);
+    sleep(Duration::from_secs(1));
+    let agent = Agent::start();
+    let mut handle = agent.connect();
+    // The first one finds the VMs.
+    let seen = handle.snapshot(false).unwrap().vms.len();
+    let before = agent.cpu();
+    for _ in 0..SNAPSHOTS {
+        handle.snapshot(false).unwrap();
+    }
+    let each = (agent.cpu() - before) / f64::from(SNAPSHOTS);
+    println!("agent, a snapshot of {seen} VMs: {:.2} ms of CPU, wanted ≤ 5", each * 1e3);
+    let before = agent.cpu();
+    sleep(IDLE);
+    let part = (agent.cpu() - before) / IDLE.as_secs_f64();
+    println!("agent, idle with a controller: {:.4} % of a CPU, wanted ≤ 0.1", part * 100.0);
+    drop(handle);
+    let before = agent.cpu();
+    sleep(IDLE);
+    let part = (agent.cpu() - before) / IDLE.as_secs_f64();
+    println!("agent, idle alone: {:.4} % of a CPU, wanted ≤ 0.1", part * 100.0);
+    println!("agent, most memory: {:.1} MB, wanted ≤ 15", agent.megabytes());
+    drop(stand_ins);
+}
