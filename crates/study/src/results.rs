@@ -3,7 +3,7 @@
 use crate::figure::{Failure, Machine, Report, Runs, SCHEMA};
 use crate::figures::{FigureKind, Rows, findings};
 use crate::measures::Measures;
-use crate::plan::{Place, Plan};
+use crate::plan::{Load, Place, Plan};
 use crate::record::{Ending, Record};
 use crate::schedule::schedule;
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,7 +54,7 @@ pub fn report(plan: &Plan, records: &[Record]) -> Report {
         method: method(plan),
         machines: machines(&measured),
         changes: changes(&measured),
-        warnings: warnings(plan, &measured, &invalid, planned),
+        warnings: [slow(plan, &with), warnings(plan, &measured, &invalid, planned)].concat(),
         failures: failed(records, &measured),
     }
 }
@@ -192,6 +192,37 @@ fn changes(measured: &[&Record]) -> Vec<String> {
         }
     }
     all.into_iter().collect()
+}
+
+/// The part of the host's time that a machine of the instruction clock may take to be emulated.
+const EMULATED: f64 = 0.5;
+
+/// Machines that the emulator could not run as fast as the load came: their events were handled
+/// in batches, and each cost less.
+fn slow(plan: &Plan, measured: &[(&Record, Option<Measures>)]) -> Vec<String> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for (record, measures) in measured {
+        let machine = record.machine.as_ref().and_then(|name| plan.machine(name));
+        let counted = machine.is_some_and(|machine| {
+            matches!(machine.place, Place::Lab { clock: lab::Clock::Instructions, .. })
+        });
+        let networked = matches!(record.load, Load::Tcp { .. } | Load::Web { .. });
+        let times = measures.as_ref().and_then(|measures| measures.interval_s);
+        let Some((own, hosts)) = times.zip(record.data().and_then(|data| data.window_s)) else {
+            continue;
+        };
+        if counted && networked && own < (1.0 - EMULATED) * hosts {
+            *counts.entry(record.machine.as_deref().unwrap_or_default()).or_default() += 1;
+        }
+    }
+    let text = |(name, count): (&str, usize)| {
+        format!(
+            "{name}: in {count} runs the emulator was busy for more than half of the time: what \
+             came meanwhile was handled in batches, and cost less. Take lower rates, or a machine \
+             with nothing else to do."
+        )
+    };
+    counts.into_iter().map(text).collect()
 }
 
 fn warnings(
