@@ -12,6 +12,9 @@ mod quantity;
 mod record;
 mod results;
 mod run;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+mod samples;
 mod schedule;
 mod store;
 

@@ -186,3 +186,30 @@ impl Measures {
 fn read<T: serde::de::DeserializeOwned>(value: &serde_json::Value) -> Option<T> {
     serde::Deserialize::deserialize(value).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples;
+
+    #[test]
+    fn real_runs_have_sound_measures() {
+        let (_place, _store, records) = samples::study();
+        for record in records {
+            let found = Measures::of(&record).unwrap();
+            let total = found.total.unwrap();
+            let Load::Tcp { rate, .. } = record.load else { panic!("{:?}", record.load) };
+            assert_eq!(found.invalid, None);
+            assert!(total > 0.0, "{found:?}");
+            assert!((found.events_per_s.unwrap() / rate - 1.0).abs() < 0.01, "{found:?}");
+            assert!((0.0..=1.1).contains(&found.acks.unwrap()), "{found:?}");
+            if record.machine.as_deref() == Some("xen") {
+                let parts = found.guests.unwrap() + found.idd.unwrap();
+                assert!(found.guests.unwrap() > 0.0 && found.idd.unwrap() > 0.0, "{found:?}");
+                assert!((parts - total).abs() < 1e-9, "{found:?}");
+            } else {
+                assert_eq!(found.guests, None);
+            }
+        }
+    }
+}
