@@ -1,6 +1,7 @@
 //! The case study: from a plan, over runs on machines, to figures that can be believed.
 
 mod conduct;
+mod export;
 pub mod figure;
 mod figures;
 mod fleet;
@@ -19,6 +20,7 @@ mod schedule;
 mod store;
 
 pub use conduct::{Finish, Study, StudyError, Watch};
+pub use export::export;
 pub use figures::FigureKind;
 pub use fleet::{FleetError, Means, Station};
 pub use measures::{LAYERS, Measures};

@@ -163,6 +163,14 @@ fn a_study_over_two_machines_with_agents_only() {
         let output = study(&["report", "--format", format], &dir).output().unwrap();
         assert!(output.status.success() && !output.stdout.is_empty());
     }
+    // The dataset is there, and is made anew from the runs.
+    let dataset = ["runs.parquet", "counters.parquet"].map(|name| dir.join(name));
+    let before = dataset.each_ref().map(|path| fs::read(path).unwrap());
+    assert!(before.iter().all(|bytes| bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1")));
+    dataset.iter().for_each(|path| fs::remove_file(path).unwrap());
+    let said = text(&study(&["report", "--format", "parquet"], &dir).output().unwrap());
+    assert_eq!(said.lines().map(PathBuf::from).collect::<Vec<_>>(), dataset);
+    assert_eq!(dataset.each_ref().map(|path| fs::read(path).unwrap()), before);
     let status = text(&study(&["status"], &dir).output().unwrap());
     assert!(status.contains("6 of 6 runs are valid"), "{status}");
     // All is measured: nothing is run again.

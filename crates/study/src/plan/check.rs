@@ -55,6 +55,13 @@ fn machines(plan: &Plan) -> Result<(), String> {
                         "machine `{name}` has neither guests nor addresses: where does its load go?"
                     ));
                 }
+                // The dataset and the page tell machines apart by these words.
+                let role = |name: &&str| ["host", "client"].contains(name);
+                if let Some(taken) = guests.iter().map(|guest| guest.name.as_str()).find(role) {
+                    return Err(format!(
+                        "machine `{name}` has a guest called `{taken}`: call it something else"
+                    ));
+                }
             }
         }
     }

@@ -103,6 +103,13 @@ id = "fig-6.5"
     assert!(plan.machines[0].place.is_native() && !plan.needs_lab());
     let nowhere = text.replace(", addresses = [\"10.1.0.1\"]", "");
     assert!(Plan::parse(&nowhere, "x").unwrap_err().problem.contains("where does its load go"));
+    let guests = |name: &str| {
+        let guest =
+            format!("{{ name = \"{name}\", agent = \"10.1.0.9:5203\", address = \"10.1.0.9\" }}");
+        text.replace("addresses = [\"10.1.0.1\"]", &format!("guests = [{guest}]"))
+    };
+    assert!(Plan::parse(&guests("web1"), "x").is_ok());
+    assert!(Plan::parse(&guests("host"), "x").unwrap_err().problem.contains("called `host`"));
 }
 
 #[test]

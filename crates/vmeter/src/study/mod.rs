@@ -82,7 +82,7 @@ struct ReportArgs {
     /// What to make
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-    /// Where to: DIR/report.html for a page, standard output for the rest
+    /// Where to: DIR/report.html for a page, standard output for tables and JSON
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -98,6 +98,8 @@ enum Format {
     Csv,
     /// Everything
     Json,
+    /// DIR/runs.parquet and DIR/counters.parquet: every attempt, every raw counter
+    Parquet,
 }
 
 /// Runs the subcommand.
@@ -145,7 +147,7 @@ fn measure(args: &RunArgs) -> Result<ExitCode> {
         Study { plan: &plan, store: &store, means: &means, only: &args.machine, stop: &stop };
     let finish = study.run(&mut watch)?;
     drop(watch);
-    let path = page::write_html(&store, None)?;
+    let path = page::write_all(&store)?;
     let mut out = io::stdout();
     writeln!(out, "{} runs measured, {} left: {}", finish.measured, finish.left, path.display())?;
     if finish.stopped {

@@ -1,7 +1,8 @@
 //! `vmeter study report`: what is stored as a page, tables or data.
 
 use super::{Format, ReportArgs};
-use ::study::{Store, report};
+use crate::failure::Refused;
+use ::study::{Plan, Record, Store, export, report};
 use anyhow::{Context, Result};
 use std::fs;
 use std::io::{self, Write};
@@ -9,18 +10,28 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 pub(super) fn make(args: &ReportArgs) -> Result<ExitCode> {
-    let store = Store::open(&args.dir.dir)?;
-    if args.format == Format::Html {
-        let path = write_html(&store, args.output.as_deref())?;
-        writeln!(io::stdout(), "{}", path.display())?;
-        return Ok(ExitCode::SUCCESS);
+    if args.format == Format::Parquet && args.output.is_some() {
+        let text = "--format parquet makes two files in the study's folder: leave --output out";
+        return Err(Refused(text.to_owned()).into());
     }
-    let found = report(&store.plan()?, &store.records()?);
+    let store = Store::open(&args.dir.dir)?;
+    let (plan, records) = (store.plan()?, store.records()?);
+    let found = || report(&plan, &records);
     let text = match args.format {
-        Format::Html => ::report::html(&found),
-        Format::Markdown => ::report::markdown(&found),
-        Format::Csv => ::report::csv_all(&found),
-        Format::Json => ::report::json(&found),
+        Format::Html => {
+            let path = write_html(&store, &plan, &records, args.output.as_deref())?;
+            writeln!(io::stdout(), "{}", path.display())?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Format::Parquet => {
+            for path in export(&store, &plan.id, &records)? {
+                writeln!(io::stdout(), "{}", path.display())?;
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        Format::Markdown => ::report::markdown(&found()),
+        Format::Csv => ::report::csv_all(&found()),
+        Format::Json => ::report::json(&found()),
     };
     match &args.output {
         Some(path) => replace(path, &text)?,
@@ -29,11 +40,23 @@ pub(super) fn make(args: &ReportArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Writes the page and the dataset into the study's folder, and says where the page is.
+pub(super) fn write_all(store: &Store) -> Result<PathBuf> {
+    let (plan, records) = (store.plan()?, store.records()?);
+    let path = write_html(store, &plan, &records, None)?;
+    export(store, &plan.id, &records)?;
+    Ok(path)
+}
+
 /// Writes the page, into the study's folder unless told otherwise.
-pub(super) fn write_html(store: &Store, path: Option<&Path>) -> Result<PathBuf> {
-    let found = report(&store.plan()?, &store.records()?);
+fn write_html(
+    store: &Store,
+    plan: &Plan,
+    records: &[Record],
+    path: Option<&Path>,
+) -> Result<PathBuf> {
     let path = path.map_or_else(|| store.root().join("report.html"), Path::to_owned);
-    replace(&path, &::report::html(&found))?;
+    replace(&path, &::report::html(&report(plan, records)))?;
     Ok(path)
 }
 

@@ -1,0 +1,142 @@
+use super::*;
+use crate::measures::Measures;
+use crate::record::Ending;
+use crate::samples;
+use model::{Absent, Nanos};
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::{Field, Row};
+use std::fs::File;
+use std::path::Path;
+
+/// All rows of a file, by an independent path: the reader of rows.
+fn rows(path: &Path) -> Vec<Row> {
+    let file = SerializedFileReader::new(File::open(path).unwrap()).unwrap();
+    let notes = file.metadata().file_metadata().key_value_metadata().unwrap();
+    assert!(notes.iter().any(|note| note.value.as_deref() == Some(SCHEMA)));
+    file.get_row_iter(None).unwrap().map(Result::unwrap).collect()
+}
+
+fn cell(row: &Row, name: &str) -> Field {
+    row.get_column_iter().find(|(column, _)| *column == name).unwrap().1.clone()
+}
+
+fn text(row: &Row, name: &str) -> Option<String> {
+    match cell(row, name) {
+        Field::Str(text) => Some(text),
+        Field::Null => None,
+        other => panic!("{name}: {other:?}"),
+    }
+}
+
+/// How many counters a JSON value has under the host's drivers' tasks: two for each process.
+fn processes(json: &serde_json::Value, at: &str) -> usize {
+    let drivers = json["ending"]["measured"]["host"][at]["drivers"].as_array().unwrap().iter();
+    drivers.filter_map(|driver| driver["tasks"]["Ok"]["processes"].as_array()).map(Vec::len).sum()
+}
+
+#[test]
+fn both_files_say_what_the_stored_runs_say() {
+    let (_place, store, records) = samples::study();
+    let [runs, counters] = export(&store, "quick", &records).unwrap();
+    let (runs, counters) = (rows(&runs), rows(&counters));
+    assert_eq!(runs.len(), 2);
+    for (row, record) in runs.iter().zip(&records) {
+        let found = Measures::of(record).unwrap();
+        assert_eq!(text(row, "machine"), record.machine);
+        assert_eq!(text(row, "state").as_deref(), Some("measured"));
+        assert_eq!(cell(row, "size"), Field::Long(1448));
+        assert_eq!(cell(row, "rate"), Field::Double(300.0));
+        assert_eq!(cell(row, "total"), Field::Double(found.total.unwrap()));
+        assert_eq!(cell(row, "acks"), Field::Double(found.acks.unwrap()));
+        for absent in ["dirs", "per", "passes", "place", "reason", "invalid", "seconds"] {
+            assert_eq!(cell(row, absent), Field::Null, "{absent}");
+        }
+        let Field::ListInternal(list) = cell(row, "idd_cpus") else { panic!("a list") };
+        let list: Vec<_> = list.elements().to_vec();
+        let expected: Vec<_> =
+            found.idd_cpus.iter().map(|cpu| cpu.map_or(Field::Null, Field::Double)).collect();
+        assert_eq!(list, expected);
+
+        let json = serde_json::to_value(record).unwrap();
+        for at in ["begin", "end"] {
+            let mine = |kind: &str, counter: &str| -> Vec<&Row> {
+                let is = |row: &Row, name, value: &str| text(row, name).as_deref() == Some(value);
+                counters
+                    .iter()
+                    .filter(|row| {
+                        cell(row, "run") == Field::Long(record.number as i64)
+                            && is(row, "source", "host")
+                            && is(row, "at", at)
+                            && is(row, "kind", kind)
+                            && is(row, "counter", counter)
+                    })
+                    .collect()
+            };
+            assert_eq!(mine("process", "children").len(), processes(&json, at));
+            let idle = json["ending"]["measured"]["host"][at]["host"]["idle"]["Ok"].as_i64();
+            assert_eq!(cell(mine("host", "idle")[0], "value"), Field::Long(idle.unwrap()));
+        }
+    }
+}
+
+#[test]
+fn what_is_unknown_is_null_and_never_zero() {
+    let (_place, store, mut records) = samples::study();
+    let host = samples::data(&mut records[1]).host.as_mut().unwrap();
+    host.end.host.idle = Err(Absent::Failed("no answer".into()));
+    host.end.host.idle_step = Nanos(u64::MAX);
+    records[0].ending = Ending::Failed("the agent was lost".to_owned());
+    let [runs, counters] = export(&store, "quick", &records).unwrap();
+    let (runs, counters) = (rows(&runs), rows(&counters));
+    assert_eq!(text(&runs[0], "state").as_deref(), Some("failed"));
+    assert_eq!(text(&runs[0], "reason").as_deref(), Some("the agent was lost"));
+    for name in ["total", "idd", "events_per_s", "window_s", "idd_cpus", "layer_guest"] {
+        assert_eq!(cell(&runs[0], name), Field::Null, "{name}");
+    }
+    for name in ["total", "idd", "cost_s"] {
+        assert_eq!(cell(&runs[1], name), Field::Null, "{name}");
+    }
+    assert!(counters.iter().all(|row| cell(row, "run") == Field::Long(9)), "of failed runs none");
+    let absent: Vec<&Row> =
+        counters.iter().filter(|row| cell(row, "absent") != Field::Null).collect();
+    assert!(absent.iter().all(|row| cell(row, "value") == Field::Null));
+    let there = counters.iter().filter(|row| cell(row, "value") != Field::Null).count();
+    assert_eq!(there + absent.len(), counters.len());
+    let why = |counter: &str| -> Vec<String> {
+        let own = absent.iter().filter(|row| text(row, "counter").as_deref() == Some(counter));
+        own.filter_map(|row| text(row, "absent")).collect()
+    };
+    assert_eq!(why("idle"), ["failed: no answer"]);
+    assert_eq!(why("idle_step"), ["larger than a signed number of 64 bits"]);
+}
+
+#[test]
+fn hostile_names_come_through_unchanged() {
+    let names =
+        ["", "a\0b", "\u{1b}[2J\u{202e}\n", "'; DROP TABLE runs; --", "東京\u{1f4a9}", "null"];
+    let (_place, store, records) = samples::study();
+    for name in names {
+        let mut record = records[1].clone();
+        record.machine = Some(name.to_owned());
+        record.workload = name.repeat(1000);
+        let data = samples::data(&mut record);
+        data.host.as_mut().unwrap().begin.vms[0].name = name.to_owned();
+        let guest = data.targets.pop_first().unwrap().1;
+        data.targets.insert(name.to_owned(), guest);
+        let [runs, counters] = export(&store, name, &[record]).unwrap();
+        let (runs, counters) = (rows(&runs), rows(&counters));
+        assert_eq!(text(&runs[0], "machine").as_deref(), Some(name));
+        assert_eq!(text(&runs[0], "workload"), Some(name.repeat(1000)));
+        for column in ["source", "owner"] {
+            assert!(counters.iter().any(|row| text(row, column).as_deref() == Some(name)));
+        }
+    }
+}
+
+#[test]
+fn a_study_without_runs_has_two_empty_files() {
+    let (_place, store, _) = samples::study();
+    for path in export(&store, "quick", &[]).unwrap() {
+        assert!(rows(&path).is_empty());
+    }
+}
