@@ -1,12 +1,13 @@
 //! What vmeter costs, and what its loads do for their CPU, side by side with xentop, top, iperf3,
-//! httperf, wrk and ab: `make bench`.
+//! httperf, wrk and ab, and a report over many runs: `make bench`.
 //!
-//! Arguments choose parts (`web`, `tcp`, `connections`, `agent`, `xen`, `many`); none means
-//! all. `cargo bench` adds `--bench`.
+//! Arguments choose parts (`web`, `tcp`, `connections`, `agent`, `xen`, `many`, `report`); none
+//! means all. `cargo bench` adds `--bench`.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a benchmark")]
 
 mod agents;
+mod dataset;
 mod loads;
 #[path = "../tests/machine/mod.rs"]
 mod machine;
@@ -40,6 +41,9 @@ fn main() {
         for machines in [1000, 2000, 5000] {
             many::measure(machines);
         }
+    }
+    if wants("report") {
+        dataset::measure();
     }
     if wants("xen") {
         against_xentop();

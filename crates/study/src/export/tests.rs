@@ -8,7 +8,7 @@ use parquet::record::{Field, Row};
 use std::fs::File;
 use std::path::Path;
 
-/// All rows of a file, by an independent path: the reader of rows.
+/// All rows of a file, by the crate's own reader: the reader of rows.
 fn rows(path: &Path) -> Vec<Row> {
     let file = SerializedFileReader::new(File::open(path).unwrap()).unwrap();
     let notes = file.metadata().file_metadata().key_value_metadata().unwrap();

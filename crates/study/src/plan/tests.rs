@@ -101,6 +101,11 @@ id = "fig-6.5"
 "#;
     let plan = Plan::parse(text, "x").unwrap();
     assert!(plan.machines[0].place.is_native() && !plan.needs_lab());
+    let taken = text.replace(
+        "addresses = [\"10.1.0.1\"]",
+        "guests = [{ name = \"host\", agent = \"10.0.0.3:1\", address = \"10.1.0.3\" }]",
+    );
+    assert!(Plan::parse(&taken, "x").unwrap_err().problem.contains("a guest called `host`"));
     let nowhere = text.replace(", addresses = [\"10.1.0.1\"]", "");
     assert!(Plan::parse(&nowhere, "x").unwrap_err().problem.contains("where does its load go"));
     let guests = |name: &str| {
