@@ -7,13 +7,24 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 const VMETER: &str = env!("CARGO_BIN_EXE_vmeter");
 
 fn install(args: &[&str]) -> Output {
-    Command::new(VMETER).args(["agent", "install"]).args(args).output().unwrap()
+    install_by(Path::new(VMETER), args)
+}
+
+fn install_by(program: &Path, args: &[&str]) -> Output {
+    Command::new(program).args(["agent", "install"]).args(args).output().unwrap()
+}
+
+/// The program where a service can run it, wherever this checkout is.
+fn copied(folder: &Path) -> PathBuf {
+    let program = folder.join("vmeter");
+    fs::copy(VMETER, &program).unwrap();
+    program
 }
 
 fn said(output: &Output) -> String {
@@ -28,6 +39,9 @@ fn printed(profile: &str) -> String {
 
 #[test]
 fn a_unit_is_written_once_and_replaced_only_by_force() {
+    let reachable = tempfile::tempdir_in("/usr/local").unwrap();
+    let program = copied(reachable.path());
+    let install = |args: &[&str]| install_by(&program, args);
     let folder = tempfile::tempdir().unwrap();
     let (dir, key) = (folder.path().to_str().unwrap(), folder.path().join("key"));
     let to = ["--unit-dir", dir, "--key", key.to_str().unwrap()];
@@ -54,6 +68,16 @@ fn a_unit_is_written_once_and_replaced_only_by_force() {
     for wrong in [["--listen", "nowhere"], ["--user", "a b"], ["--listen", "vsock:port"]] {
         assert_eq!(install(&wrong).status.code(), Some(2), "{wrong:?}");
     }
+}
+
+#[test]
+fn a_program_that_a_service_cannot_reach_is_refused() {
+    let folder = tempfile::tempdir_in("/tmp").unwrap();
+    let program = copied(folder.path());
+    let found = install_by(&program, &["--unit-dir", folder.path().to_str().unwrap()]);
+    assert_eq!(found.status.code(), Some(2), "{found:?}");
+    assert!(said(&found).contains("a service cannot run from there"), "{found:?}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing was written");
 }
 
 #[test]
