@@ -12,6 +12,8 @@ mod loads;
 #[path = "../tests/machine/mod.rs"]
 mod machine;
 mod many;
+#[path = "../tests/processes/mod.rs"]
+mod processes;
 #[path = "../tests/servers/mod.rs"]
 mod servers;
 

@@ -5,7 +5,7 @@
 mod processes;
 
 use agent::{Handle, Line, Security, Stage, Stream, Work};
-use processes::children;
+use processes::{children, said};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use std::fs;
@@ -19,10 +19,6 @@ use std::process::{Child, ChildStderr, Command, Output, Stdio};
 fn vmeter(args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vmeter"));
     command.arg("agent").args(args).stdin(Stdio::null()).output().unwrap()
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
 }
 
 /// An agent, ended with the test.

@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
+mod processes;
+
 use agent::{Handle, Security, Setting, Stream, Work};
+use processes::said;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -25,10 +28,6 @@ fn copied(folder: &Path) -> PathBuf {
     let program = folder.join("vmeter");
     fs::copy(VMETER, &program).unwrap();
     program
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
 }
 
 fn printed(profile: &str) -> String {

@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
+mod processes;
+
 use agent::{Error, Handle, Security, Setting, Stream};
+use processes::{serving, sh};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::{self, File};
@@ -27,12 +30,6 @@ struct Lab {
     _folder: tempfile::TempDir,
 }
 
-fn sh(script: &str) -> String {
-    let done = Command::new("sh").args(["-c", script]).output().unwrap();
-    assert!(done.status.success(), "{script}: {done:?}");
-    String::from_utf8(done.stdout).unwrap()
-}
-
 impl Lab {
     fn new(name: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -42,10 +39,7 @@ impl Lab {
         sh(&format!("ip -n {namespace} link add v0 type veth peer name v1"));
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &namespace, VMETER, "agent", "run", "--unix"]).arg(&socket);
-        let mut agent = command.stderr(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(agent.stderr.take().unwrap()).read_line(&mut line).unwrap();
-        assert!(line.contains("serving at"), "{line}");
+        let agent = serving(command);
         Self { namespace, agent, socket, _folder: folder }
     }
 

@@ -3,24 +3,20 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
+mod processes;
+
+use processes::{said, serving, sh};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use rustix::fs::{FlockOperation, flock};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 const VMETER: &str = env!("CARGO_BIN_EXE_vmeter");
-
-fn sh(script: &str) -> String {
-    let done = Command::new("sh").args(["-c", script]).output().unwrap();
-    assert!(done.status.success(), "{script}: {done:?}");
-    String::from_utf8(done.stdout).unwrap()
-}
 
 /// Two namespaces joined by a veth pair, an agent in each.
 struct Pair {
@@ -55,14 +51,7 @@ impl Pair {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &format!("{}-{end}", self.name), VMETER]);
         command.args(["agent", "run", "--unix"]).arg(self.socket(end));
-        let mut agent = command.stderr(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
-        let mut log = BufReader::new(agent.stderr.take().unwrap());
-        let mut line = String::new();
-        log.read_line(&mut line).unwrap();
-        assert!(line.contains("serving at"), "{line}");
-        // What it says later must not fill its pipe.
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        self.agents.insert(end, agent);
+        self.agents.insert(end, serving(command));
     }
 
     fn kill(&mut self, end: &'static str) {
@@ -128,17 +117,9 @@ fn run(plan: &Path, dir: &Path) -> Command {
     command
 }
 
-fn text(output: &Output) -> String {
-    format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
-}
-
 fn json(dir: &Path) -> serde_json::Value {
     let output = study(&["report", "--format", "json"], dir).output().unwrap();
-    assert!(output.status.success(), "{}", text(&output));
+    assert!(output.status.success(), "{}", said(&output));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -147,7 +128,7 @@ fn a_study_over_two_machines_with_agents_only() {
     let pair = Pair::new("two");
     let (plan, dir) = (pair.plan(3), pair.folder.path().join("study"));
     let output = run(&plan, &dir).output().unwrap();
-    assert!(output.status.success(), "{}", text(&output));
+    assert!(output.status.success(), "{}", said(&output));
     let found = json(&dir);
     assert_eq!(found["runs"]["valid"], 6, "{found:#}");
     let lines = &found["figures"][1]["drawing"]["lines"][0];
@@ -168,10 +149,10 @@ fn a_study_over_two_machines_with_agents_only() {
     let before = dataset.each_ref().map(|path| fs::read(path).unwrap());
     assert!(before.iter().all(|bytes| bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1")));
     dataset.iter().for_each(|path| fs::remove_file(path).unwrap());
-    let said = text(&study(&["report", "--format", "parquet"], &dir).output().unwrap());
-    assert_eq!(said.lines().map(PathBuf::from).collect::<Vec<_>>(), dataset);
+    let made = said(&study(&["report", "--format", "parquet"], &dir).output().unwrap());
+    assert_eq!(made.lines().map(PathBuf::from).collect::<Vec<_>>(), dataset);
     assert_eq!(dataset.each_ref().map(|path| fs::read(path).unwrap()), before);
-    let status = text(&study(&["status"], &dir).output().unwrap());
+    let status = said(&study(&["status"], &dir).output().unwrap());
     assert!(status.contains("6 of 6 runs are valid"), "{status}");
     // All is measured: nothing is run again.
     let before = files(&dir);
@@ -259,7 +240,7 @@ fn whatever_fails_no_stored_run_is_lost() {
         }
         let output = controller.wait_with_output().unwrap();
         if trial % 4 == 3 {
-            assert!(text(&output).contains("cannot write"), "{}", text(&output));
+            assert!(said(&output).contains("cannot write"), "{}", said(&output));
         }
         unlocked(&dir);
         let now = files(&dir);
@@ -270,11 +251,11 @@ fn whatever_fails_no_stored_run_is_lost() {
         kept = now;
         if dir.join("study.json").exists() {
             let status = study(&["status"], &dir).output().unwrap();
-            assert!(status.status.success(), "trial {trial}: {}", text(&status));
+            assert!(status.status.success(), "trial {trial}: {}", said(&status));
         }
     }
     let output = run(&plan, &dir).output().unwrap();
-    assert!(output.status.success(), "{}", text(&output));
+    assert!(output.status.success(), "{}", said(&output));
     let now = files(&dir);
     assert!(kept.iter().all(|(name, bytes)| now.get(name) == Some(bytes)));
     assert_eq!(json(&dir)["runs"]["valid"], 60);
@@ -302,16 +283,16 @@ fn unlocked(dir: &Path) {
 fn what_cannot_be_used_is_said_before_any_machine_is_touched() {
     let place = tempfile::tempdir().unwrap();
     let dir = place.path().join("study");
-    let said = |output: Output| {
-        assert!(!output.status.success(), "{}", text(&output));
-        text(&output)
+    let refused = |output: Output| {
+        assert!(!output.status.success(), "{}", said(&output));
+        said(&output)
     };
     // A study that needs no machine.
     assert!(run(Path::new("table-5.1"), &dir).output().unwrap().status.success());
     let found = json(&dir);
     assert_eq!(found["figures"][0]["drawing"]["rows"][0][1]["number"], 2196.0, "{found:#}");
     // Another plan.
-    let other = said(run(Path::new("fig-6.1"), &dir).output().unwrap());
+    let other = refused(run(Path::new("fig-6.1"), &dir).output().unwrap());
     assert!(other.contains("is of another plan") && other.contains("plan.toml"), "{other}");
     // A damaged run.
     let path = dir.join("runs/000001-1.json");
@@ -324,7 +305,7 @@ fn what_cannot_be_used_is_said_before_any_machine_is_touched() {
             study(&["report"], &dir).output().unwrap(),
             study(&["status"], &dir).output().unwrap(),
         ] {
-            let text = said(output);
+            let text = refused(output);
             assert!(text.contains("000001-1.json") && text.contains("is damaged"), "{text}");
         }
         assert_eq!(fs::read_to_string(&path).unwrap(), damaged, "never an overwrite");
@@ -334,18 +315,18 @@ fn what_cannot_be_used_is_said_before_any_machine_is_touched() {
     let full = place.path().join("full");
     fs::create_dir(&full).unwrap();
     fs::write(full.join("letter"), "x").unwrap();
-    let text = said(run(Path::new("table-5.1"), &full).output().unwrap());
+    let text = refused(run(Path::new("table-5.1"), &full).output().unwrap());
     assert!(text.contains("holds no study"), "{text}");
     // Another one at work.
     let lock = File::open(dir.join("lock")).unwrap();
     flock(&lock, FlockOperation::LockExclusive).unwrap();
-    let text = said(run(Path::new("table-5.1"), &dir).output().unwrap());
+    let text = refused(run(Path::new("table-5.1"), &dir).output().unwrap());
     assert!(text.contains("another vmeter runs this study"), "{text}");
     // No such plan, and a wrong one.
-    let text = said(run(Path::new("fig-9.9"), &dir).output().unwrap());
+    let text = refused(run(Path::new("fig-9.9"), &dir).output().unwrap());
     assert!(text.contains("vmeter study list"), "{text}");
     let plan = place.path().join("wrong.toml");
     fs::write(&plan, "schema = \"vmeter.plan/1\"\nid = 5\n").unwrap();
-    let text = said(study(&["check"], &plan).output().unwrap());
+    let text = refused(study(&["check"], &plan).output().unwrap());
     assert!(text.contains("wrong.toml:2: "), "{text}");
 }

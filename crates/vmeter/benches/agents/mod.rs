@@ -2,10 +2,10 @@
 
 use crate::machine::program;
 use crate::many::StandIns;
+use crate::processes::serving;
 use agent::{Handle, Security, Stream};
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -24,16 +24,10 @@ struct Agent {
 impl Agent {
     fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut child = Command::new(program())
-            .args(["agent", "run", "--platform", "kvm", "--unix"])
-            .arg(folder.path().join("socket"))
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
-        assert!(line.contains("serving at"), "{line}");
+        let mut command = Command::new(program());
+        command.args(["agent", "run", "--platform", "kvm", "--unix"]);
+        command.arg(folder.path().join("socket"));
+        let child = serving(command);
         Self { child, folder }
     }
 

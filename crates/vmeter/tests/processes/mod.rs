@@ -1,6 +1,10 @@
-//! Processes that the tests look for.
+//! Processes that the tests start and look for.
+
+#![allow(dead_code, reason = "each test program uses its part")]
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Output, Stdio};
 
 /// Children of any of a process's threads; none where it has ended.
 pub fn children(pid: u32) -> Vec<String> {
@@ -9,4 +13,28 @@ pub fn children(pid: u32) -> Vec<String> {
         .filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok())
         .flat_map(|text| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
         .collect()
+}
+
+/// Runs a shell script, which must succeed; what it printed.
+pub fn sh(script: &str) -> String {
+    let done = Command::new("sh").args(["-c", script]).output().unwrap();
+    assert!(done.status.success(), "{script}: {done:?}");
+    String::from_utf8(done.stdout).unwrap()
+}
+
+/// What a program said, on its standard output and then its standard error.
+pub fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
+}
+
+/// Starts an agent and waits until it serves; what it says later is read by nobody.
+pub fn serving(mut command: Command) -> Child {
+    let mut agent = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(agent.stderr.take().unwrap());
+    let mut line = String::new();
+    log.read_line(&mut line).unwrap();
+    assert!(line.contains("serving at"), "{line}");
+    // It must not wait for a full pipe.
+    std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+    agent
 }
