@@ -89,6 +89,14 @@ impl Cpus {
         Self((0..most).filter(is_set).collect())
     }
 
+    /// From what Xen gave, a bit for each CPU; none above `last`.
+    pub(crate) fn of_bitmap(bitmap: &[u8], last: u32) -> Self {
+        let is_set = |cpu: &u32| {
+            bitmap.get(*cpu as usize / 8).is_some_and(|byte| byte >> (cpu % 8) & 1 == 1)
+        };
+        Self((0..=last.min(MOST - 1)).filter(is_set).collect())
+    }
+
     /// As Xen takes it: a bit for each CPU.
     pub(super) fn bitmap(&self) -> Vec<u8> {
         let mut bitmap = vec![0; MOST as usize / 8];

@@ -3,6 +3,7 @@
 //! Everything here is a pure function of bytes that Xen (or a file) gave; none can panic.
 //! Sources: `xen/include/public/{sysctl,domctl}.h` of Xen 4.13 to 4.22 (MIT), x86-64.
 
+use crate::tune::Cpus;
 use std::fmt;
 
 /// Bytes in a page of memory, Xen's unit for it.
@@ -248,29 +249,7 @@ impl VcpuInfo {
 
 /// The CPUs in a bitmap, as Linux writes a list (`0-3,8`), none above `max_cpu`.
 pub(crate) fn cpu_list(bitmap: &[u8], max_cpu: u32) -> String {
-    let is_set = |cpu: u32| {
-        cpu <= max_cpu
-            && bitmap.get(cpu as usize / 8).is_some_and(|byte| byte >> (cpu % 8) & 1 == 1)
-    };
-    let bits = u32::try_from(bitmap.len().saturating_mul(8)).unwrap_or(u32::MAX);
-    let mut list = String::new();
-    let mut cpu = 0;
-    while cpu < bits {
-        if !is_set(cpu) {
-            cpu += 1;
-            continue;
-        }
-        let first = cpu;
-        while cpu < bits && is_set(cpu) {
-            cpu += 1;
-        }
-        let comma = if list.is_empty() { "" } else { "," };
-        list += &match cpu - 1 {
-            last if last == first => format!("{comma}{first}"),
-            last => format!("{comma}{first}-{last}"),
-        };
-    }
-    list
+    Cpus::of_bitmap(bitmap, max_cpu).to_string()
 }
 
 pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
