@@ -129,12 +129,6 @@ impl Machine {
         Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
     }
 
-    /// QEMU's process, for who wants to harm it in a test.
-    #[must_use]
-    pub fn process_id(&self) -> u32 {
-        self.process.id
-    }
-
     fn port(&self, guest: u32, inside: u16) -> Option<u16> {
         let found = self.forwards.iter().find(|f| (f.guest, f.inside) == (guest, inside));
         found.map(|forward| forward.port)
@@ -211,7 +205,6 @@ fn is_wait(error: &std::io::Error) -> bool {
 
 /// The QEMU process and what it prints.
 struct Process {
-    id: u32,
     stop: Option<mpsc::Sender<()>>,
     keeper: Option<JoinHandle<()>>,
     console: Tail,
@@ -232,19 +225,19 @@ impl Process {
             drop(command);
             match child {
                 Ok(child) => {
-                    let _ = report.send(Ok(child.id()));
+                    let _ = report.send(Ok(()));
                     keep(child, tails, &stopped);
                 }
                 Err(error) => drop(report.send(Err(error))),
             }
         });
         let outcome = started.recv().unwrap_or_else(|_| Err(std::io::Error::other("no thread")));
-        let id = outcome.map_err(|source| LabError::Program {
+        outcome.map_err(|source| LabError::Program {
             program: "setpriv".to_owned(),
             package: "package util-linux",
             source,
         })?;
-        Ok(Process { id, stop: Some(stop), keeper: Some(keeper), console, errors })
+        Ok(Process { stop: Some(stop), keeper: Some(keeper), console, errors })
     }
 }
 

@@ -13,8 +13,8 @@ pub struct Testbed {
     pub server: Machine,
     /// The one outside, where there is a wire to it.
     pub client: Option<Machine>,
-    /// What they were booted from, the wires' places in it.
-    pub specs: (Spec, Spec),
+    /// What the server was booted from, with its wires.
+    pub spec: Spec,
     _wires: WorkDir,
 }
 
@@ -57,6 +57,6 @@ impl Testbed {
         let images = prepare(&server, cache.clone(), progress)?;
         progress.stage(&format!("Booting {}", spec.kind.name()), 0);
         let machine = images.boot(&server)?;
-        Ok(Self { server: machine, client: outside, specs: (server, client), _wires: work })
+        Ok(Self { server: machine, client: outside, spec: server, _wires: work })
     }
 }

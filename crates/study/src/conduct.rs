@@ -6,7 +6,7 @@ use crate::record::{Data, Ending, Record};
 use crate::run::{Conduct, RunError};
 use crate::schedule::{self, Run};
 use crate::store::{Store, StoreError};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -65,18 +65,19 @@ type Stations = BTreeMap<usize, Result<Station, String>>;
 /// What is left to do, and what was tried.
 struct Ledger {
     attempts: BTreeMap<usize, usize>,
-    measured: BTreeMap<usize, bool>,
+    measured: BTreeSet<usize>,
 }
 
 impl Study<'_> {
-    /// Runs until all is measured, or as often as makes sense.
+    /// Runs until all is measured, or as often as makes sense; `before` is what the folder holds.
     ///
     /// # Errors
     /// Where the folder cannot be written, or a machine does not come up. What is kept is kept.
-    pub fn run(&self, watch: &mut dyn Watch) -> Result<Finish, StudyError> {
-        let mut ledger = Ledger::of(&self.store.records()?);
+    pub fn run(&self, before: &[Record], watch: &mut dyn Watch) -> Result<Finish, StudyError> {
+        let mut ledger = Ledger::of(before);
         let all = schedule::schedule(self.plan);
-        let wanted: Vec<Run> = all.iter().copied().filter(|run| self.wants(run)).collect();
+        let wanted: Vec<Run> =
+            all.iter().copied().filter(|run| self.wants(run.treatment.machine)).collect();
         let mut stations = Stations::new();
         for attempt in 0..ATTEMPTS {
             stations.retain(|_, station| station.is_ok());
@@ -104,8 +105,9 @@ impl Study<'_> {
         self.stop.load(Relaxed)
     }
 
-    fn wants(&self, run: &Run) -> bool {
-        let name = run.treatment.machine.map(|at| &self.plan.machines[at].name);
+    /// Whether runs of a machine, or (`None`) those that need none, are to be measured.
+    fn wants(&self, machine: Option<usize>) -> bool {
+        let name = machine.map(|at| &self.plan.machines[at].name);
         self.only.is_empty() || name.is_some_and(|name| self.only.contains(name))
     }
 
@@ -119,8 +121,8 @@ impl Study<'_> {
         let Some(needed) = run.treatment.machine else { return Ok(()) };
         let first = stations.is_empty();
         for (at, machine) in self.plan.machines.iter().enumerate() {
-            let wanted = self.only.is_empty() || self.only.contains(&machine.name);
-            if stations.contains_key(&at) || !wanted || !(first || at == needed) {
+            let wanted = self.wants(Some(at)) && (first || at == needed);
+            if stations.contains_key(&at) || !wanted {
                 continue;
             }
             let opened = Station::open(self.plan, machine, self.means, watch)
@@ -232,7 +234,7 @@ fn local(load: &Load) -> Result<Data, RunError> {
 
 impl Ledger {
     fn of(records: &[Record]) -> Self {
-        let mut ledger = Self { attempts: BTreeMap::new(), measured: BTreeMap::new() };
+        let mut ledger = Self { attempts: BTreeMap::new(), measured: BTreeSet::new() };
         records.iter().for_each(|record| ledger.note(record));
         ledger
     }
@@ -240,7 +242,9 @@ impl Ledger {
     fn note(&mut self, record: &Record) {
         let attempts = self.attempts.entry(record.number).or_default();
         *attempts = record.attempt.max(*attempts);
-        *self.measured.entry(record.number).or_default() |= record.data().is_some();
+        if record.data().is_some() {
+            self.measured.insert(record.number);
+        }
     }
 
     fn next(&self, number: usize) -> usize {
@@ -248,6 +252,6 @@ impl Ledger {
     }
 
     fn lacks(&self, number: usize) -> bool {
-        !self.measured.get(&number).copied().unwrap_or(false)
+        !self.measured.contains(&number)
     }
 }

@@ -147,6 +147,14 @@ pub struct Axis {
     pub log: bool,
 }
 
+impl Axis {
+    /// On a linear scale; the unit is empty where it has none.
+    #[must_use]
+    pub fn new(label: &str, unit: &str) -> Self {
+        Self { label: label.to_owned(), unit: unit.to_owned(), log: false }
+    }
+}
+
 /// A line of a figure.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Line {

@@ -135,22 +135,6 @@ impl Station {
         progress: &mut dyn lab::Progress,
     ) -> Result<Self, FleetError> {
         match &machine.place {
-            Place::Lab { kind, clock, guests, vcpus } => {
-                let spec = Spec {
-                    guests: *guests,
-                    vcpus: *vcpus,
-                    cpus: plan.lab.cpus,
-                    clock: *clock,
-                    suite: plan.lab.suite.clone(),
-                    agent: Some(AgentFiles {
-                        program: means.program.clone(),
-                        key: means.lab_key.clone(),
-                    }),
-                    boot_limit: BOOT,
-                    ..Spec::new(*kind)
-                };
-                Self::boot(plan, machine, &spec, means, progress)
-            }
             Place::Agents { key, host, client, addresses, guests } => {
                 let key = key.as_deref().or(means.key.as_deref());
                 let security = security(machine, key, host)?;
@@ -168,6 +152,13 @@ impl Station {
                     _testbed: None,
                 })
             }
+            Place::Lab { kind, clock, guests, vcpus } => {
+                let (program, key) = (means.program.clone(), means.lab_key.clone());
+                let agent = Some(AgentFiles { program, key });
+                let spec = plan.lab.spec(*kind, *clock, *guests, *vcpus);
+                let spec = Spec { agent, boot_limit: BOOT, ..spec };
+                Self::boot(plan, machine, &spec, means, progress)
+            }
         }
     }
 
@@ -182,7 +173,7 @@ impl Station {
         let cache = Cache::open().map_err(failed)?;
         let bed = Testbed::boot(spec, plan.lab.networks, &cache, progress).map_err(failed)?;
         let security = security(machine, Some(&means.lab_key), "")?;
-        let server = &bed.specs.0;
+        let server = &bed.spec;
         let peer = |who: &str, machine: &lab::Machine, guest: u32| {
             let address = machine.agent(guest).map_or_else(String::new, |at| at.to_string());
             Peer::new(who, address, security.clone())

@@ -1,6 +1,6 @@
 //! The loads of a plan as the workloads that agents run.
 
-use crate::plan::{CpuPlace, Load};
+use crate::plan::Load;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use workload::{cpu, tcp, web};
@@ -55,16 +55,17 @@ pub(crate) fn web(
     }
 }
 
-/// The share of a CPU load that one of its targets has; `lingers` where others work beside it.
+/// The share of a CPU load that one of its targets has: all of it, or, where it `lingers` for the
+/// others that work beside it, one program.
 pub(crate) fn cpu(load: &Load, lingers: bool) -> cpu::Plan {
-    let Load::Cpu { instances, place, text, data, passes } = load else {
+    let Load::Cpu { instances, text, data, passes, .. } = load else {
         return cpu::Plan::default();
     };
     cpu::Plan {
         text: *text,
         data: *data,
         passes: *passes,
-        instances: if lingers && *place == CpuPlace::DifferentGuests { 1 } else { *instances },
+        instances: if lingers { 1 } else { *instances },
         placement: cpu::Placement::SameCpu,
         linger: lingers,
         ..cpu::Plan::default()

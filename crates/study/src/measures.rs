@@ -101,7 +101,7 @@ impl Measures {
             (!parts.is_empty()).then(|| cpus(Nanos(parts.iter().map(|part| part.0).sum())))
         };
         self.interval_s = Some(interval / 1e9);
-        self.total = usage.host.busy.clone().ok().map(|busy| cpus(busy.saturating_sub(monitor)));
+        self.total = busy_cpus(usage);
         let guest = sum(|vm| &vm.cpu.guest);
         let vmm = sum(|vm| &vm.cpu.vmm);
         self.guests = guest.map(|guest| guest + vmm.unwrap_or(0.0));
@@ -181,6 +181,12 @@ impl Measures {
             }
         }
     }
+}
+
+/// CPUs that were busy on the host, the monitor's own time apart.
+pub(crate) fn busy_cpus(usage: &Usage) -> Option<f64> {
+    let busy = usage.host.busy.as_ref().ok()?.saturating_sub(usage.me.cpu);
+    Some(busy.0 as f64 / usage.interval.0 as f64)
 }
 
 fn read<T: serde::de::DeserializeOwned>(value: &serde_json::Value) -> Option<T> {

@@ -34,6 +34,7 @@ pub fn report(plan: &Plan, records: &[Record]) -> Report {
             }
         }
     }
+    let failures = failed(records, &measured);
     let planned = schedule(plan).len();
     let valid = measured.len() - invalid.len();
     Report {
@@ -44,18 +45,13 @@ pub fn report(plan: &Plan, records: &[Record]) -> Report {
         findings: sentences,
         vmeter: env!("CARGO_PKG_VERSION").to_owned(),
         measured: period(&measured),
-        runs: Runs {
-            planned,
-            valid,
-            invalid: invalid.len(),
-            failed: failed(records, &measured).len(),
-        },
+        runs: Runs { planned, valid, invalid: invalid.len(), failed: failures.len() },
         figures,
         method: method(plan),
         machines: machines(&measured),
         changes: changes(&measured),
         warnings: [slow(plan, &with), warnings(plan, &measured, &invalid, planned)].concat(),
-        failures: failed(records, &measured),
+        failures,
     }
 }
 

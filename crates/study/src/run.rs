@@ -3,6 +3,7 @@
 
 use crate::fleet::{Peer, Station, Target};
 use crate::load;
+use crate::measures::busy_cpus;
 use crate::plan::{Configuration, CpuPlace, Load, Workload};
 use crate::record::{Counters, Data};
 use agent::{Stage, Work};
@@ -200,6 +201,7 @@ impl<'a> Conduct<'a> {
         targets: &[Target],
     ) -> Result<(Vec<Serving>, Vec<Work>), RunError> {
         let (warmup, window) = (self.workload.warmup, self.workload.window);
+        let waiting = self.waiting();
         let (mut servers, mut works) = (Vec::new(), Vec::new());
         for &target in targets {
             let listen = SocketAddr::from((target.address, 0)).to_string();
@@ -207,7 +209,7 @@ impl<'a> Conduct<'a> {
                 Load::Web { dirs, .. } => {
                     let dir = load::fileset(*dirs);
                     for peer in [&mut *client, self.station.target(target)] {
-                        fileset(peer, *dirs, self.stop)?;
+                        waiting.for_fileset(peer, *dirs)?;
                     }
                     let (load, seed, set) = (self.load.clone(), self.seed, dir.clone());
                     let work = move |at: String| {
@@ -303,79 +305,68 @@ impl Waiting<'_> {
         Ok(())
     }
 
-    /// Waits until all loads have begun what counts.
-    fn for_window(self, client: &mut Peer, jobs: &[u32]) -> Result<(), RunError> {
-        let until = Instant::now() + self.warmup + PATIENCE;
-        for &job in jobs {
-            loop {
-                match with(client, |agent| agent.stage(job))? {
-                    Stage::Running { measuring: true, .. } => break,
-                    Stage::Running { .. } if Instant::now() < until => self.pause(LOOK)?,
-                    Stage::Running { .. } => return Err(hung(client)),
-                    Stage::Failed(why) => {
-                        return Err(RunError::Load { who: client.who.clone(), why });
-                    }
-                    Stage::Over(_) => {
-                        let why = "the load was over before its window began".to_owned();
-                        return Err(RunError::Load { who: client.who.clone(), why });
-                    }
+    /// Asks a load how far it is until `ends` says that it is far enough, or why it never will be.
+    fn ask<T>(
+        self,
+        peer: &mut Peer,
+        job: u32,
+        until: Instant,
+        ends: impl Fn(Stage) -> Option<Result<T, String>>,
+    ) -> Result<T, RunError> {
+        loop {
+            let end = match with(peer, |agent| agent.stage(job))? {
+                Stage::Failed(why) => Some(Err(why)),
+                stage => ends(stage),
+            };
+            let hung = || Err("its load hangs".to_owned());
+            match end.or_else(|| (Instant::now() >= until).then(hung)) {
+                None => self.pause(LOOK)?,
+                Some(end) => {
+                    return end.map_err(|why| RunError::Load { who: peer.who.clone(), why });
                 }
             }
         }
-        Ok(())
+    }
+
+    /// Waits until all loads have begun what counts.
+    fn for_window(self, client: &mut Peer, jobs: &[u32]) -> Result<(), RunError> {
+        let until = Instant::now() + self.warmup + PATIENCE;
+        jobs.iter().try_for_each(|&job| {
+            self.ask(client, job, until, |stage| match stage {
+                Stage::Running { measuring, .. } => measuring.then_some(Ok(())),
+                _ => Some(Err("the load was over before its window began".to_owned())),
+            })
+        })
     }
 
     /// Waits for a load's end and gives its result.
     fn for_outcome(self, peer: &mut Peer, job: u32) -> Result<serde_json::Value, RunError> {
         let until = Instant::now() + self.window + PATIENCE;
-        loop {
-            match with(peer, |agent| agent.stage(job))? {
-                Stage::Over(text) => {
-                    return serde_json::from_str(&text).map_err(|error| RunError::Load {
-                        who: peer.who.clone(),
-                        why: format!("its result is no JSON: {error}"),
-                    });
-                }
-                Stage::Failed(why) => return Err(RunError::Load { who: peer.who.clone(), why }),
-                Stage::Running { .. } if Instant::now() < until => self.pause(LOOK)?,
-                Stage::Running { .. } => return Err(hung(peer)),
+        self.ask(peer, job, until, |stage| match stage {
+            Stage::Over(text) => {
+                let read = serde_json::from_str(&text);
+                Some(read.map_err(|error| format!("its result is no JSON: {error}")))
             }
-        }
+            _ => None,
+        })
     }
 
     /// Waits until a program that lingers has done what counts.
     fn for_units(self, peer: &mut Peer, job: u32, units: u64) -> Result<(), RunError> {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            match with(peer, |agent| agent.stage(job))? {
-                Stage::Running { done, .. } if done >= units => return Ok(()),
-                Stage::Running { failed: 1.., .. } | Stage::Over(_) => return Ok(()),
-                Stage::Failed(why) => return Err(RunError::Load { who: peer.who.clone(), why }),
-                Stage::Running { .. } if Instant::now() < until => self.pause(LOOK)?,
-                Stage::Running { .. } => return Err(hung(peer)),
-            }
-        }
+        self.ask(peer, job, Instant::now() + PATIENCE, |stage| match stage {
+            Stage::Running { done, failed, .. } => (done >= units || failed > 0).then_some(Ok(())),
+            _ => Some(Ok(())),
+        })
     }
-}
 
-/// Writes the file set where it is not there yet.
-fn fileset(peer: &mut Peer, dirs: usize, stop: &AtomicBool) -> Result<(), RunError> {
-    let work = Work::Fileset { dir: load::fileset(dirs), dirs };
-    let job = with(peer, |agent| Ok(agent.start(&work)?.0))?;
-    let until = Instant::now() + PATIENCE * 10;
-    loop {
-        match with(peer, |agent| agent.stage(job))? {
-            Stage::Over(_) => return Ok(()),
-            Stage::Failed(why) => return Err(RunError::Load { who: peer.who.clone(), why }),
-            Stage::Running { .. } if stop.load(Relaxed) => return Err(RunError::Stopped),
-            Stage::Running { .. } if Instant::now() < until => sleep(LOOK),
-            Stage::Running { .. } => return Err(hung(peer)),
-        }
+    /// Writes the file set where it is not there yet.
+    fn for_fileset(self, peer: &mut Peer, dirs: usize) -> Result<(), RunError> {
+        let work = Work::Fileset { dir: load::fileset(dirs), dirs };
+        let job = with(peer, |agent| Ok(agent.start(&work)?.0))?;
+        self.ask(peer, job, Instant::now() + PATIENCE * 10, |stage| {
+            matches!(stage, Stage::Over(_)).then_some(Ok(()))
+        })
     }
-}
-
-fn hung(peer: &Peer) -> RunError {
-    RunError::Load { who: peer.who.clone(), why: "its load hangs".to_owned() }
 }
 
 /// What an agent answers; one that is lost is connected anew the next time.
@@ -398,7 +389,5 @@ fn snapshot(peer: &mut Peer) -> Result<Snapshot, RunError> {
 
 /// CPUs that were busy between two readings, vmeter's own apart.
 fn busy(begin: &Snapshot, end: &Snapshot) -> Option<f64> {
-    let usage = account::usage(begin, end).ok()?;
-    let busy = usage.host.busy.ok()?.0.saturating_sub(usage.me.cpu.0);
-    Some(busy as f64 / usage.interval.0 as f64)
+    busy_cpus(&account::usage(begin, end).ok()?)
 }

@@ -1,6 +1,7 @@
 //! `vmeter agent install`: a systemd unit with no more privileges than the agent needs.
 
 use crate::failure::Refused;
+use crate::pending::Pending;
 use ::agent::Key;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -137,14 +138,7 @@ fn write_unit(path: &Path, text: &str, force: bool) -> Result<bool> {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(error).with_context(shown),
     }
-    let new = path.with_extension(format!("service.{}", std::process::id()));
-    fs::write(&new, text)
-        .and_then(|()| fs::rename(&new, path))
-        .inspect_err(|_| {
-            // What could not be moved shall not lie about.
-            let _ = fs::remove_file(&new);
-        })
-        .with_context(shown)?;
+    Pending::create(path)?.finish(text)?;
     Ok(true)
 }
 

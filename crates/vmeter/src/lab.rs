@@ -214,16 +214,7 @@ struct Bar {
 impl Progress for Bar {
     fn stage(&mut self, name: &str, total: u64) {
         self.clear();
-        let bar = if total == 0 {
-            indicatif::ProgressBar::new_spinner().with_message(name.to_owned())
-        } else {
-            let template = "{msg} {wide_bar} {bytes}/{total_bytes}";
-            let style = indicatif::ProgressStyle::with_template(template)
-                .unwrap_or_else(|_| indicatif::ProgressStyle::default_bar());
-            indicatif::ProgressBar::new(total).with_style(style).with_message(name.to_owned())
-        };
-        bar.enable_steady_tick(Duration::from_millis(100));
-        self.shown = Some(bar);
+        self.shown = Some(stage_bar(name, total));
     }
 
     fn reached(&mut self, done: u64) {
@@ -231,6 +222,20 @@ impl Progress for Bar {
             bar.set_position(done);
         }
     }
+}
+
+/// The bar of a stage of preparation, a spinner where its size is not known.
+pub(crate) fn stage_bar(name: &str, total: u64) -> indicatif::ProgressBar {
+    let bar = if total == 0 {
+        indicatif::ProgressBar::new_spinner().with_message(name.to_owned())
+    } else {
+        let template = "{msg} {wide_bar} {bytes}/{total_bytes}";
+        let style = indicatif::ProgressStyle::with_template(template)
+            .unwrap_or_else(|_| indicatif::ProgressStyle::default_bar());
+        indicatif::ProgressBar::new(total).with_style(style).with_message(name.to_owned())
+    };
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
 }
 
 impl Bar {

@@ -9,15 +9,15 @@ const IDD_CPUS: usize = 2;
 
 /// Interrupts of so many NICs on one or two CPUs of the driver domain.
 pub(super) fn interrupts(rows: &Rows<'_>, nics: usize) -> Figure {
-    let percent = |label: String| Axis { label, unit: "%".to_owned(), log: false };
+    let percent = |label: String| Axis::new(&label, "%");
     let mut axes: Vec<Axis> = (1..=IDD_CPUS).map(|cpu| percent(format!("IDD CPU {cpu}"))).collect();
     axes.extend((1..=nics).map(|guest| percent(format!("guest {guest}"))));
-    axes.push(Axis { label: "throughput".to_owned(), unit: "kbit/s".to_owned(), log: false });
+    axes.push(Axis::new("throughput", "kbit/s"));
     let last = rows.points().len().saturating_sub(1);
     let mut rings = Vec::new();
     for (machine, plan) in rows.plan.machines.iter().enumerate() {
-        for (configuration, named) in plan.configurations.iter().enumerate() {
-            let all: Vec<&Row> = rows.at(machine, configuration, last).collect();
+        for configuration in 0..plan.configurations.len() {
+            let all: Vec<&Row<'_>> = rows.at(machine, configuration, last).collect();
             if all.is_empty() {
                 continue;
             }
@@ -29,7 +29,7 @@ pub(super) fn interrupts(rows: &Rows<'_>, nics: usize) -> Figure {
                 values.push(over(&all, |row| *row.measures.guest_cpus.get(guest)?, 100.0));
             }
             values.push(over(&all, |row| row.measures.throughput, 1e-3));
-            let name = format!("{}, {}", shown(rows.plan, machine), named.name);
+            let name = shown(rows.plan, machine, configuration);
             rings.push(Ring { name, values });
         }
     }
@@ -58,7 +58,11 @@ pub(super) fn interrupts(rows: &Rows<'_>, nics: usize) -> Figure {
     }
 }
 
-fn over(rows: &[&Row], quantity: impl Fn(&Row) -> Option<f64>, factor: f64) -> Option<Measured> {
+fn over(
+    rows: &[&Row<'_>],
+    quantity: impl Fn(&Row<'_>) -> Option<f64>,
+    factor: f64,
+) -> Option<Measured> {
     let values = rows.iter().filter_map(|row| Some((row.block, quantity(row)? * factor)));
     mean(&values.collect::<Vec<_>>())
 }

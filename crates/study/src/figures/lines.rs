@@ -6,10 +6,6 @@ use crate::figure::{Axis, Drawing, Figure, Line, Point};
 use crate::measures::Measures;
 use crate::plan::Load;
 
-fn axis(label: &str, unit: &str) -> Axis {
-    Axis { label: label.to_owned(), unit: unit.to_owned(), log: false }
-}
-
 fn figure(title: &str, caption: &str, found: &str, x: Axis, y: Axis, lines: Vec<Line>) -> Figure {
     Figure {
         id: String::new(),
@@ -40,12 +36,9 @@ fn lines(
     let mut all = Vec::new();
     for machine in machines {
         let plan = &rows.plan.machines[machine];
-        for (configuration, named) in plan.configurations.iter().enumerate() {
+        for configuration in 0..plan.configurations.len() {
             for &wanted in &sizes {
-                let mut name = shown(rows.plan, machine);
-                if !named.name.is_empty() {
-                    name = format!("{name}, {}", named.name);
-                }
+                let mut name = shown(rows.plan, machine, configuration);
                 if let Some(size) = wanted.filter(|_| sizes.len() > 1) {
                     name = format!("{name}, {size} B");
                 }
@@ -95,8 +88,8 @@ pub(super) fn cpu_by_rate(rows: &Rows<'_>) -> Figure {
         ),
         "Receiving cost three to five times the CPU of native Linux, and the driver domain had \
          the larger part of it; the guest was saturated long before the network.",
-        axis("Data packets", "/s"),
-        axis("CPU utilisation", "%"),
+        Axis::new("Data packets", "/s"),
+        Axis::new("CPU utilisation", "%"),
         lines(rows, everyone(rows), |m| m.host_events_per_s, TOTAL, ""),
     )
 }
@@ -108,8 +101,8 @@ pub(super) fn replies(rows: &Rows<'_>) -> Figure {
         &format!("Replies a second over the connections a second that the load offers. {BANDS}"),
         "Native and guest replied alike up to 500 connections a second; then the guest's CPU was \
          saturated.",
-        axis("Connections offered", "/s"),
-        axis("Replies", "/s"),
+        Axis::new("Connections offered", "/s"),
+        Axis::new("Replies", "/s"),
         lines(rows, everyone(rows), |m| m.offered_per_s, |m| m.replies_per_s, ""),
     )
 }
@@ -128,8 +121,8 @@ pub(super) fn cpu_by_connections(rows: &Rows<'_>) -> Figure {
              of both together; 100 % is one CPU. {BANDS}"
         ),
         "The web server took 3.3 times the native CPU in a virtual machine.",
-        axis("Connections offered", "/s"),
-        axis("CPU utilisation", "%"),
+        Axis::new("Connections offered", "/s"),
+        Axis::new("CPU utilisation", "%"),
         all,
     )
 }
@@ -144,8 +137,8 @@ pub(super) fn idd_by_packets(rows: &Rows<'_>) -> Figure {
         ),
         "The driver domain's CPU follows the number of packets, data and ACKs, and not their \
          bytes; at one CPU it is saturated.",
-        axis("Data packets", "/s"),
-        axis("CPU utilisation of the IDD", "%"),
+        Axis::new("Data packets", "/s"),
+        Axis::new("CPU utilisation of the IDD", "%"),
         lines(rows, rows.virtual_ones(), |m| m.host_events_per_s, IDD, ""),
     )
 }
@@ -156,8 +149,8 @@ pub(super) fn acks(rows: &Rows<'_>) -> Figure {
         "ACKs for each data packet",
         &format!("Segments without data that the receiver sent for a data segment. {BANDS}"),
         "The ACKs for each data packet fell as the rate rose, and with them the CPU for a packet.",
-        axis("Data packets", "/s"),
-        axis("ACKs per data packet", ""),
+        Axis::new("Data packets", "/s"),
+        Axis::new("ACKs per data packet", ""),
         lines(rows, everyone(rows), |m| m.host_events_per_s, |m| m.acks, ""),
     )
 }

@@ -150,12 +150,14 @@ impl FigureKind {
             Self::Layers => tables::layers(rows),
             Self::Ratio => relative::ratio(rows),
         };
-        let workload = &rows.plan.workloads[rows.workload];
-        if !self.id().starts_with("fig-") && !self.id().starts_with("table-") {
-            figure.id = format!("{}-{}", self.id(), plain(&workload.name));
-        } else {
-            figure.id = self.id().to_owned();
-        }
+        figure.id = match self {
+            // A plan may have one for each of its workloads.
+            Self::Layers | Self::Ratio => {
+                let workload = &rows.plan.workloads[rows.workload];
+                format!("{}-{}", self.id(), plain(&workload.name))
+            }
+            _ => self.id().to_owned(),
+        };
         figure.missing.extend(rows.missing());
         figure
     }
@@ -166,23 +168,26 @@ fn plain(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '-' }).collect()
 }
 
-/// A machine's name for people.
-fn shown(plan: &Plan, machine: usize) -> String {
+/// A machine's name for people, with its configuration's where there are several.
+fn shown(plan: &Plan, machine: usize, configuration: usize) -> String {
     let machine = &plan.machines[machine];
-    let Place::Lab { kind, clock, .. } = &machine.place else { return machine.name.clone() };
-    let name = match kind {
-        lab::Kind::Xen => "Xen",
-        lab::Kind::Kvm => "KVM",
-        lab::Kind::Native => "native",
-    };
-    if !machine.name.starts_with(kind.name()) {
-        machine.name.clone()
-    } else if *clock == plan.lab.clock {
-        name.to_owned()
-    } else {
-        match clock {
-            lab::Clock::Host => format!("{name} by the host's clock"),
-            lab::Clock::Instructions => format!("{name} by the instruction clock"),
+    let name = match &machine.place {
+        Place::Lab { kind, clock, .. } if machine.name.starts_with(kind.name()) => {
+            let kind = match kind {
+                lab::Kind::Xen => "Xen",
+                lab::Kind::Kvm => "KVM",
+                lab::Kind::Native => "native",
+            };
+            match clock {
+                clock if *clock == plan.lab.clock => kind.to_owned(),
+                lab::Clock::Host => format!("{kind} by the host's clock"),
+                lab::Clock::Instructions => format!("{kind} by the instruction clock"),
+            }
         }
+        _ => machine.name.clone(),
+    };
+    match machine.configurations[configuration].name.as_str() {
+        "" => name,
+        configuration => format!("{name}, {configuration}"),
     }
 }

@@ -5,6 +5,7 @@ use super::shown;
 use crate::figure::{Axis, Cell, Drawing, Figure, Line, Measured, Point};
 use crate::measures::Measures;
 use crate::plan::{CpuPlace, Load};
+use std::collections::BTreeSet;
 
 /// Resamples of a bootstrap; its seed is the plan's.
 const RESAMPLES: usize = 2000;
@@ -81,14 +82,6 @@ fn native_point(rows: &Rows<'_>, load: &Load) -> Option<usize> {
     rows.points().iter().position(|point| *point == wanted)
 }
 
-fn name(rows: &Rows<'_>, machine: usize, configuration: usize) -> String {
-    let plan = &rows.plan.machines[machine];
-    match plan.configurations[configuration].name.as_str() {
-        "" => shown(rows.plan, machine),
-        configuration => format!("{}, {configuration}", shown(rows.plan, machine)),
-    }
-}
-
 fn heads(load: Option<&Load>) -> (&'static str, &'static str, f64) {
     match load {
         Some(Load::Cpu { .. }) => ("time", "s", 1.0),
@@ -105,16 +98,11 @@ fn scaled(measured: Measured, factor: f64) -> Measured {
 /// The table of ratios.
 pub(super) fn ratio(rows: &Rows<'_>) -> Figure {
     let (what, unit, factor) = heads(rows.points().first());
-    let column = |label: &str, unit: &str| Axis {
-        label: label.to_owned(),
-        unit: unit.to_owned(),
-        log: false,
-    };
     let cell = |measured: Option<Measured>| measured.map_or(Cell::Unknown, Cell::Measured);
     let table = comparisons(rows).into_iter().map(|((machine, configuration, point), found)| {
         vec![
             Cell::Text(rows.points()[point].describe()),
-            Cell::Text(name(rows, machine, configuration)),
+            Cell::Text(shown(rows.plan, machine, configuration)),
             cell(found.ratio),
             cell(found.resampled),
             Cell::Measured(scaled(found.other, factor)),
@@ -137,12 +125,12 @@ pub(super) fn ratio(rows: &Rows<'_>) -> Figure {
         ),
         drawing: Drawing::Table {
             columns: vec![
-                column("Load", ""),
-                column("Machine", ""),
-                column("ratio (Fieller)", ""),
-                column("ratio (bootstrap)", ""),
-                column(&format!("its {what}"), unit),
-                column(&format!("native {what}"), unit),
+                Axis::new("Load", ""),
+                Axis::new("Machine", ""),
+                Axis::new("ratio (Fieller)", ""),
+                Axis::new("ratio (bootstrap)", ""),
+                Axis::new(&format!("its {what}"), unit),
+                Axis::new(&format!("native {what}"), unit),
             ],
             rows: table,
         },
@@ -156,10 +144,7 @@ pub fn findings(rows: &Rows<'_>) -> Vec<String> {
     let (what, ..) = heads(rows.points().first());
     let all = comparisons(rows);
     let mut sentences = Vec::new();
-    let mut machines: Vec<(usize, usize)> = all.iter().map(|((m, c, _), _)| (*m, *c)).collect();
-    machines.dedup();
-    machines.sort_unstable();
-    machines.dedup();
+    let machines: BTreeSet<(usize, usize)> = all.iter().map(|((m, c, _), _)| (*m, *c)).collect();
     for (machine, configuration) in machines {
         let own = all.iter().filter(|((m, c, _), _)| (*m, *c) == (machine, configuration));
         let ratios: Vec<(usize, Measured)> =
@@ -168,7 +153,7 @@ pub fn findings(rows: &Rows<'_>) -> Vec<String> {
         let range = |m: &Measured| {
             m.interval.map_or(String::new(), |(low, high)| format!(" ({low:.2} to {high:.2})"))
         };
-        let name = name(rows, machine, configuration);
+        let name = shown(rows.plan, machine, configuration);
         let load = rows.points()[*last].describe();
         sentences.push(format!(
             "{name}: {:.2} times the native {what}{} at {load}.",
@@ -196,11 +181,13 @@ pub(super) fn programs(rows: &Rows<'_>) -> Figure {
             });
             let points: Vec<Point> = points.collect();
             if !points.is_empty() {
-                lines.push(Line { name: format!("{}, {where_}", name(rows, machine, 0)), points });
+                lines.push(Line {
+                    name: format!("{}, {where_}", shown(rows.plan, machine, 0)),
+                    points,
+                });
             }
         }
     }
-    let axis = |label: &str| Axis { label: label.to_owned(), unit: String::new(), log: false };
     Figure {
         id: String::new(),
         title: "Programs that compute, by how many share a CPU".to_owned(),
@@ -213,8 +200,8 @@ pub(super) fn programs(rows: &Rows<'_>) -> Figure {
                 .to_owned(),
         ),
         drawing: Drawing::Lines {
-            x: axis("Programs on one CPU"),
-            y: axis("Time relative to native"),
+            x: Axis::new("Programs on one CPU", ""),
+            y: Axis::new("Time relative to native", ""),
             lines,
         },
         missing: Vec::new(),

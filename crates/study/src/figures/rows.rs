@@ -7,7 +7,7 @@ use crate::record::Record;
 
 /// A valid run.
 #[derive(Debug, Clone)]
-pub struct Row {
+pub struct Row<'a> {
     /// Index of the machine; `None` where none was needed.
     pub machine: Option<usize>,
     /// Index of its configuration.
@@ -17,9 +17,9 @@ pub struct Row {
     /// The load's point.
     pub point: usize,
     /// What it measured.
-    pub measures: Measures,
+    pub measures: &'a Measures,
     /// What the load itself said.
-    pub outcomes: Vec<serde_json::Value>,
+    pub outcomes: &'a [serde_json::Value],
 }
 
 /// All valid runs of a workload.
@@ -30,7 +30,7 @@ pub struct Rows<'a> {
     /// Index of the workload.
     pub workload: usize,
     /// The runs.
-    pub rows: Vec<Row>,
+    pub rows: Vec<Row<'a>>,
 }
 
 /// Of all intervals of a report.
@@ -43,15 +43,15 @@ impl<'a> Rows<'a> {
     pub fn of(
         plan: &'a Plan,
         workload: usize,
-        records: &[(&Record, Option<Measures>)],
+        records: &'a [(&Record, Option<Measures>)],
     ) -> (Self, Vec<(usize, String)>) {
         let load = &plan.workloads[workload];
         let (mut rows, mut invalid) = (Vec::new(), Vec::new());
         let own = records.iter().filter(|(record, _)| record.workload == load.name);
         for (record, measures) in own {
-            let Some(measures) = measures.clone() else { continue };
-            if let Some(reason) = measures.invalid {
-                invalid.push((record.number, reason));
+            let Some(measures) = measures else { continue };
+            if let Some(reason) = &measures.invalid {
+                invalid.push((record.number, reason.clone()));
                 continue;
             }
             let Some(point) = load.points.iter().position(|point| *point == record.load) else {
@@ -69,7 +69,7 @@ impl<'a> Rows<'a> {
                 block: record.block,
                 point,
                 measures,
-                outcomes: record.data().map(|data| data.outcomes.clone()).unwrap_or_default(),
+                outcomes: record.data().map(|data| data.outcomes.as_slice()).unwrap_or_default(),
             });
         }
         (Self { plan, workload, rows }, invalid)
@@ -87,7 +87,7 @@ impl<'a> Rows<'a> {
         machine: usize,
         configuration: usize,
         point: usize,
-    ) -> impl Iterator<Item = &Row> {
+    ) -> impl Iterator<Item = &Row<'a>> {
         self.rows.iter().filter(move |row| {
             (row.machine, row.configuration, row.point) == (Some(machine), configuration, point)
         })
@@ -100,7 +100,7 @@ impl<'a> Rows<'a> {
         quantity: impl Fn(&Measures) -> Option<f64>,
     ) -> Vec<(usize, f64)> {
         self.at(machine, configuration, point)
-            .filter_map(|row| Some((row.block, quantity(&row.measures)?)))
+            .filter_map(|row| Some((row.block, quantity(row.measures)?)))
             .collect()
     }
 

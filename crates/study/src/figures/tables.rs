@@ -3,13 +3,9 @@
 use super::rows::{Rows, mean};
 use super::shown;
 use crate::figure::{Axis, Bar, Cell, Drawing, Figure};
-use crate::measures::{LAYERS, Measures};
+use crate::measures::LAYERS;
 use crate::plan::Load;
 use workload::fileset::{Statistics, TABLE_5_1};
-
-fn axis(label: &str, unit: &str) -> Axis {
-    Axis { label: label.to_owned(), unit: unit.to_owned(), log: false }
-}
 
 /// Table 5.1.
 pub(super) fn file_set(rows: &Rows<'_>) -> Figure {
@@ -27,7 +23,11 @@ pub(super) fn file_set(rows: &Rows<'_>) -> Figure {
             .to_owned(),
         found: Some("The last column.".to_owned()),
         drawing: Drawing::Table {
-            columns: vec![axis("Statistic", ""), axis("this set", ""), axis("table 5.1", "")],
+            columns: vec![
+                Axis::new("Statistic", ""),
+                Axis::new("this set", ""),
+                Axis::new("table 5.1", ""),
+            ],
             rows: vec![
                 line("files", |s| s.files as f64),
                 line("total, MB", |s| s.total_mb),
@@ -53,19 +53,14 @@ pub(super) fn layers(rows: &Rows<'_>) -> Figure {
     let mut bars = Vec::new();
     let last = rows.points().len().saturating_sub(1);
     for (machine, plan) in rows.plan.machines.iter().enumerate() {
-        for (configuration, named) in plan.configurations.iter().enumerate() {
+        for configuration in 0..plan.configurations.len() {
             let at = (machine, configuration, last);
-            let each = |cpus: fn(&Measures, usize) -> Option<f64>, layer: usize| {
-                rows.values(at, |m| Some(cpus(m, layer)? / m.host_events_per_s? * 1e6))
+            let each = |layer: usize| {
+                rows.values(at, |m| Some(m.layers[layer]? / m.host_events_per_s? * 1e6))
             };
             let Some(whole) = mean(&rows.values(at, |m| Some(m.cost_s? * 1e6))) else { continue };
-            let parts = (0..LAYERS.len()).map(|layer| {
-                mean(&each(|m, layer| m.layers[layer], layer)).map(|found| found.value)
-            });
-            let name = match named.name.as_str() {
-                "" => shown(rows.plan, machine),
-                configuration => format!("{}, {configuration}", shown(rows.plan, machine)),
-            };
+            let parts = (0..LAYERS.len()).map(|layer| mean(&each(layer)).map(|found| found.value));
+            let name = shown(rows.plan, machine, configuration);
             bars.push(Bar { name, parts: parts.collect(), whole });
         }
     }
@@ -83,7 +78,7 @@ pub(super) fn layers(rows: &Rows<'_>) -> Figure {
                 .to_owned(),
         ),
         drawing: Drawing::Stacks {
-            y: axis(&format!("CPU per {event}"), "µs"),
+            y: Axis::new(&format!("CPU per {event}"), "µs"),
             parts: LAYERS.iter().map(|&name| name.to_owned()).collect(),
             bars,
         },

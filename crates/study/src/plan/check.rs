@@ -39,10 +39,7 @@ fn machines(plan: &Plan) -> Result<(), String> {
         }
         match &machine.place {
             Place::Lab { kind, clock, guests, vcpus } => {
-                let mut spec = lab::Spec::new(*kind);
-                (spec.guests, spec.vcpus, spec.cpus) = (*guests, *vcpus, plan.lab.cpus);
-                spec.suite.clone_from(&plan.lab.suite);
-                spec.clock = *clock;
+                let spec = plan.lab.spec(*kind, *clock, *guests, *vcpus);
                 spec.check().map_err(|error| format!("machine `{name}`: {error}"))?;
                 if machine.needs_cpus > plan.lab.cpus as usize {
                     let (needs, has) = (machine.needs_cpus, plan.lab.cpus);

@@ -115,6 +115,15 @@ pub struct Guest {
     pub address: IpAddr,
 }
 
+impl Lab {
+    /// What to boot for a machine.
+    #[must_use]
+    pub fn spec(&self, kind: lab::Kind, clock: lab::Clock, guests: u32, vcpus: u32) -> lab::Spec {
+        let (cpus, suite) = (self.cpus, self.suite.clone());
+        lab::Spec { guests, vcpus, cpus, clock, suite, ..lab::Spec::new(kind) }
+    }
+}
+
 impl Place {
     /// Guests that there are.
     #[must_use]
@@ -243,8 +252,7 @@ impl Plan {
     /// # Errors
     /// The first thing that cannot be, with its line.
     pub fn parse(text: &str, file: &str) -> Result<Self, PlanError> {
-        let plan = read::plan(text, file)?;
-        Ok(plan)
+        read::plan(text, file)
     }
 
     /// Whether it needs the lab.

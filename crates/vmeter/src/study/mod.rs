@@ -139,15 +139,15 @@ fn measure(args: &RunArgs) -> Result<ExitCode> {
     }
     let store = Store::create(&args.output, &plan)?;
     // What is damaged is said before any machine is touched.
-    store.records()?;
+    let before = store.records()?;
     let means = means(args, &plan)?;
     let stop = interruptible()?.stop_flag();
-    let mut watch = watch::Shown::new(&plan, &store)?;
+    let mut watch = watch::Shown::new(&plan, &store, &before);
     let study =
         Study { plan: &plan, store: &store, means: &means, only: &args.machine, stop: &stop };
-    let finish = study.run(&mut watch)?;
+    let finish = study.run(&before, &mut watch)?;
     drop(watch);
-    let path = page::write_all(&store)?;
+    let path = page::write_all(&store, &plan)?;
     let mut out = io::stdout();
     writeln!(out, "{} runs measured, {} left: {}", finish.measured, finish.left, path.display())?;
     if finish.stopped {

@@ -2,9 +2,9 @@
 
 use super::{Format, ReportArgs};
 use crate::failure::Refused;
+use crate::pending::Pending;
 use ::study::{Plan, Record, Store, export, report};
-use anyhow::{Context, Result};
-use std::fs;
+use anyhow::Result;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -34,16 +34,16 @@ pub(super) fn make(args: &ReportArgs) -> Result<ExitCode> {
         Format::Json => ::report::json(&found()),
     };
     match &args.output {
-        Some(path) => replace(path, &text)?,
+        Some(path) => Pending::create(path)?.finish(&text)?,
         None => io::stdout().write_all(text.as_bytes())?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Writes the page and the dataset into the study's folder, and says where the page is.
-pub(super) fn write_all(store: &Store) -> Result<PathBuf> {
-    let (plan, records) = (store.plan()?, store.records()?);
-    let path = write_html(store, &plan, &records, None)?;
+pub(super) fn write_all(store: &Store, plan: &Plan) -> Result<PathBuf> {
+    let records = store.records()?;
+    let path = write_html(store, plan, &records, None)?;
     export(store, &plan.id, &records)?;
     Ok(path)
 }
@@ -56,17 +56,6 @@ fn write_html(
     path: Option<&Path>,
 ) -> Result<PathBuf> {
     let path = path.map_or_else(|| store.root().join("report.html"), Path::to_owned);
-    replace(&path, &::report::html(&report(plan, records)))?;
+    Pending::create(&path)?.finish(&::report::html(&report(plan, records)))?;
     Ok(path)
-}
-
-/// The old page stays until the new one is whole.
-fn replace(path: &Path, text: &str) -> Result<()> {
-    let part = path.with_extension("part");
-    let write = || fs::write(&part, text).and_then(|()| fs::rename(&part, path));
-    write()
-        .inspect_err(|_| {
-            let _ = fs::remove_file(&part);
-        })
-        .with_context(|| format!("cannot write {}", path.display()))
 }

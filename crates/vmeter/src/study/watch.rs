@@ -1,10 +1,10 @@
 //! How a study gets on: a bar with the time left on a terminal, a line a run elsewhere.
 
-use ::study::{Plan, Store, Watch, schedule};
-use anyhow::Result;
+use crate::lab::stage_bar;
+use ::study::{Plan, Record, Store, Watch, schedule};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal, Write};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Shows it on standard error.
 pub(super) struct Shown {
@@ -17,8 +17,8 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    pub(super) fn new(plan: &Plan, store: &Store) -> Result<Self> {
-        let done = store.records()?.iter().filter(|record| record.data().is_some()).count();
+    pub(super) fn new(plan: &Plan, store: &Store, before: &[Record]) -> Self {
+        let done = before.iter().filter(|record| record.data().is_some()).count();
         let planned = schedule(plan).len();
         let shown = Self {
             terminal: io::stderr().is_terminal(),
@@ -32,7 +32,7 @@ impl Shown {
             plan.id,
             store.root().display()
         ));
-        Ok(shown)
+        shown
     }
 
     fn line(&self, text: &str) {
@@ -74,15 +74,7 @@ impl lab::Progress for Shown {
             self.line(&format!("[{:>4.0} s] {name}", self.begun.elapsed().as_secs_f64()));
             return;
         }
-        let bar = if total == 0 {
-            ProgressBar::new_spinner().with_message(name.to_owned())
-        } else {
-            let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes}");
-            let bar = ProgressBar::new(total).with_message(name.to_owned());
-            bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-        };
-        bar.enable_steady_tick(Duration::from_millis(100));
-        self.bar = Some(bar);
+        self.bar = Some(stage_bar(name, total));
     }
 
     fn reached(&mut self, done: u64) {
