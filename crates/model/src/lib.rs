@@ -1,4 +1,4 @@
-//! The vocabulary of vmeter: units, identifiers, readings and snapshots. No I/O.
+//! The vocabulary of vmeter: units, identifiers, readings, snapshots and samples. No I/O.
 //!
 //! A [`Snapshot`] holds raw counters as they were read; everything else (rates, shares,
 //! utilisations) is derived from two snapshots by the `account` crate.
@@ -7,6 +7,7 @@ mod absent;
 mod counter;
 mod id;
 mod interrupts;
+mod sample;
 mod snapshot;
 mod text;
 mod units;
@@ -16,6 +17,9 @@ pub use absent::{Absent, Need, Reading};
 pub use counter::increase;
 pub use id::{Platform, TaskId, VmId};
 pub use interrupts::{Interrupt, Interrupts};
+pub use sample::{
+    BuildId, ClockSegment, Event, Map, Mode, Part, Record, Role, Sample, Serving, Stream, What,
+};
 pub use snapshot::{
     Affinity, Backend, CpuTicks, Disk, DiskCounters, Driver, Duty, Host, LoadKinds, Nic,
     NicCounters, OwnOperations, Process, SelfUse, Snapshot, State, Tasks, Vcpu, Vm,

@@ -1,0 +1,1 @@
+//! Where the events happened: clock alignment, merging hosts and guests, symbols, tables and formats.

@@ -1,0 +1,1 @@
+//! Recordings: append, read, compact, import, export.

@@ -1,0 +1,1 @@
+//! Samples of perf events: probing and opening them, rings, decoding what the kernel wrote.
