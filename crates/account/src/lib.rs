@@ -6,6 +6,7 @@
 mod charge;
 mod conserve;
 pub mod equations;
+mod inside;
 mod pair;
 mod tasks;
 mod traffic;

@@ -107,6 +107,8 @@ pub struct VmUsage {
     pub guest_programs: Reading<Nanos>,
     /// Time its vCPUs were ready and waited for a CPU.
     pub ready: Reading<Nanos>,
+    /// Time that its kernel says was stolen from it, which only the guest can tell.
+    pub steal: Reading<Nanos>,
     /// Network traffic, all interfaces, as the guest sees it.
     pub net: Reading<NicCounters>,
     /// Disk traffic, all disks.

@@ -1,5 +1,6 @@
 //! One VM's row: its time by layer (equation 4.3), its traffic, its parts.
 
+use crate::inside::Within;
 use crate::pair::{Before, Scale, Span, busy, matched};
 use crate::traffic::{disk_traffic, operations, traffic};
 use crate::usage::{BackendUsage, Cpu, VcpuUsage, VmUsage};
@@ -52,6 +53,7 @@ impl Pair<'_> {
         let own = self.own_time();
         let vcpu_rows = self.vcpus();
         let guest = self.guest(&own, &vcpu_rows);
+        let inside = self.inside(&guest);
         let backends = self.backends();
         let nics = self.counted(|vm| &vm.nics, |nic| nic.name.as_str());
         let disks = self.counted(|vm| &vm.disks, |disk| disk.name.as_str());
@@ -69,9 +71,10 @@ impl Pair<'_> {
                 io_shared: Ok(Nanos::ZERO),
                 guest,
             },
-            guest_system: Err(Absent::NotReported),
-            guest_programs: Err(Absent::NotReported),
-            ready: self.ready(&vcpu_rows),
+            guest_system: inside.clone().and_then(|inside| inside.system),
+            guest_programs: inside.clone().and_then(|inside| inside.programs),
+            ready: self.ready(&vcpu_rows, &inside),
+            steal: inside.map(|inside| inside.steal),
             operations: operations(new, &nics, &disks),
             net: nics.and_then(|nics| traffic(&nics)),
             disk: disk_traffic(&disks),
@@ -127,6 +130,16 @@ impl Pair<'_> {
             Platform::Tcg => self.all_vcpus(rows, |vcpu| vcpu.cpu.clone()),
             Platform::Kvm => self.all_vcpus(rows, |vcpu| vcpu.guest.clone()),
         }
+    }
+
+    /// The guest's own view, where an agent in it was asked at both ends.
+    fn inside(&self, guest: &Reading<Nanos>) -> Reading<Within> {
+        let new = self.new.inside.as_ref().map_err(Clone::clone)?;
+        let old = match self.old {
+            Some(old) => old.inside.as_ref().map_err(Clone::clone)?,
+            None => return Err(Absent::Appeared),
+        };
+        Within::between(self.scale, old, new, guest)
     }
 
     fn all_vcpus(
@@ -200,11 +213,15 @@ impl Pair<'_> {
         Ok(duty_time(backends, Duty::Io, true)? + duty_time(backends, Duty::Io, false)?)
     }
 
-    fn ready(&self, rows: &[VcpuUsage]) -> Reading<Nanos> {
+    /// On Xen only the guest can tell: what was stolen from it.
+    fn ready(&self, rows: &[VcpuUsage], inside: &Reading<Within>) -> Reading<Nanos> {
         match self.new.platform {
-            Platform::Xen => Err(Absent::NotProvided(
-                "Xen tells no domain another's runnable time: ask the guest for its steal".into(),
-            )),
+            Platform::Xen => inside.as_ref().map(|inside| inside.steal).map_err(|_| {
+                Absent::NotProvided(
+                    "Xen tells no domain another's runnable time: ask the guest for its steal"
+                        .into(),
+                )
+            }),
             Platform::Cgroup => Err(Absent::NotProvided(
                 "control groups do not count the time that their threads wait for a CPU".into(),
             )),
@@ -314,6 +331,7 @@ fn ended(old: &Vm) -> VmUsage {
         guest_system: time.clone(),
         guest_programs: time.clone(),
         ready: time.clone(),
+        steal: time.clone(),
         net: Err(Absent::Ended),
         disk: DiskCounters {
             reads: Err(Absent::Ended),

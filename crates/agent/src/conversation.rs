@@ -7,7 +7,7 @@ use crate::settings::Settings;
 use crate::work::Job;
 use crate::{Error, Stage};
 use model::Nanos;
-use platform::host::Tree;
+use platform::host::{self, Tree};
 use platform::{Choice, OpenError, Source, Want, tune};
 use workload::{CpuTime, Environment, clock};
 
@@ -52,6 +52,7 @@ impl<'a> Conversation<'a> {
             Request::Hello { .. } => Reply::Hello(Box::new(hello(&self.source))),
             Request::Clock => Reply::Clock { monotonic: clock::now() },
             Request::Snapshot { vcpus } => self.snapshot(vcpus),
+            Request::Inside => self.inside(),
             Request::Interrupts => self.interrupts(),
             request if request.changes() && self.agent.read_only => {
                 failed("this agent reads counters and nothing else (--read-only)")
@@ -101,8 +102,18 @@ impl<'a> Conversation<'a> {
         }
     }
 
+    fn inside(&self) -> Reply {
+        let tree = self.tree();
+        let inside = tree.and_then(|tree| host::inside(&tree).map_err(|error| error.to_string()));
+        inside.map_or_else(failed, |inside| Reply::Inside(Box::new(inside)))
+    }
+
+    fn tree(&self) -> Result<Tree, String> {
+        Tree::open(&self.agent.root).map_err(|error| error.to_string())
+    }
+
     fn interrupts(&self) -> Reply {
-        let tree = Tree::open(&self.agent.root).map_err(|error| error.to_string());
+        let tree = self.tree();
         let table = tree.and_then(|tree| tune::interrupts(&tree).map_err(|e| e.to_string()));
         table.map_or_else(failed, |table| Reply::Interrupts(Box::new(table)))
     }

@@ -3,7 +3,7 @@
 use crate::message::{Hello, PROTOCOL, Reply, Request};
 use crate::scratch::{PIECE, ROOM};
 use crate::{Changed, Channel, Error, Security, Setting, Stage, Work};
-use model::{Interrupts, Snapshot};
+use model::{Inside, Interrupts, Snapshot};
 use serde::Serialize;
 use std::io::{Read, Write};
 use workload::clock;
@@ -79,6 +79,17 @@ impl<S: Read + Write> Handle<S> {
     pub fn snapshot(&mut self, vcpus: bool) -> Result<Snapshot, Error> {
         match self.ask(&Request::Snapshot { vcpus })? {
             Reply::Snapshot(snapshot) => Ok(*snapshot),
+            _ => Err(Error::Unexpected),
+        }
+    }
+
+    /// What the agent's kernel counts of its CPUs' time: in a guest, what only the guest can tell.
+    ///
+    /// # Errors
+    /// Where it cannot be read, with the reason, or the agent is lost.
+    pub fn inside(&mut self) -> Result<Inside, Error> {
+        match self.ask(&Request::Inside)? {
+            Reply::Inside(inside) => Ok(*inside),
             _ => Err(Error::Unexpected),
         }
     }

@@ -1,12 +1,12 @@
 //! What agent and controller say to each other.
 
 use crate::{Changed, Stage};
-use model::{Interrupts, Snapshot};
+use model::{Inside, Interrupts, Snapshot};
 use serde::{Deserialize, Serialize};
 use workload::Environment;
 
 /// Changes with every message that an older end would not understand.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// From the controller.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,6 +23,8 @@ pub enum Request {
         /// Each vCPU's too.
         vcpus: bool,
     },
+    /// What does the machine's own kernel count of its CPUs' time? It costs next to nothing.
+    Inside,
     /// Start a workload, which ends with this connection: a [`crate::Work`] as JSON.
     Start {
         /// What to run.
@@ -73,6 +75,7 @@ impl Request {
             Self::Hello { .. }
             | Self::Clock
             | Self::Snapshot { .. }
+            | Self::Inside
             | Self::Interrupts
             | Self::Stage { .. }
             | Self::Stop { .. }
@@ -93,6 +96,8 @@ pub enum Reply {
     },
     /// Everything that was read.
     Snapshot(Box<Snapshot>),
+    /// The kernel's count of its CPUs' time.
+    Inside(Box<Inside>),
     /// A workload has begun.
     Started {
         /// Its number on this connection.

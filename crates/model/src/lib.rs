@@ -21,7 +21,7 @@ pub use sample::{
     BuildId, ClockSegment, Event, Map, Mode, Part, Record, Role, Sample, Serving, Stream, What,
 };
 pub use snapshot::{
-    Affinity, Backend, CpuTicks, Disk, DiskCounters, Driver, Duty, Host, LoadKinds, Nic,
+    Affinity, Backend, CpuTicks, Disk, DiskCounters, Driver, Duty, Host, Inside, LoadKinds, Nic,
     NicCounters, OwnOperations, Process, SelfUse, Snapshot, State, Tasks, Vcpu, Vm,
 };
 pub use text::{escape, shorten};

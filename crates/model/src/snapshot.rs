@@ -226,6 +226,31 @@ pub struct Vm {
     pub halt_poll: Reading<Nanos>,
     /// The Xen cpupool that it runs in.
     pub cpupool: Reading<u32>,
+    /// What its own kernel counts, where an agent in it was asked.
+    #[serde(default = "nobody_asked")]
+    pub inside: Reading<Inside>,
+}
+
+/// The absence of what only an agent in the guest can tell.
+fn nobody_asked() -> Reading<Inside> {
+    Err(Absent::NotReported)
+}
+
+/// What a guest's kernel counts of its CPUs' time since its boot (the first line of its
+/// `/proc/stat`), in steps of a clock tick. User and system are samples of its tick, fit for
+/// ratios alone; steal comes from the hypervisor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inside {
+    /// The guest's boot: counters of another one cannot be subtracted.
+    pub boot: String,
+    /// When it was read, by the guest's CLOCK_MONOTONIC.
+    pub window: Window,
+    /// In programs: user and nice.
+    pub user: Nanos,
+    /// In its kernel: system, irq and softirq.
+    pub system: Nanos,
+    /// Wanting a CPU that the hypervisor gave to others.
+    pub steal: Nanos,
 }
 
 /// One virtual CPU.

@@ -1,6 +1,6 @@
 //! `vmeter agent`: the local monitor (figure 4.1), and a look at one.
 
-use crate::args::ReadArgs;
+use crate::args::{AgentKey, ReadArgs};
 use crate::failure::Refused;
 use crate::init;
 use crate::install::{self, InstallArgs};
@@ -49,9 +49,8 @@ struct RunArgs {
     /// Serves a serial line or virtio port instead, one controller after the other
     #[arg(long, value_name = "DEVICE", conflicts_with_all = ["listen", "unix"])]
     serial: Option<PathBuf>,
-    /// The key (`vmeter agent key FILE`)
-    #[arg(long, value_name = "FILE")]
-    key: Option<PathBuf>,
+    #[command(flatten)]
+    key: AgentKey,
     /// Where files of controllers lie [default: a private folder, gone at the end]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -77,9 +76,8 @@ struct StatusArgs {
     /// the host's side of a VM's port
     #[arg(value_name = "ADDR")]
     at: String,
-    /// The key
-    #[arg(long, value_name = "FILE")]
-    key: Option<PathBuf>,
+    #[command(flatten)]
+    key: AgentKey,
 }
 
 /// Runs the subcommand.
@@ -91,13 +89,6 @@ pub fn run(args: AgentArgs) -> Result<ExitCode> {
         AgentCommand::Key(args) => make_key(&args.file),
         AgentCommand::Status(args) => status(&args),
     }
-}
-
-fn security(key: Option<&Path>) -> Result<Security> {
-    Ok(match key {
-        None => Security::Transport,
-        Some(path) => Security::Key(Key::read(path)?),
-    })
 }
 
 fn resolve(address: &str) -> Result<SocketAddr> {
@@ -123,7 +114,7 @@ fn listen(args: &RunArgs, security: &Security) -> Result<Listener> {
 }
 
 fn serve(args: RunArgs) -> Result<ExitCode> {
-    let security = security(args.key.as_deref())?;
+    let security = args.key.security()?;
     let listener = listen(&args, &security)?;
     if let Some(dir) = args.dir.as_deref().filter(|dir| !dir.is_dir()) {
         return Err(Refused(format!("--dir {}: no such folder", dir.display())).into());
@@ -150,7 +141,7 @@ fn make_key(path: &Path) -> Result<ExitCode> {
 }
 
 fn status(args: &StatusArgs) -> Result<ExitCode> {
-    let security = security(args.key.as_deref())?;
+    let security = args.key.security()?;
     let text = Stream::connect(&args.at)
         .map_err(anyhow::Error::from)
         .and_then(|stream| describe(Handle::connect(stream, &security)?))

@@ -7,6 +7,7 @@ use crate::cpu::CpuArgs;
 use crate::lab::LabArgs;
 use crate::study::StudyArgs;
 use crate::top::TopArgs;
+use ::agent::{Key, Security};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use platform::{Choice, OpenError, Source};
 use std::path::PathBuf;
@@ -81,6 +82,27 @@ impl ReadArgs {
     /// What was looked for and not found.
     pub fn open(&self) -> Result<Box<dyn Source>, OpenError> {
         platform::open(self.platform.into(), &self.root)
+    }
+}
+
+/// `--key`: what agents know their controllers by.
+#[derive(Debug, Args)]
+pub struct AgentKey {
+    /// The key of the agents (`vmeter agent key FILE`)
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+}
+
+impl AgentKey {
+    /// What keeps others out.
+    ///
+    /// # Errors
+    /// A key's file that cannot be read, or that others can read.
+    pub fn security(&self) -> anyhow::Result<Security> {
+        Ok(match &self.key {
+            None => Security::Transport,
+            Some(path) => Security::Key(Key::read(path)?),
+        })
     }
 }
 

@@ -5,7 +5,9 @@
 mod machine;
 
 use lab::{Kind, Receive};
-use machine::{Host, a_build_is_its_own, checked, close, named, number, spec, workloads};
+use machine::{
+    AGENTS, Host, a_build_is_its_own, checked, close, named, number, reported, spec, workloads,
+};
 use serde_json::Value;
 
 /// One boot, every check.
@@ -14,6 +16,7 @@ fn kvm_with_vhost() {
     checked(&spec(Kind::Kvm, "bookworm"), |host| {
         counted_on_the_right_side(host);
         guest_time(host);
+        guests_report(host);
         under_load(host);
         a_build_is_its_own(host);
         workloads(host);
@@ -53,6 +56,29 @@ fn guest_time(host: &mut Host) {
         println!("{}", vm["cpu_s"]);
         let ours = 100.0 * number(vm, "/cpu_s/guest") / interval;
         close(&format!("g{guest} guest CPU %"), ours, theirs, 2.0);
+    }
+}
+
+/// Two guests that compute share a CPU: their kernels say that half of it was stolen from each,
+/// the host that they waited for it; and their programs had nearly all that they got.
+fn guests_report(host: &mut Host) {
+    let output = host.sh(&format!(
+        "for g in 1 2; do taskset -a -p 1 $(cat /run/g$g.pid) >/dev/null; \
+         guest $g 'timeout 20 sh -c \"while :; do :; done\"' >/dev/null & done; sleep 3; \
+         vmeter top --batch --count 1 --interval 10s --format json {AGENTS}; \
+         wait; for g in 1 2; do taskset -a -p 3 $(cat /run/g$g.pid) >/dev/null; done"
+    ));
+    let top: Value =
+        serde_json::from_str(output.lines().find(|line| line.starts_with('{')).unwrap()).unwrap();
+    let interval = number(&top, "/interval_s");
+    for name in ["g1", "g2"] {
+        let vm = named(&top["vms"], name);
+        println!("{name}: {} steal {} ready {}", vm["cpu_s"], vm["steal_s"], vm["ready_s"]);
+        let (system, programs) = reported(vm);
+        assert!(programs > 0.8 * (system + programs), "{vm:#}");
+        let percent = |what| 100.0 * number(vm, what) / interval;
+        close(&format!("{name} stolen %"), percent("/steal_s"), percent("/ready_s"), 5.0);
+        assert!((30.0..70.0).contains(&percent("/steal_s")), "{vm:#}");
     }
 }
 

@@ -5,7 +5,9 @@
 mod machine;
 
 use lab::{Kind, Receive};
-use machine::{Host, a_build_is_its_own, checked, close, named, number, spec, workloads};
+use machine::{
+    AGENTS, Host, a_build_is_its_own, checked, close, named, number, reported, spec, workloads,
+};
 use serde_json::Value;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -32,6 +34,7 @@ fn checks(suite: &str, system: &str) {
         off_the_bridge(host);
         under_load(host);
         a_build_is_its_own(host);
+        guests_report(host);
         states(host);
         come_and_go(host);
         commands(host);
@@ -169,6 +172,29 @@ fn loaded(host: &mut Host) {
     close("Domain-0 CPU %", dom0, xentop(&output, "Domain-0").0.number("CPU(%)"), 1.0);
     charged(&top);
     vcpus(host);
+}
+
+/// Two guests that compute share the CPU with Domain-0: what one does not get was stolen from it,
+/// which only it can tell; and its programs had nearly all that it got.
+fn guests_report(host: &mut Host) {
+    let output = host.sh(&format!(
+        "for g in 1 2; do \
+         guest $g 'timeout 20 sh -c \"while :; do :; done\"' >/dev/null & done; sleep 3; \
+         vmeter top --batch --count 1 --interval 10s --format json {AGENTS}; wait"
+    ));
+    let json = output.lines().find(|line| line.starts_with('{')).unwrap();
+    let top: Value = serde_json::from_str(json).unwrap();
+    let interval = number(&top, "/interval_s");
+    for name in ["g1", "g2"] {
+        let vm = named(&top["vms"], name);
+        println!("{name}: {} steal {}", vm["cpu_s"], vm["steal_s"]);
+        let (system, programs) = reported(vm);
+        assert!(programs > 0.8 * (system + programs), "{vm:#}");
+        let percent = |what| 100.0 * number(vm, what) / interval;
+        let wanted = percent("/cpu_s/guest") + percent("/steal_s");
+        close(&format!("{name} got and stolen %"), wanted, 100.0, 6.0);
+        close(&format!("{name} ready %"), percent("/ready_s"), percent("/steal_s"), 1e-6);
+    }
 }
 
 /// Each vCPU's cumulative time is xl's, which shows tenths of a second.

@@ -100,6 +100,7 @@ pub fn vm(id: VmId, name: &str, platform: Platform) -> Vm {
         exits: Ok(0),
         halt_poll: Ok(Nanos(0)),
         cpupool: Ok(0),
+        inside: Err(Absent::NotReported),
     }
 }
 

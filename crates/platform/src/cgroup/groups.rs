@@ -107,6 +107,7 @@ impl Groups {
             exits: Err(none("a control group makes no exits")),
             halt_poll: Err(none("a control group has no vCPUs")),
             cpupool: Err(none("only Xen has cpupools")),
+            inside: Err(Absent::NotReported),
         })
     }
 

@@ -22,6 +22,7 @@ pub use linux::Linux;
 pub(crate) use linux::parse_resident;
 pub(crate) use load::physical_disks;
 pub use process::{ProcessStat, ThreadTimes, process_clock, thread_times};
+pub use stat::inside;
 pub use table::{Task, TaskTable};
 pub use text::{Lines, Words, fields, lines, number, parse_number, text};
 pub use tree::Tree;

@@ -1,7 +1,9 @@
 //! The CPUs' idle time, and memory.
 
+use super::table;
 use super::text::{fields, lines, parse_number};
-use model::Bytes;
+use super::tree::Tree;
+use model::{Absent, Bytes, Inside, Nanos, Need, Reading, Window};
 
 /// The CPUs as /proc/stat shows them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +21,49 @@ pub(super) fn parse_stat(bytes: &[u8]) -> Option<Cpus> {
     let idle = sum.nth(3)??.saturating_add(sum.next().flatten().unwrap_or(0));
     let online = rows.take_while(|line| line.starts_with(b"cpu")).count();
     Some(Cpus { online: u32::try_from(online).ok()?, idle })
+}
+
+/// Clock ticks of all CPUs by what they did, from the first line of /proc/stat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Modes {
+    /// user + nice.
+    user: u64,
+    /// system + irq + softirq.
+    system: u64,
+    /// steal.
+    steal: u64,
+}
+
+fn parse_modes(bytes: &[u8]) -> Option<Modes> {
+    let sum = fields(lines(bytes).next()?.strip_prefix(b"cpu ")?).map(parse_number);
+    let [user, nice, system, _idle, _iowait, irq, softirq, steal] =
+        sum.take(8).collect::<Option<Vec<u64>>>()?.try_into().ok()?;
+    Some(Modes {
+        user: user.saturating_add(nice),
+        system: system.saturating_add(irq).saturating_add(softirq),
+        steal,
+    })
+}
+
+/// What this kernel counts of its CPUs' time: of a guest's agent, what only the guest can tell.
+///
+/// # Errors
+/// Where /proc/stat cannot be read or understood.
+pub fn inside(tree: &Tree) -> Reading<Inside> {
+    const STAT: &str = "/proc/stat";
+    let (mut buffer, start) = (Vec::new(), tree.now());
+    let read = tree.read(STAT, &mut buffer);
+    let bytes = read.map_err(|error| Absent::from_io(STAT, Need::Root, &error))?;
+    let modes = parse_modes(bytes).ok_or(Absent::Malformed(STAT.into()))?;
+    let tick = table::tick(tree);
+    let time = |ticks: u64| Nanos(ticks.saturating_mul(tick.0));
+    Ok(Inside {
+        boot: tree.moment().boot,
+        window: Window { start, end: tree.now() },
+        user: time(modes.user),
+        system: time(modes.system),
+        steal: time(modes.steal),
+    })
 }
 
 /// A line of /proc/meminfo: `MemTotal:  24684084 kB`.
@@ -46,8 +91,15 @@ mod tests {
     }
 
     #[test]
+    fn a_kernel_tells_its_programs_from_itself_and_what_was_stolen() {
+        assert_eq!(parse_modes(STAT), Some(Modes { user: 22_762, system: 3_835, steal: 18 }));
+        assert_eq!(parse_modes(b"cpu  1 2 3 4\n"), None);
+    }
+
+    #[test]
     fn hostile_input() {
         survives(STAT, |bytes| {
+            let _ = parse_modes(bytes);
             let _ = parse_stat(bytes);
         });
         survives(MEMINFO, |bytes| {

@@ -159,6 +159,7 @@ impl Machine {
             exits: last.exits.0.clone(),
             halt_poll: last.exits.1.clone(),
             cpupool: Err(Absent::NotApplicable("only Xen has cpupools".into())),
+            inside: Err(Absent::NotReported),
         })
     }
 

@@ -298,6 +298,7 @@ impl XenSource {
             exits: Err(Absent::NotProvided("Xen counts no exits by domain".into())),
             halt_poll: Err(Absent::NotProvided("Xen does not poll before it idles".into())),
             cpupool: Ok(info.cpupool),
+            inside: Err(Absent::NotReported),
         }
     }
 }

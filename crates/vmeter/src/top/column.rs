@@ -50,6 +50,8 @@ pub enum Column {
     GuestSystem,
     /// Guest programs.
     GuestPrograms,
+    /// Stolen from the guest.
+    Steal,
     /// Exits from the guest.
     Exits,
     /// Halt polling.
@@ -84,7 +86,7 @@ const fn facts(
 use Column as C;
 
 /// One line per column, in the order of their declaration.
-const FACTS: [Facts; 25] = [
+const FACTS: [Facts; 26] = [
     facts(C::Name, "name", "NAME", 8, "name of the VM, driver domain or part"),
     facts(C::Id, "id", "ID", 7, "domain number, pid of the VMM, or control group"),
     facts(C::Platform, "platform", "PLAT", 6, "xen, kvm, tcg (emulated) or cgroup"),
@@ -107,6 +109,7 @@ const FACTS: [Facts; 25] = [
     facts(C::WriteBytes, "write-bytes", "WRB/s", 5, "bytes/s written to disk"),
     facts(C::GuestSystem, "guest-os", "G-OS", 5, "% guest's operating system, if it reports"),
     facts(C::GuestPrograms, "guest-programs", "GPROG", 5, "% guest's programs, if it reports"),
+    facts(C::Steal, "steal", "STEAL", 5, "% stolen from the guest, if it reports"),
     facts(C::Exits, "exits", "EXITS", 5, "exits/s from the guest to the hypervisor"),
     facts(C::HaltPoll, "halt-poll", "HPOLL", 5, "% polling before sleeping, part of VMM"),
     facts(C::Cpupool, "cpupool", "POOL", 5, "Xen cpupool"),
@@ -120,7 +123,18 @@ impl Column {
 
     /// Those that are shown unless others are chosen.
     pub fn usual() -> Vec<Self> {
-        Self::all().filter(|c| !matches!(c, C::Id | C::Exits | C::HaltPoll | C::Cpupool)).collect()
+        let seldom = [C::Id, C::Steal, C::Exits, C::HaltPoll, C::Cpupool];
+        Self::all().filter(|column| !seldom.contains(column)).collect()
+    }
+
+    /// The usual ones, what guests report of themselves beside what is measured of them.
+    pub fn with_guests() -> Vec<Self> {
+        let reported = [C::GuestSystem, C::GuestPrograms, C::Steal];
+        let (before, after): (Vec<_>, Vec<_>) = Self::usual()
+            .into_iter()
+            .filter(|column| !reported.contains(column))
+            .partition(|column| *column <= C::Guest);
+        [before, reported.to_vec(), after].concat()
     }
 
     fn facts(self) -> &'static Facts {

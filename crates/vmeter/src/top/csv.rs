@@ -10,7 +10,8 @@ use std::fmt::{Display, Write};
 pub const HEADER: &str = "time,interval_s,kind,id,name,platform,state,vcpus,memory_bytes,\
 cpu_total_s,cpu_guest_s,cpu_vmm_s,cpu_io_direct_s,cpu_io_shared_s,cpu_own_s,ready_s,\
 net_rx_packets,net_tx_packets,net_rx_bytes,net_tx_bytes,\
-disk_reads,disk_writes,disk_read_bytes,disk_write_bytes,exits,halt_poll_s,cpupool\n";
+disk_reads,disk_writes,disk_read_bytes,disk_write_bytes,exits,halt_poll_s,cpupool,\
+cpu_guest_os_s,cpu_guest_programs_s,steal_s\n";
 
 /// Names are cut to so many characters.
 const LONGEST_NAME: usize = 256;
@@ -107,6 +108,9 @@ impl Lines {
         self.reading(&vm.exits);
         self.seconds(&vm.halt_poll);
         self.reading(&vm.cpupool);
+        for time in [&vm.guest_system, &vm.guest_programs, &vm.steal] {
+            self.seconds(time);
+        }
         self.text.push('\n');
     }
 
@@ -120,7 +124,7 @@ impl Lines {
         self.seconds(&driver.direct);
         self.seconds(&driver.shared);
         self.seconds(&driver.own);
-        self.blank(12);
+        self.blank(15);
         self.text.push('\n');
     }
 
@@ -128,14 +132,14 @@ impl Lines {
         self.begin("unattributed", "", "");
         self.blank(4);
         self.seconds(&host.unattributed);
-        self.blank(17);
+        self.blank(20);
         self.text.push('\n');
         self.begin("host", "", &host.system);
         self.blank(2);
         self.put(host.cpus);
         self.reading(&host.memory);
         self.seconds(&host.busy);
-        self.blank(17);
+        self.blank(20);
         self.text.push('\n');
     }
 }

@@ -97,6 +97,7 @@ fn of_vm<'a>(vm: &'a VmUsage, column: Column, usage: &'a Usage) -> Figure<'a> {
         Column::WriteBytes => byte_rate(&vm.disk.write_bytes, usage),
         Column::GuestSystem => percent(&vm.guest_system, usage),
         Column::GuestPrograms => percent(&vm.guest_programs, usage),
+        Column::Steal => percent(&vm.steal, usage),
         Column::Exits => rate(&vm.exits, usage),
         Column::HaltPoll => percent(&vm.halt_poll, usage),
         Column::Cpupool => number(&vm.cpupool),

@@ -3,7 +3,7 @@
 use account::{BackendUsage, Cpu, DriverUsage, HostUsage, SelfUsage, Usage, VcpuUsage, VmUsage};
 use model::{
     Absent, Affinity, Bytes, DiskCounters, Duty, Moment, Nanos, Need, NicCounters, Operations,
-    Platform, Reading, SelfUse, Snapshot, State, TaskId, VmId, Window,
+    Platform, Reading, SelfUse, Snapshot, State, TaskId, Vm, VmId, Window,
 };
 use platform::{OpenError, Source, Want};
 
@@ -46,6 +46,7 @@ fn domain(id: u16, name: &str, state: State, cpu: [u64; 3]) -> VmUsage {
         guest_system: Err(Absent::NotReported),
         guest_programs: Err(Absent::NotReported),
         ready: none(),
+        steal: Err(Absent::NotReported),
         net: Ok(NicCounters {
             rx_packets: Operations(12_345),
             tx_packets: Operations(6_001),
@@ -161,10 +162,40 @@ pub fn unprivileged() -> Usage {
     usage
 }
 
-/// A machine without VMs on which nothing happens but time.
+/// A machine on which nothing happens but time, without VMs unless told.
 #[derive(Default)]
 pub struct Fake {
     reads: u64,
+    vms: Vec<Vm>,
+}
+
+impl Fake {
+    /// With VMs of these names, of which nothing is known.
+    pub fn with_vms(names: &[&str]) -> Self {
+        Self { reads: 0, vms: names.iter().map(|name| unknown(name)).collect() }
+    }
+}
+
+fn unknown(name: &str) -> Vm {
+    Vm {
+        id: VmId::Domain { id: 1, handle: [0; 16] },
+        name: name.to_owned(),
+        platform: Platform::Xen,
+        state: State::Unknown,
+        window: Window { start: Nanos(0), end: Nanos(0) },
+        cpu: none(),
+        vcpu_count: none(),
+        vcpus: none(),
+        backends: Vec::new(),
+        memory: none(),
+        memory_limit: none(),
+        nics: none(),
+        disks: none(),
+        exits: none(),
+        halt_poll: none(),
+        cpupool: none(),
+        inside: Err(Absent::NotReported),
+    }
 }
 
 impl Source for Fake {
@@ -186,7 +217,7 @@ impl Source for Fake {
                 memory: mib(1024),
             },
             drivers: Vec::new(),
-            vms: Vec::new(),
+            vms: self.vms.clone(),
             me: SelfUse::default(),
         })
     }

@@ -69,6 +69,8 @@ struct Vm<'a> {
     memory_bytes: Option<u64>,
     cpu_s: Cpu,
     ready_s: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    steal_s: Option<f64>,
     net: Option<Net>,
     disk: Disk,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -244,6 +246,7 @@ fn vm(vm: &VmUsage) -> Vm<'_> {
             guest_programs: vm.guest_programs.as_ref().ok().map(|time| time.seconds()),
         },
         ready_s: absent.seconds("ready_s", &vm.ready),
+        steal_s: vm.steal.as_ref().ok().map(|time| time.seconds()),
         net: absent.take("net", &vm.net, |net| Net {
             rx_packets: net.rx_packets.0,
             tx_packets: net.tx_packets.0,

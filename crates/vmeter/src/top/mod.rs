@@ -7,6 +7,7 @@ mod figure;
 mod fit;
 #[cfg(test)]
 mod fixture;
+mod guests;
 mod header;
 mod json;
 mod note;
@@ -16,11 +17,13 @@ mod schedule;
 mod screen;
 mod table;
 
-use crate::args::{ReadArgs, interval};
+use crate::args::{AgentKey, ReadArgs, interval};
 use crate::failure::Refused;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use column::Column;
+use guests::Guests;
+use platform::Source;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -62,6 +65,16 @@ pub struct TopArgs {
     /// The columns of screen and table, with commas between
     #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',')]
     columns: Vec<Column>,
+
+    /// The agent in a guest, which tells its kernel from its programs, and its steal
+    ///
+    /// As ADDR of `vmeter agent status`; without NAME the guest's host name is the VM's. May be
+    /// given several times.
+    #[arg(long, value_name = "[NAME=]ADDR")]
+    agent: Vec<String>,
+
+    #[command(flatten)]
+    key: AgentKey,
 }
 
 /// What `--batch` prints.
@@ -107,10 +120,22 @@ impl TopArgs {
         };
         let mut view =
             View { sort, reverse: self.reverse, filter: self.filter.clone(), ..View::default() };
+        if !self.agent.is_empty() {
+            view.columns = Column::with_guests();
+        }
         if !self.columns.is_empty() {
             view.columns = with_name_first(&self.columns);
         }
         view
+    }
+
+    /// What is read: the host, and the guests whose agents were named.
+    fn open(&self) -> Result<Box<dyn Source>> {
+        let host = self.read.open()?;
+        if self.agent.is_empty() {
+            return Ok(host);
+        }
+        Ok(Box::new(Guests::connect(host, &self.agent, &self.key.security()?)?))
     }
 }
 
@@ -131,14 +156,14 @@ pub fn run(args: TopArgs) -> Result<ExitCode> {
     if args.batch {
         let plan =
             batch::Plan { interval: args.interval, count: args.count, format: args.format, view };
-        let mut source = args.read.open()?;
+        let mut source = args.open()?;
         return batch::run(source.as_mut(), &plan, &mut io::stdout().lock());
     }
     if !io::stdout().is_terminal() {
         let why = "standard output is no terminal: add --batch to print";
         return Err(Refused(why.to_owned()).into());
     }
-    let mut source = args.read.open()?;
+    let mut source = args.open()?;
     screen::run(source.as_mut(), screen::Plan { interval: args.interval, view })
 }
 

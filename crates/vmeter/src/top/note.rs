@@ -2,6 +2,7 @@
 
 use super::Column;
 use super::figure::{Figure, figure};
+use super::fit;
 use super::rows::Item;
 use account::Usage;
 use model::{Absent, Need};
@@ -22,6 +23,13 @@ pub enum Note {
         /// What it would take.
         need: Need,
     },
+    /// Guests' agents that did not answer.
+    Silent {
+        /// The VM.
+        vm: String,
+        /// Why.
+        reason: Absent,
+    },
     /// There is no figure for the host's busy time.
     NoBusyTime(Absent),
     /// The conservation error: parts and whole, counted on their own, disagree by this ratio.
@@ -37,6 +45,9 @@ impl fmt::Display for Note {
                 let keys: Vec<&str> = columns.iter().map(|column| column.key()).collect();
                 let of = if *vms == 1 { "1 VM" } else { &format!("{vms} VMs") };
                 write!(f, "needs {need}: {} of {of}", keys.join(", "))
+            }
+            Self::Silent { vm, reason } => {
+                write!(f, "{}: {}", fit::shown(vm), model::escape(&reason.to_string()))
             }
             Self::NoBusyTime(reason) => {
                 write!(f, "nothing to compare the sum with, no busy time of the host: {reason}")
@@ -65,10 +76,21 @@ pub fn notes(usage: &Usage) -> Vec<Note> {
         notes.push(Note::Conservation(error));
     }
     notes.extend(not_permitted(usage));
+    notes.extend(silent(usage));
     if usage.host.irq_time_accounting == Ok(false) {
         notes.push(Note::InterruptsUncounted);
     }
     notes
+}
+
+/// What an agent cannot tell fails; without one there is nothing to say.
+fn silent(usage: &Usage) -> impl Iterator<Item = Note> {
+    usage.vms.iter().filter_map(|vm| match &vm.steal {
+        Err(reason @ Absent::Failed(_)) => {
+            Some(Note::Silent { vm: vm.name.clone(), reason: reason.clone() })
+        }
+        _ => None,
+    })
 }
 
 fn not_permitted(usage: &Usage) -> Option<Note> {
@@ -116,6 +138,9 @@ mod tests {
     fn a_sum_that_is_wrong_is_said() {
         let mut usage = fixture::xen();
         assert_eq!(notes(&usage), []);
+        usage.vms[0].steal = Err(Absent::Failed("its agent does not answer in time".into()));
+        assert_eq!(notes(&usage)[0].to_string(), "web: failed: its agent does not answer in time");
+        usage.vms[0].steal = Err(Absent::NotReported);
         usage.host.conservation_error = Ok(0.025);
         assert_eq!(
             notes(&usage)[0].to_string(),

@@ -2,13 +2,14 @@
 
 #![allow(dead_code, reason = "each test program uses its part")]
 
-use lab::{Cache, Images, Kind, LabError, Machine, Quiet, Spec};
+use lab::{AgentFiles, Cache, Images, Kind, LabError, Machine, Quiet, Spec};
 use serde_json::Value;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tempfile::TempDir;
 
 /// One machine at a time: two of them on two cores would starve each other.
 static ONE: Mutex<()> = Mutex::new(());
@@ -35,8 +36,23 @@ pub fn spec(kind: Kind, suite: &str) -> Spec {
     let mut spec = Spec::new(kind);
     spec.suite = suite.to_owned();
     spec.put = vec![program()];
+    spec.agent = Some(AgentFiles { program: program(), key: key() });
     spec.command_limit = Some(Duration::from_secs(300));
     spec
+}
+
+/// The arguments by which vmeter in the machine reaches the guests' agents.
+pub const AGENTS: &str =
+    "--agent g1=10.0.2.101:5203 --agent g2=10.0.2.102:5203 --key /lab/agent/key";
+
+/// A key for the agents of all machines of this test program.
+fn key() -> PathBuf {
+    static KEY: LazyLock<TempDir> = LazyLock::new(|| {
+        let place = tempfile::tempdir().unwrap();
+        agent::Key::create(&place.path().join("key")).unwrap();
+        place
+    });
+    KEY.path().join("key")
 }
 
 /// Boots and runs the checks. An emulator that crashes under them says nothing about vmeter:
@@ -128,6 +144,14 @@ pub fn number(value: &Value, path: &str) -> f64 {
 pub fn close(what: &str, ours: f64, theirs: f64, most: f64) {
     println!("{what}: vmeter {ours:.4}, reference {theirs:.4}, difference {:.4}", ours - theirs);
     assert!((ours - theirs).abs() <= most, "{what}: {ours} against {theirs}, at most {most} apart");
+}
+
+/// What the guest's agent reports is a part of what the host measured of it.
+pub fn reported(vm: &Value) -> (f64, f64) {
+    let part = |name: &str| number(vm, &format!("/cpu_s/{name}"));
+    let (system, programs) = (part("guest_os"), part("guest_programs"));
+    close("guest OS + programs", system + programs, part("guest"), 1e-6);
+    (system, programs)
 }
 
 /// Many short-lived processes in dom0 or on the host: its own time, none of the guests'.
