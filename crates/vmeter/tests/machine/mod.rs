@@ -172,10 +172,6 @@ pub fn a_build_is_its_own(host: &mut Host) {
 
 /// All three loads, by the same static program, in a guest and against it.
 pub fn workloads(host: &mut Host) {
-    host.sh("guest 1 'nc -l -p 9 -e sh -c \"cat >/tmp/vmeter\" </dev/null >/dev/null 2>&1 &'; \
-         sleep 1; \
-         /bin/busybox nc 10.0.2.101 9 <$(command -v vmeter); \
-         guest 1 'chmod +x /tmp/vmeter; /tmp/vmeter --version'");
     tcp_in_guest(host);
     web_in_guest(host);
     cpu_in_guest(host);
@@ -183,7 +179,8 @@ pub fn workloads(host: &mut Host) {
 
 fn tcp_in_guest(host: &mut Host) {
     host.sh(
-        "guest 1 '/tmp/vmeter bench tcp recv --listen 0.0.0.0:5202 </dev/null >/dev/null 2>&1 &'",
+        "guest 1 '/lab/agent/vmeter bench tcp recv --listen 0.0.0.0:5202 </dev/null >/tmp/recv 2>&1 & \
+         until grep -q listening /tmp/recv; do sleep 0.1; done'",
     );
     for (size, direction) in [(500, ""), (1448, ""), (1448, "--reverse")] {
         let found = whole(&host.sh(&format!(
@@ -203,7 +200,8 @@ fn tcp_in_guest(host: &mut Host) {
 
 fn web_in_guest(host: &mut Host) {
     host.sh("guest 1 'mkdir -p /tmp/www && head -c 1024 /dev/zero >/tmp/www/1k'; \
-         guest 1 '/tmp/vmeter bench serve /tmp/www --listen 0.0.0.0:8080 </dev/null >/dev/null 2>&1 &'");
+         guest 1 '/lab/agent/vmeter bench serve /tmp/www --listen 0.0.0.0:8080 </dev/null \
+         >/tmp/serve 2>&1 & until grep -q serving /tmp/serve; do sleep 0.1; done'");
     let found = whole(
         &host.sh("vmeter bench web http://10.0.2.101:8080/1k --rate 50 --duration 4s --json -"),
     );
@@ -213,7 +211,7 @@ fn web_in_guest(host: &mut Host) {
     let found = whole(&host.sh("mkdir -p /tmp/www; head -c 1024 /dev/zero >/tmp/www/1k; \
          vmeter bench serve /tmp/www --listen 0.0.0.0:8080 2>/tmp/serve & server=$!; \
          until grep -q serving /tmp/serve; do sleep 0.1; done; \
-         guest 1 '/tmp/vmeter bench web http://10.0.2.15:8080/1k --rate 50 --per request \
+         guest 1 '/lab/agent/vmeter bench web http://10.0.2.15:8080/1k --rate 50 --per request \
          --duration 4s --json -'; kill $server; wait"));
     assert_eq!(found["status"]["200"], 200, "{found:#}");
 }
@@ -221,7 +219,7 @@ fn web_in_guest(host: &mut Host) {
 fn cpu_in_guest(host: &mut Host) {
     let load = "bench cpu --text 256K --data 256K --passes 1 --instances 2 --json -";
     let here = whole(&host.sh(&format!("vmeter {load}")));
-    let there = whole(&host.sh(&format!("guest 1 '/tmp/vmeter {load}'")));
+    let there = whole(&host.sh(&format!("guest 1 '/lab/agent/vmeter {load}'")));
     let seconds = |found: &Value| number(found, "/instances/0/seconds");
     println!("cpu: {:.3} s here, {:.3} s in the guest", seconds(&here), seconds(&there));
     for instance in [0, 1] {
