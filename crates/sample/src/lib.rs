@@ -1,5 +1,22 @@
-//! Samples of perf events: probing and opening them, rings, decoding what the kernel wrote.
+//! Samples of perf events: which can be had here, opening them, their rings, and decoding what the
+//! kernel wrote.
+//!
+//! A [`Capture`] gives the rings' bytes as they are: while it records nothing is decoded.
+//! [`Records`] decodes them, on any machine, by the capture's [`Layout`].
 
+mod capture;
+mod decode;
+mod encoding;
+mod error;
+mod existing;
+mod kernel;
 mod layout;
+mod sysfs;
+mod word;
 
+pub use capture::{Capture, Scope, Wanted};
+pub use decode::{Damage, Records};
+pub use error::Error;
+pub use existing::existing;
 pub use layout::Layout;
+pub use word::Word;

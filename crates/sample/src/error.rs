@@ -1,0 +1,58 @@
+//! Why samples cannot be had.
+
+use std::io;
+
+/// Why samples cannot be had, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A word that names no event.
+    #[error(
+        "`{0}` is no event: take cycles, instructions, cache-misses, llc-misses, l2-misses, \
+         dtlb-misses, branch-misses, cpu-clock, task-clock, page-faults, context-switches, a raw \
+         code (r01c2) or an event of /sys/bus/event_source/devices (cpu/event=0x3c/)"
+    )]
+    NoEvent(String),
+    /// A period that this kernel would not keep.
+    #[error("{event}: a period of {period} is too short for this kernel: the shortest is {least}")]
+    Period {
+        /// The event.
+        event: String,
+        /// What was asked for.
+        period: u64,
+        /// What works.
+        least: u64,
+    },
+    /// The kernel refuses.
+    #[error(
+        "not permitted to sample {what}: run as root, give the program CAP_PERFMON, or set \
+         kernel.perf_event_paranoid to {needed} (it is {paranoid})"
+    )]
+    NotPermitted {
+        /// All CPUs, a process.
+        what: &'static str,
+        /// The sysctl that would do.
+        needed: i32,
+        /// What it is; `unknown` where it cannot be read.
+        paranoid: String,
+    },
+    /// The event cannot be counted here, and nothing can in its place.
+    #[error("cannot open {event}: {source}")]
+    Open {
+        /// The event.
+        event: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A ring cannot be mapped or read.
+    #[error("the ring of CPU {cpu}: {source} (kernel.perf_event_mlock_kb limits rings' memory)")]
+    Ring {
+        /// The CPU.
+        cpu: u32,
+        /// Why.
+        source: io::Error,
+    },
+    /// No CPU to sample on.
+    #[error("no online CPU is found below /sys/devices/system/cpu")]
+    NoCpu,
+}
