@@ -64,6 +64,7 @@ pub struct Capture {
     cpus: Vec<Cpu>,
     events: Vec<Event>,
     ids: Vec<(u64, u16)>,
+    scope: Scope,
     notes: Vec<String>,
 }
 
@@ -92,7 +93,13 @@ impl Capture {
                 openings.push(opening);
             }
         }
-        let mut capture = Self { cpus: Vec::new(), events: Vec::new(), ids: Vec::new(), notes };
+        let mut capture = Self {
+            cpus: Vec::new(),
+            events: Vec::new(),
+            ids: Vec::new(),
+            scope: wanted.scope,
+            notes,
+        };
         for number in numbers {
             match capture.open_on(number, &openings, wanted) {
                 Ok(()) => {}
@@ -209,6 +216,7 @@ impl Capture {
     /// The part of the time in which an event was really counted, of all CPUs.
     fn share(&self, place: usize) -> Reading<f64> {
         let (mut enabled, mut running) = (0_u64, 0_u64);
+        let together = self.scope == Scope::Machine;
         for event in self.cpus.iter().filter_map(|cpu| cpu.events.get(place)) {
             let mut bytes = [0; 24];
             let read = rustix::io::read(event, &mut bytes);
@@ -217,7 +225,9 @@ impl Capture {
             }
             let word =
                 |at: usize| bytes[at..].first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes));
-            enabled = enabled.saturating_add(word(8));
+            // A command is on one CPU at a time: its events are enabled on all of them, and run
+            // on one.
+            enabled = if together { enabled.saturating_add(word(8)) } else { enabled.max(word(8)) };
             running = running.saturating_add(word(16));
         }
         if enabled == 0 {
