@@ -1,10 +1,11 @@
 //! `vmeter agent`: the local monitor (figure 4.1), and a look at one.
 
-use crate::args::{AgentKey, ReadArgs};
+use crate::args::ReadArgs;
 use crate::failure::Refused;
 use crate::init;
 use crate::install::{self, InstallArgs};
 use crate::interrupt::interruptible;
+use crate::monitor::AgentKey;
 use ::agent::{Agent, Handle, Key, Listener, Security, Stream};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};

@@ -2,12 +2,12 @@
 
 use crate::agent::AgentArgs;
 use crate::bench::BenchArgs;
+use crate::calibrate::CalibrateArgs;
 use crate::capture::CaptureArgs;
 use crate::cpu::CpuArgs;
 use crate::lab::LabArgs;
 use crate::study::StudyArgs;
 use crate::top::TopArgs;
-use ::agent::{Key, Security};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use platform::{Choice, OpenError, Source};
 use std::path::PathBuf;
@@ -54,6 +54,11 @@ pub enum Command {
     Agent(AgentArgs),
     /// The case study: what virtualization costs here, in figures
     Study(StudyArgs),
+    /// Measures what sampling costs, and names the shortest period that costs little
+    ///
+    /// Runs a program that computes with and without sampling at several periods, on this machine
+    /// or, by its agent, in a VM. `vmeter record` warns where its period is shorter.
+    Calibrate(CalibrateArgs),
     /// Boots real Xen, real KVM or plain Linux by emulation, and runs a command there
     Lab(LabArgs),
 }
@@ -82,27 +87,6 @@ impl ReadArgs {
     /// What was looked for and not found.
     pub fn open(&self) -> Result<Box<dyn Source>, OpenError> {
         platform::open(self.platform.into(), &self.root)
-    }
-}
-
-/// `--key`: what agents know their controllers by.
-#[derive(Debug, Args)]
-pub struct AgentKey {
-    /// The key of the agents (`vmeter agent key FILE`)
-    #[arg(long, value_name = "FILE")]
-    key: Option<PathBuf>,
-}
-
-impl AgentKey {
-    /// What keeps others out.
-    ///
-    /// # Errors
-    /// A key's file that cannot be read, or that others can read.
-    pub fn security(&self) -> anyhow::Result<Security> {
-        Ok(match &self.key {
-            None => Security::Transport,
-            Some(path) => Security::Key(Key::read(path)?),
-        })
     }
 }
 

@@ -4,6 +4,7 @@
 mod agent;
 mod args;
 mod bench;
+mod calibrate;
 mod capture;
 mod cpu;
 mod failure;
@@ -13,6 +14,7 @@ mod init;
 mod install;
 mod interrupt;
 mod lab;
+mod monitor;
 mod pending;
 mod study;
 mod top;
@@ -36,6 +38,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Bench(args) => bench::run(args),
         Command::Agent(args) => agent::run(args),
         Command::Study(args) => study::run(args),
+        Command::Calibrate(args) => calibrate::run(&args),
         Command::Lab(args) => lab::run(args),
     }
 }

@@ -1,8 +1,9 @@
 //! The agents in guests (`--agent`): what only they can tell joins what the host reads.
 
 use crate::failure::Refused;
+use crate::monitor::Monitor;
 use agent::{Handle, Security, Stream};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use model::{Absent, Inside, Reading, Snapshot};
 use platform::{OpenError, Source, Want};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -24,28 +25,28 @@ pub struct Guests {
 }
 
 impl Guests {
-    /// Connects to each agent: `NAME=ADDRESS`, or an address alone, whose host name is the VM's.
+    /// Connects to each agent.
     ///
     /// # Errors
     /// An agent that does not answer, and a name that no VM has.
     pub fn connect(
         mut host: Box<dyn Source>,
-        agents: &[String],
+        agents: &[Monitor],
         security: &Security,
     ) -> Result<Self> {
         let vms: Vec<String> =
             host.read(Want::default())?.vms.into_iter().map(|vm| vm.name).collect();
         let watches = agents
             .iter()
-            .map(|text| {
-                let watch = Watch::start(text, security)
-                    .with_context(|| format!("the agent {}", model::escape(text)))?;
+            .map(|monitor| {
+                let watch = Watch::start(monitor, security)?;
                 if vms.contains(&watch.vm) {
                     return Ok(watch);
                 }
                 Err(Refused(format!(
-                    "the agent {text} is of {}, and no VM has this name (there are: {}); give \
-                     NAME={text}",
+                    "the agent {} is of {}, and no VM has this name (there are: {}); give \
+                     NAME=ADDR",
+                    monitor.address,
                     watch.vm,
                     vms.join(", ")
                 ))
@@ -82,18 +83,13 @@ struct Watch {
 }
 
 impl Watch {
-    fn start(text: &str, security: &Security) -> Result<Self> {
-        let (name, address) = match text.split_once('=') {
-            Some((name, address)) => (Some(name.to_owned()), address.to_owned()),
-            None => (None, text.to_owned()),
-        };
-        let handle = connect(&address, security)?;
-        let vm = name.unwrap_or_else(|| handle.hello().host.clone());
+    fn start(monitor: &Monitor, security: &Security) -> Result<Self> {
+        let (vm, handle) = monitor.connect(security)?;
         let (asks, asked) = channel();
         let (answer, answers) = channel();
-        let security = security.clone();
+        let (monitor, security) = (monitor.clone(), security.clone());
         thread::Builder::new().name("guest".to_owned()).spawn(move || {
-            let mut talk = Talk { address, security, handle: Some(handle), failed: Instant::now() };
+            let mut talk = Talk { monitor, security, handle: Some(handle), failed: Instant::now() };
             while let Ok(turn) = asked.recv() {
                 // Where several were asked meanwhile, the last one counts.
                 let turn = asked.try_iter().last().unwrap_or(turn);
@@ -127,13 +123,9 @@ impl Watch {
     }
 }
 
-fn connect(address: &str, security: &Security) -> Result<Handle<Stream>, agent::Error> {
-    Handle::connect(Stream::connect(address)?, security)
-}
-
 /// A connection that is made anew when it was lost.
 struct Talk {
-    address: String,
+    monitor: Monitor,
     security: Security,
     handle: Option<Handle<Stream>>,
     /// When it was last lost.
@@ -143,7 +135,7 @@ struct Talk {
 impl Talk {
     fn read(&mut self) -> Reading<Inside> {
         if self.handle.is_none() && self.failed.elapsed() >= AGAIN {
-            match connect(&self.address, &self.security) {
+            match self.monitor.connect_again(&self.security) {
                 Ok(handle) => self.handle = Some(handle),
                 Err(error) => return Err(self.lost(&error)),
             }
@@ -198,7 +190,7 @@ mod tests {
     fn a_guest_tells_of_itself_until_its_agent_is_gone_and_again_when_it_is_back() {
         let place = tempfile::tempdir().unwrap();
         let socket = place.path().join("agent");
-        let named = [format!("g1={}", socket.display())];
+        let named = [format!("g1={}", socket.display()).parse().unwrap()];
         let connect = || {
             let host = Box::new(fixture::Fake::with_vms(&["g1", "g2"]));
             Guests::connect(host, &named, &Security::Transport)
@@ -227,7 +219,7 @@ mod tests {
     fn a_name_that_no_vm_has_is_refused() {
         let place = tempfile::tempdir().unwrap();
         let socket = place.path().join("agent");
-        let agents = [format!("g3={}", socket.display())];
+        let agents = [format!("g3={}", socket.display()).parse().unwrap()];
         let error = with_agent(&socket, || {
             let host = Box::new(fixture::Fake::with_vms(&["g1", "g2"]));
             Guests::connect(host, &agents, &Security::Transport).err().unwrap()

@@ -17,8 +17,9 @@ mod schedule;
 mod screen;
 mod table;
 
-use crate::args::{AgentKey, ReadArgs, interval};
+use crate::args::{ReadArgs, interval};
 use crate::failure::Refused;
+use crate::monitor::{AgentKey, Monitor};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use column::Column;
@@ -71,7 +72,7 @@ pub struct TopArgs {
     /// As ADDR of `vmeter agent status`; without NAME the guest's host name is the VM's. May be
     /// given several times.
     #[arg(long, value_name = "[NAME=]ADDR")]
-    agent: Vec<String>,
+    agent: Vec<Monitor>,
 
     #[command(flatten)]
     key: AgentKey,

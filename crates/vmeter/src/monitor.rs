@@ -1,0 +1,88 @@
+//! Agents that the command line names: `--agent [NAME=]ADDR --key FILE`.
+
+use agent::{Handle, Key, Security, Stream};
+use anyhow::{Context, Result};
+use clap::Args;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// `--key`: what agents know their controllers by.
+#[derive(Debug, Args)]
+pub struct AgentKey {
+    /// The key of the agents (`vmeter agent key FILE`)
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+}
+
+impl AgentKey {
+    /// What keeps others out.
+    ///
+    /// # Errors
+    /// A key's file that cannot be read, or that others can read.
+    pub fn security(&self) -> Result<Security> {
+        Ok(match &self.key {
+            None => Security::Transport,
+            Some(path) => Security::Key(Key::read(path)?),
+        })
+    }
+}
+
+/// An agent in a VM, and the VM's name where it was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Monitor {
+    name: Option<String>,
+    /// As [`Stream::connect`] takes it.
+    pub address: String,
+}
+
+impl FromStr for Monitor {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, address) = match text.split_once('=') {
+            Some((name, address)) => (Some(name.to_owned()), address),
+            None => (None, text),
+        };
+        if address.is_empty() || name.as_ref().is_some_and(String::is_empty) {
+            return Err("write HOST:PORT or NAME=HOST:PORT".to_owned());
+        }
+        Ok(Self { name, address: address.to_owned() })
+    }
+}
+
+impl Monitor {
+    /// Connects; the VM's name is the guest's host name where none was given.
+    ///
+    /// # Errors
+    /// Where no agent answers, or not to this key.
+    pub fn connect(&self, security: &Security) -> Result<(String, Handle<Stream>)> {
+        let handle = self
+            .connect_again(security)
+            .with_context(|| format!("the agent {}", model::escape(&self.address)))?;
+        let name = self.name.clone().unwrap_or_else(|| handle.hello().host.clone());
+        Ok((name, handle))
+    }
+
+    /// Connects to it once more.
+    ///
+    /// # Errors
+    /// As before.
+    pub fn connect_again(&self, security: &Security) -> Result<Handle<Stream>, agent::Error> {
+        Handle::connect(Stream::connect(&self.address)?, security)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stands_before_the_address() {
+        let monitor = |text: &str| text.parse::<Monitor>().map(|m| (m.name, m.address));
+        assert_eq!(monitor("g1=10.0.0.1:5"), Ok((Some("g1".into()), "10.0.0.1:5".into())));
+        assert_eq!(monitor("vsock:3:5203"), Ok((None, "vsock:3:5203".into())));
+        for wrong in ["", "=", "g1=", "=x"] {
+            assert!(monitor(wrong).is_err(), "{wrong}");
+        }
+    }
+}
