@@ -1,1 +1,27 @@
-//! Where the events happened: clock alignment, merging hosts and guests, symbols, tables and formats.
+//! Where the events happened: clock alignment, merging hosts and guests, symbols, tables and
+//! formats.
+//!
+//! Samples of every kernel's stream are given the VM that caused them, the layer, process, image
+//! and address ([`Profile::read`]); what is equal is added up; only then addresses get names.
+
+mod guest;
+mod image;
+mod known;
+mod names;
+mod place;
+mod profile;
+mod report;
+mod space;
+mod walk;
+
+pub use image::{ImageId, Kind};
+pub use known::EventName;
+pub use names::NameId;
+pub use place::{Layer, Part, Placed, VmIndex};
+pub use profile::{Count, Key, Options, Profile};
+pub use report::{StreamEvent, StreamReport};
+pub use space::Dropped;
+pub use walk::Records;
+
+#[cfg(test)]
+mod profile_tests;

@@ -1,0 +1,177 @@
+//! A profile: samples, added up by all that they have in common.
+
+use crate::image::{ImageId, Kind};
+use crate::known::{EventName, Known, NO_STREAM};
+use crate::names::NameId;
+use crate::place::{Layer, Part, Placed, VmIndex};
+use crate::report::StreamReport;
+use crate::walk::{Records, Walk};
+use ahash::AHashMap;
+use model::{BuildId, Stream};
+
+/// How a profile is made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Processes of one name are kept apart by their numbers.
+    pub by_pid: bool,
+}
+
+/// What the samples of an entry have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// The stream that has the samples.
+    pub stream: u16,
+    /// The event, by its number in [`Profile::events`].
+    pub event: u16,
+    /// The VM that caused them.
+    pub vm: VmIndex,
+    /// The mode.
+    pub layer: Layer,
+    /// What for.
+    pub part: Part,
+    /// In the idle thread, of an event that goes on while a CPU is idle.
+    pub idle: bool,
+    /// The process's number, where [`Options::by_pid`] is set and it is known.
+    pub pid: Option<u32>,
+    /// The process's name.
+    pub process: NameId,
+    /// The image.
+    pub image: ImageId,
+    /// The address in it.
+    pub address: Option<u64>,
+}
+
+/// How much of an event there was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Count {
+    /// Samples.
+    pub samples: u64,
+    /// Events; nanoseconds of a clock: the sum of the samples' periods.
+    pub events: u64,
+}
+
+/// Samples of all streams, added up.
+#[derive(Debug, Clone)]
+pub struct Profile {
+    pub(crate) known: Known,
+    /// The entries, in the order of their keys.
+    pub entries: Vec<(Key, Count)>,
+    /// What each stream gave, in the order of the streams.
+    pub streams: Vec<StreamReport>,
+}
+
+impl Profile {
+    /// Reads the records of all streams; `records` are in the order of `streams`, and may be
+    /// fewer. Time is linear in the records; memory in entries and in what is known of processes.
+    #[must_use]
+    pub fn read<'a>(streams: &'a [Stream], records: Vec<Records<'a>>, options: Options) -> Self {
+        let mut sums: AHashMap<Key, Count> = AHashMap::new();
+        let walk = Walk::run(streams, records, &mut |_, placed| {
+            sums.entry(placed.key(options)).or_default().add(placed.period);
+        });
+        let mut entries: Vec<_> = sums.into_iter().collect();
+        entries.sort_unstable_by_key(|(key, _)| *key);
+        Self { known: walk.known, entries, streams: walk.reports }
+    }
+
+    /// Reads the same streams again and gives each placed sample to `sink`, with names and
+    /// images numbered as they are in this profile. Within a stream they come in its order.
+    pub fn replay<'a>(
+        streams: &'a [Stream],
+        records: Vec<Records<'a>>,
+        sink: &mut dyn FnMut(&Placed),
+    ) {
+        Walk::run(streams, records, &mut |_, placed| sink(placed));
+    }
+
+    /// The events, of all streams; those of one kind are one.
+    #[must_use]
+    pub fn events(&self) -> &[EventName] {
+        &self.known.events
+    }
+
+    /// The VMs' names, raw; the first is the host.
+    #[must_use]
+    pub fn vms(&self) -> &[String] {
+        &self.known.vms
+    }
+
+    /// A VM's name, raw; `host` is the host.
+    #[must_use]
+    pub fn vm(&self, vm: VmIndex) -> &str {
+        self.known.vms.get(usize::from(vm.0)).map_or("host", String::as_str)
+    }
+
+    /// The bytes of a name, raw.
+    #[must_use]
+    pub fn name(&self, name: NameId) -> &[u8] {
+        self.known.name(name)
+    }
+
+    /// What an image is.
+    #[must_use]
+    pub fn kind(&self, image: ImageId) -> Kind {
+        self.known.images.get(image).map_or(Kind::Unmapped, |image| image.kind)
+    }
+
+    /// An image's path or name in brackets, raw.
+    #[must_use]
+    pub fn image(&self, image: ImageId) -> &[u8] {
+        self.known.images.get(image).map_or(b"[unknown]", |image| self.known.name(image.name))
+    }
+
+    /// An image's build id, where it was recorded.
+    #[must_use]
+    pub fn build_id(&self, image: ImageId) -> Option<&BuildId> {
+        self.known.images.get(image)?.build_id.as_ref()
+    }
+
+    /// The stream whose kernel mapped an image; `None` for one of a VM that sent nothing.
+    #[must_use]
+    pub fn image_stream(&self, image: ImageId) -> Option<usize> {
+        let stream = self.known.images.get(image)?.stream;
+        (stream != NO_STREAM).then_some(usize::from(stream))
+    }
+
+    /// Names and images that found no room, of all streams.
+    #[must_use]
+    pub fn dropped_names(&self) -> u64 {
+        self.known.names.dropped + self.known.images.dropped
+    }
+}
+
+impl Placed {
+    /// What it has in common with others.
+    #[must_use]
+    pub fn key(&self, options: Options) -> Key {
+        Key {
+            stream: self.stream,
+            event: self.event,
+            vm: self.vm,
+            layer: self.layer,
+            part: self.part,
+            idle: self.idle,
+            pid: self.pid.filter(|_| options.by_pid),
+            process: self.process,
+            image: self.image,
+            address: self.address,
+        }
+    }
+}
+
+impl Count {
+    /// One sample more.
+    fn add(&mut self, period: u64) {
+        self.samples += 1;
+        self.events = self.events.saturating_add(period);
+    }
+
+    /// This and that.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            samples: self.samples + other.samples,
+            events: self.events.saturating_add(other.events),
+        }
+    }
+}
