@@ -50,24 +50,33 @@ pub(crate) struct Clock {
     segments: Vec<ClockSegment>,
     at: usize,
     last: Nanos,
+    last_host: Nanos,
 }
 
 impl Clock {
     pub(crate) fn new(segments: &[ClockSegment]) -> Self {
-        Self { segments: segments.to_vec(), at: 0, last: Nanos::ZERO }
+        Self { segments: segments.to_vec(), at: 0, last: Nanos::ZERO, last_host: Nanos::ZERO }
     }
 
     /// The host's time at a time of the guest's; `None` where no alignment is known. Times are
-    /// asked for in the order of the stream. What has a time before the host's clock began, as
-    /// records have that tell what was there before, is of its beginning.
+    /// asked for in the order of the stream. What has no time, as records have not that tell
+    /// what was there before, is of the time of the one before it.
     pub(crate) fn host(&mut self, guest: Nanos) -> Option<Nanos> {
+        if guest == Nanos::ZERO {
+            return (!self.segments.is_empty()).then_some(self.last_host);
+        }
         while let (Some(now), Some(next)) =
             (self.segments.get(self.at), self.segments.get(self.at + 1))
         {
+            let slack = Nanos(now.bound.saturating_add(next.bound));
             let ends = end(now, next);
-            let steps_back = ends > next.from + Nanos(now.bound.saturating_add(next.bound));
-            let went_back = guest < self.last && guest >= next.from;
-            let over = if steps_back { went_back || guest >= ends } else { guest >= next.from };
+            let over = if ends > next.from + slack {
+                // It steps back: when the times do, or where the segment must have ended.
+                let after = next.host(guest).is_some_and(|host| host + slack >= self.last_host);
+                guest >= ends || (guest < self.last && after)
+            } else {
+                guest >= next.from
+            };
             if !over {
                 break;
             }
@@ -75,7 +84,9 @@ impl Clock {
             self.last = Nanos::ZERO;
         }
         self.last = guest;
-        Some(self.segments.get(self.at)?.host(guest).unwrap_or(Nanos::ZERO))
+        let host = self.segments.get(self.at)?.host(guest).unwrap_or(Nanos::ZERO);
+        self.last_host = self.last_host.max(host);
+        Some(host)
     }
 
     /// How far off the host's times may be now.

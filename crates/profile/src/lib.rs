@@ -4,6 +4,7 @@
 //! Samples of every kernel's stream are given the VM that caused them, the layer, process, image
 //! and address ([`Profile::read`]); what is equal is added up; only then addresses get names.
 
+pub mod clock;
 mod guest;
 mod image;
 mod known;

@@ -1,0 +1,186 @@
+//! Clock alignment: from pings of a guest's clock to the segments in which it goes evenly.
+//!
+//! A ping is a proof: the guest read its clock after the host sent and before it received, so
+//! the offset then was between two numbers. A segment is a longest run of pings through whose
+//! intervals one line goes. Its bound is how far the line that is taken can be from any line
+//! that goes through all of them: it holds however unlike the ways there and back are, as long
+//! as the clock goes evenly.
+
+use model::{ClockSegment, Nanos};
+
+/// The steepest drift that is believed: 1 %.
+const STEEPEST: f64 = 1e-2;
+/// Clocks are read to so many nanoseconds, and wander a little.
+const GRAIN: f64 = 100.0;
+/// Steps of a search: each leaves less than two thirds.
+const SEARCH: usize = 80;
+
+/// One reading of a guest's clock between two of the host's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ping {
+    /// The host's clock before it asked.
+    pub sent: Nanos,
+    /// The host's clock when it had the answer.
+    pub received: Nanos,
+    /// The guest's clock when it answered.
+    pub guest: Nanos,
+}
+
+/// How a guest's clock went.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Alignment {
+    /// For [`model::Stream::clock`]; empty where there was no usable ping.
+    pub segments: Vec<ClockSegment>,
+    /// Pings that agree with none before and after, and were left out.
+    pub outliers: usize,
+}
+
+/// A ping as what it proves: offset (guest less host) at a guest's time, both from an origin.
+#[derive(Debug, Clone, Copy)]
+struct Proof {
+    at: f64,
+    low: f64,
+    high: f64,
+}
+
+/// Finds the segments of a guest's clock from pings, in the order in which they were sent.
+#[must_use]
+pub fn align(pings: &[Ping]) -> Alignment {
+    let usable = |ping: &&Ping| ping.sent <= ping.received;
+    let pings: Vec<Ping> = pings.iter().filter(usable).copied().collect();
+    let mut alignment = Alignment { outliers: 0, segments: vec![] };
+    let (mut rest, mut kept) = (&pings[..], Vec::new());
+    while let Some(first) = rest.first() {
+        let origin = *first;
+        kept.clear();
+        loop {
+            let run = longest(origin, &kept, rest);
+            kept.extend_from_slice(&rest[..run]);
+            rest = &rest[run..];
+            // One that disagrees while those after it agree is no step.
+            match rest {
+                [_, after @ ..] if !after.is_empty() && longest(origin, &kept, after) > 1 => {
+                    alignment.outliers += 1;
+                    rest = after;
+                }
+                _ => break,
+            }
+        }
+        alignment.segments.extend(segment(&kept));
+    }
+    alignment
+}
+
+/// How many of `next` go on with `before` in one segment: at least one, after none.
+fn longest(origin: Ping, before: &[Ping], next: &[Ping]) -> usize {
+    let fits = |count: usize| {
+        let all = before.iter().chain(next.iter().take(count));
+        let proofs: Vec<_> = all.map(|ping| ping.proof(origin)).collect();
+        feasible(&proofs).is_some()
+    };
+    let mut fit = usize::from(before.is_empty() && !next.is_empty());
+    let mut step = 1;
+    while fit + step <= next.len() && fits(fit + step) {
+        fit += step;
+        step *= 2;
+    }
+    while step > 0 {
+        if fit + step <= next.len() && fits(fit + step) {
+            fit += step;
+        }
+        step /= 2;
+    }
+    fit
+}
+
+impl Ping {
+    fn proof(self, origin: Self) -> Proof {
+        let difference = |host: Nanos| {
+            let now = i128::from(self.guest.0) - i128::from(host.0);
+            (now - origin.offset()) as f64
+        };
+        let at = i128::from(self.guest.0) - i128::from(origin.guest.0);
+        Proof {
+            at: at as f64,
+            low: difference(self.received) - GRAIN / 2.0,
+            high: difference(self.sent) + GRAIN / 2.0,
+        }
+    }
+
+    fn offset(self) -> i128 {
+        i128::from(self.guest.0) - i128::from(self.sent.0)
+    }
+}
+
+/// The room that lines of a drift have: from the lowest to the highest at the origin.
+fn room(proofs: &[Proof], drift: f64) -> (f64, f64) {
+    proofs.iter().fold((f64::NEG_INFINITY, f64::INFINITY), |(low, high), proof| {
+        (low.max(proof.low - drift * proof.at), high.min(proof.high - drift * proof.at))
+    })
+}
+
+fn width(proofs: &[Proof], drift: f64) -> f64 {
+    let (low, high) = room(proofs, drift);
+    high - low
+}
+
+/// The smallest and largest drift of a line through all proofs.
+fn feasible(proofs: &[Proof]) -> Option<(f64, f64)> {
+    let widest = highest(-STEEPEST, STEEPEST, |drift| width(proofs, drift));
+    if width(proofs, widest) < 0.0 {
+        return None;
+    }
+    let edge = |mut outside: f64| {
+        let mut inside = widest;
+        for _ in 0..SEARCH {
+            let middle = f64::midpoint(inside, outside);
+            if width(proofs, middle) < 0.0 { outside = middle } else { inside = middle }
+        }
+        inside
+    };
+    Some((edge(-STEEPEST), edge(STEEPEST)))
+}
+
+/// Where a concave function is highest.
+fn highest(mut from: f64, mut to: f64, function: impl Fn(f64) -> f64) -> f64 {
+    for _ in 0..SEARCH {
+        let third = (to - from) / 3.0;
+        let (left, right) = (from + third, to - third);
+        if function(left) < function(right) { from = left } else { to = right }
+    }
+    f64::midpoint(from, to)
+}
+
+/// The segment of pings that one line goes through.
+fn segment(pings: &[Ping]) -> Option<ClockSegment> {
+    let (first, last) = (*pings.first()?, *pings.last()?);
+    let proofs: Vec<_> = pings.iter().map(|ping| ping.proof(first)).collect();
+    let (slow, fast) = feasible(&proofs)?;
+    // It holds as far beyond the pings as they are from each other.
+    let spacing = proofs.last()?.at / (pings.len().max(2) - 1) as f64;
+    let ends = [-spacing, proofs.last()?.at + spacing];
+    let extremes = ends.map(|at| {
+        let top = highest(slow, fast, |drift| room(&proofs, drift).1 + drift * at);
+        let bottom = highest(slow, fast, |drift| -room(&proofs, drift).0 - drift * at);
+        let (top, bottom) =
+            (room(&proofs, top).1 + top * at, room(&proofs, bottom).0 + bottom * at);
+        (f64::midpoint(top, bottom), (top - bottom) / 2.0)
+    });
+    let [(start, start_bound), (end, end_bound)] = extremes;
+    let length = ends[1] - ends[0];
+    // One ping, or all at once, say nothing of drift.
+    let drift = if length > 0.0 { (end - start) / length } else { 0.0 };
+    let offset = start - drift * ends[0];
+    let quickest = pings.iter().map(|ping| ping.received.0 - ping.sent.0).min()?;
+    let bound = start_bound.max(end_bound).max(quickest as f64 / 2.0) + 1.0;
+    Some(ClockSegment {
+        from: first.guest.min(last.guest),
+        offset: i64::try_from(first.offset() + offset.round() as i128).ok()?,
+        drift,
+        bound: bound.ceil() as u64,
+    })
+}
+
+#[cfg(test)]
+#[path = "clock_tests.rs"]
+mod tests;
