@@ -2,21 +2,29 @@
 //! formats.
 //!
 //! Samples of every kernel's stream are given the VM that caused them, the layer, process, image
-//! and address ([`Profile::read`]); what is equal is added up; only then addresses get names.
+//! and address ([`Profile::read`]); what is equal is added up; only then addresses get names
+//! ([`symbols::Symbols::find`], [`Named::new`]), and tables, differences and files are made.
 
 pub mod clock;
+pub mod diff;
 mod guest;
 mod image;
 mod known;
+mod label;
+mod named;
 mod names;
 mod place;
 mod profile;
 mod report;
 mod space;
+pub mod summary;
+pub mod symbols;
+pub mod table;
 mod walk;
 
 pub use image::{ImageId, Kind};
 pub use known::EventName;
+pub use named::{Named, Row};
 pub use names::NameId;
 pub use place::{Layer, Part, Placed, VmIndex};
 pub use profile::{Count, Key, Options, Profile};

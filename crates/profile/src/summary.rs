@@ -1,0 +1,170 @@
+//! Each VM's busy time by equation 4.9, and what should be known of the streams.
+
+use crate::label::sentence;
+use crate::named::Named;
+use crate::place::{Layer, VmIndex};
+use crate::profile::Count;
+use crate::report::StreamReport;
+use account::equations;
+use model::{Absent, Nanos, Reading, Role};
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+/// What one VM, or the host, had of an event.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Busy {
+    /// The VM.
+    pub vm: VmIndex,
+    /// The event, by its number in [`crate::Profile::events`].
+    pub event: u16,
+    /// Samples and events of each layer, idle time left out.
+    pub layers: BTreeMap<Layer, Count>,
+    /// Of all layers.
+    pub count: Count,
+    /// Busy time B of all layers (equation 4.9), for events that are time or cycles.
+    pub busy: Reading<Nanos>,
+}
+
+/// The busy time of each VM and of the host, by each event. `hertz` is the rate at which CPUs
+/// count the event `cycles`; without it, only clocks give times.
+#[must_use]
+pub fn busy(named: &Named<'_>, hertz: Option<f64>) -> Vec<Busy> {
+    let mut sums: BTreeMap<(VmIndex, u16), BTreeMap<(Layer, u16), Count>> = BTreeMap::new();
+    for row in named.rows.iter().filter(|row| !row.idle) {
+        let sum = sums.entry((row.vm, row.event)).or_default();
+        let sum = sum.entry((row.layer, row.stream)).or_default();
+        *sum = sum.and(row.count);
+    }
+    let one = |((vm, event), parts): ((VmIndex, u16), BTreeMap<(Layer, u16), Count>)| {
+        let mut layers: BTreeMap<Layer, Count> = BTreeMap::new();
+        for (&(layer, _), &count) in &parts {
+            let sum = layers.entry(layer).or_default();
+            *sum = sum.and(count);
+        }
+        let count = layers.values().fold(Count::default(), |sum, &count| sum.and(count));
+        let times = parts.iter().map(|(&(_, stream), &count)| {
+            let report = named.profile.streams.get(usize::from(stream));
+            time(named, report, event, count, hertz)
+        });
+        let busy = times.sum::<Reading<Nanos>>();
+        Busy { vm, event, layers, count, busy }
+    };
+    sums.into_iter().map(one).collect()
+}
+
+/// Equation 4.9 of what a stream counted, brought to all of the time where events took turns.
+fn time(
+    named: &Named<'_>,
+    report: Option<&StreamReport>,
+    event: u16,
+    count: Count,
+    hertz: Option<f64>,
+) -> Reading<Nanos> {
+    let name = named.profile.events().get(usize::from(event));
+    let hertz = match name {
+        Some(name) if name.is_time => 1e9,
+        Some(name) if name.counted == "cycles" => hertz.ok_or(Absent::NotProvided(
+            "the rate of the CPUs, without which cycles are no time".into(),
+        ))?,
+        _ => return Err(Absent::NotApplicable("the event is no time".into())),
+    };
+    let event = report.and_then(|report| report.events.iter().find(|own| own.event == event));
+    let share = event.map_or(Ok(1.0), |event| event.share.clone())?;
+    if !(share > 0.0 && share <= 1.0) {
+        return Err(Absent::Malformed("the event's share of the time".into()));
+    }
+    // s · C is the sum of the periods.
+    equations::sampled(1, count.events, hertz * share)
+        .ok_or(Absent::Malformed("the rate of the CPUs".into()))
+}
+
+/// Writes the busy times as text.
+///
+/// # Errors
+/// As of the writer.
+pub fn write_busy(named: &Named<'_>, busy: &[Busy], to: &mut dyn Write) -> io::Result<()> {
+    writeln!(to, "{:<20}  {:<16}  {:>9}  {:>12}  by layer", "vm", "event", "samples", "busy s")?;
+    for one in busy {
+        let event = named.profile.events().get(usize::from(one.event));
+        let event = event.map_or(String::new(), |event| sentence(&event.counted));
+        let time = match &one.busy {
+            Ok(time) => format!("{:.3}", time.seconds()),
+            Err(_) => "-".to_owned(),
+        };
+        let percent =
+            |count: &Count| 100.0 * count.samples as f64 / one.count.samples.max(1) as f64;
+        let layers = one.layers.iter();
+        let layers: Vec<_> = layers
+            .map(|(layer, count)| format!("{} {:.1} %", layer.word(), percent(count)))
+            .collect();
+        let (vm, samples) = (named.profile.shown_vm(one.vm), one.count.samples);
+        let layers = layers.join(", ");
+        writeln!(to, "{vm:<20}  {event:<16}  {samples:>9}  {time:>12}  {layers}")?;
+        if let Err(absent) = &one.busy {
+            writeln!(to, "{:<20}  busy time: {}", "", sentence(&absent.to_string()))?;
+        }
+    }
+    Ok(())
+}
+
+/// What should be known of a stream, a sentence each.
+#[must_use]
+pub fn warnings(report: &StreamReport) -> Vec<String> {
+    let mut said: Vec<String> = report.notes.iter().map(|note| sentence(note)).collect();
+    let mut say = |count: u64, what: &str| {
+        if count > 0 {
+            said.push(format!("{count} {what}"));
+        }
+    };
+    for (cpu, &count) in &report.lost {
+        say(count, &format!("records lost on CPU {cpu}: use a longer period or a larger buffer"));
+    }
+    for (cpu, &count) in &report.throttled {
+        say(count, &format!("times throttled on CPU {cpu}: use a longer period"));
+    }
+    say(report.uncertain, "samples so near a switch that their process may be the other");
+    say(report.unplaced, "samples of processes that are not known: no switch was seen before");
+    say(report.duplicates, "samples of the host in this guest, which it took itself: left out");
+    say(report.unaligned, "records left out: the guest's clock was not aligned");
+    say(report.invalid, "samples of an event that the stream does not have: left out");
+    say(report.dropped.maps, "maps left out: more than are kept");
+    say(report.dropped.tasks, "processes or threads left out: more than are kept");
+    said
+}
+
+/// Writes what should be known of the streams as text.
+///
+/// # Errors
+/// As of the writer.
+pub fn write_streams(named: &Named<'_>, to: &mut dyn Write) -> io::Result<()> {
+    for report in &named.profile.streams {
+        let role = match report.role {
+            Role::Host => "host",
+            Role::NamesOnly => "mode A: sampled by the host, names from its agent",
+            Role::SamplesItself => "mode B: samples itself",
+            Role::Passive => "passive: sampled by the host, no names",
+        };
+        write!(to, "{}: {role}; {} samples", sentence(&report.name), report.samples)?;
+        if let Some(duration) = report.duration() {
+            write!(to, " in {:.3} s", duration.seconds())?;
+        }
+        match (report.clock_bound, report.clock_segments) {
+            (Some(bound), segments) => {
+                write!(to, "; clock within {:.3} ms", bound as f64 / 1e6)?;
+                if segments > 1 {
+                    write!(to, ", {} steps", segments - 1)?;
+                }
+            }
+            (None, _) if report.role == Role::NamesOnly => write!(to, "; clock not aligned")?,
+            _ => {}
+        }
+        writeln!(to)?;
+        for warning in warnings(report) {
+            writeln!(to, "  {warning}")?;
+        }
+    }
+    match named.profile.dropped_names() {
+        0 => Ok(()),
+        dropped => writeln!(to, "{dropped} names or images left out: more than are kept"),
+    }
+}

@@ -1,0 +1,236 @@
+//! Tables, as opreport's: samples, their percentage, and what they have in common.
+
+use crate::label::sentence;
+use crate::named::{Named, Row};
+use crate::profile::Count;
+use account::equations::percentages;
+use ahash::AHashMap;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{self, Write};
+use std::str::FromStr;
+
+/// What rows are added up by, and a column of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Column {
+    /// The VM.
+    Vm,
+    /// The mode.
+    Layer,
+    /// What the thread was doing for the VM.
+    Part,
+    /// The process.
+    Process,
+    /// The image.
+    Image,
+    /// The function.
+    Symbol,
+}
+
+impl Column {
+    /// All, from the widest to the narrowest.
+    pub const ALL: [Self; 6] =
+        [Self::Vm, Self::Layer, Self::Part, Self::Process, Self::Image, Self::Symbol];
+
+    /// Its name.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Vm => "vm",
+            Self::Layer => "layer",
+            Self::Part => "part",
+            Self::Process => "process",
+            Self::Image => "image",
+            Self::Symbol => "symbol",
+        }
+    }
+}
+
+/// What is not a column.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no column: use vm, layer, part, process, image or symbol, with commas between")]
+pub struct NotAColumn(String);
+
+impl FromStr for Column {
+    type Err = NotAColumn;
+
+    fn from_str(text: &str) -> Result<Self, NotAColumn> {
+        let found = Self::ALL.into_iter().find(|column| column.word() == text.trim());
+        found.ok_or_else(|| NotAColumn(sentence(text)))
+    }
+}
+
+/// The order of rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sort {
+    /// Most samples first.
+    #[default]
+    Samples,
+    /// Most events first: where streams had other periods, the order may be another.
+    Events,
+    /// By the columns' words.
+    Names,
+}
+
+/// Which rows, added up by what, in what order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// The columns.
+    pub by: Vec<Column>,
+    /// The order.
+    pub sort: Sort,
+    /// VMs' names, raw, `host` being the host; all, where it is empty.
+    pub vms: Vec<String>,
+    /// Events' names, as asked for or as counted; all, where it is empty.
+    pub events: Vec<String>,
+    /// Idle time is work too.
+    pub idle: bool,
+    /// Images with their directories.
+    pub full_paths: bool,
+}
+
+impl Default for Choice {
+    fn default() -> Self {
+        let by = [Column::Vm, Column::Layer, Column::Process, Column::Image, Column::Symbol];
+        Self {
+            by: by.to_vec(),
+            sort: Sort::default(),
+            vms: vec![],
+            events: vec![],
+            idle: false,
+            full_paths: false,
+        }
+    }
+}
+
+/// The table of one event.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Table {
+    /// The event, by its number in [`crate::Profile::events`].
+    pub event: u16,
+    /// The columns.
+    pub by: Vec<Column>,
+    /// The rows.
+    pub rows: Vec<TableRow>,
+    /// All rows together.
+    pub total: Count,
+    /// Samples of idle CPUs, which are in no row.
+    pub idle: u64,
+    /// Why functions have no names → images of which that is so, with their samples.
+    pub missing: BTreeMap<String, BTreeMap<String, u64>>,
+}
+
+/// A row of a table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TableRow {
+    /// How much.
+    pub count: Count,
+    /// Samples as a percentage of the table's.
+    pub percent: f64,
+    /// What the columns say: shown words, escaped and cut.
+    pub cells: Vec<String>,
+}
+
+/// The tables of a profile, one for each event that the choice lets through.
+#[must_use]
+pub fn tables(named: &Named<'_>, choice: &Choice) -> Vec<Table> {
+    let events = named.profile.events().iter().enumerate().filter(|(_, event)| {
+        let is = |name: &String| *name == event.asked || *name == event.counted;
+        choice.events.is_empty() || choice.events.iter().any(is)
+    });
+    events.filter_map(|(at, _)| Some(table(named, choice, u16::try_from(at).ok()?))).collect()
+}
+
+impl Choice {
+    /// Whether a row is of a VM that was chosen.
+    #[must_use]
+    pub fn lets(&self, named: &Named<'_>, row: &Row) -> bool {
+        self.vms.is_empty() || self.vms.iter().any(|vm| vm == named.profile.vm(row.vm))
+    }
+
+    fn cells(&self, named: &Named<'_>, row: &Row) -> Vec<String> {
+        let cell = |column: &Column| match column {
+            Column::Vm => named.profile.shown_vm(row.vm),
+            Column::Layer => row.layer.word().to_owned(),
+            Column::Part => row.part.word().to_owned(),
+            Column::Process => named.shown_process(row),
+            Column::Image => named.shown_image(row, self.full_paths),
+            Column::Symbol => named.shown_symbol(row),
+        };
+        self.by.iter().map(cell).collect()
+    }
+}
+
+fn table(named: &Named<'_>, choice: &Choice, event: u16) -> Table {
+    let mut sums: AHashMap<Vec<String>, Count> = AHashMap::new();
+    let (mut idle, mut missing, mut total) = (0, BTreeMap::new(), Count::default());
+    for row in named.rows.iter().filter(|row| row.event == event && choice.lets(named, row)) {
+        if row.idle && !choice.idle {
+            idle += row.count.samples;
+            continue;
+        }
+        if let Err(reason) = &row.naming {
+            let images: &mut BTreeMap<_, _> =
+                missing.entry(sentence(&reason.to_string())).or_default();
+            *images.entry(named.shown_image(row, true)).or_default() += row.count.samples;
+        }
+        let sum = sums.entry(choice.cells(named, row)).or_default();
+        *sum = sum.and(row.count);
+        total = total.and(row.count);
+    }
+    let mut rows: Vec<_> = sums.into_iter().collect();
+    rows.sort_unstable_by(|(a, counted), (b, other)| {
+        let order = match choice.sort {
+            Sort::Samples => other.samples.cmp(&counted.samples),
+            Sort::Events => other.events.cmp(&counted.events),
+            Sort::Names => std::cmp::Ordering::Equal,
+        };
+        order.then_with(|| a.cmp(b))
+    });
+    let samples: Vec<_> = rows.iter().map(|(_, count)| count.samples).collect();
+    let rows = rows.into_iter().zip(percentages(&samples));
+    let rows = rows.map(|((cells, count), percent)| TableRow { count, percent, cells }).collect();
+    Table { event, by: choice.by.clone(), rows, total, idle, missing }
+}
+
+impl Table {
+    /// Writes it as text, at most `most` rows.
+    ///
+    /// # Errors
+    /// As of the writer.
+    pub fn write(&self, most: usize, to: &mut dyn Write) -> io::Result<()> {
+        let shown = self.rows.get(..most).unwrap_or(&self.rows);
+        let width = |column: usize| {
+            let cells = shown.iter().filter_map(|row| row.cells.get(column));
+            let header = self.by.get(column).map_or(0, |column| column.word().len());
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0).max(header)
+        };
+        let widths: Vec<_> = (0..self.by.len()).map(width).collect();
+        let mut line = |samples: &dyn fmt::Display, percent: &str, cells: &[&str]| {
+            let mut text = format!("{samples:>9}  {percent:>8}");
+            for (cell, width) in cells.iter().zip(&widths) {
+                text.push_str(&format!("  {cell:<width$}"));
+            }
+            writeln!(to, "{}", text.trim_end())
+        };
+        let words: Vec<_> = self.by.iter().map(|column| column.word()).collect();
+        line(&"samples", "%", &words)?;
+        for row in shown {
+            let cells: Vec<_> = row.cells.iter().map(String::as_str).collect();
+            line(&row.count.samples, &format!("{:.4}", row.percent), &cells)?;
+        }
+        if shown.len() < self.rows.len() {
+            let rest = &self.rows[shown.len()..];
+            let samples: u64 = rest.iter().map(|row| row.count.samples).sum();
+            let percent: f64 = rest.iter().map(|row| row.percent).sum();
+            line(&samples, &format!("{percent:.4}"), &[&format!("… {} more rows", rest.len())])?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;
