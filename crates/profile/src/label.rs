@@ -63,11 +63,16 @@ pub(crate) fn image(
     }
 }
 
-/// A function's name, or the address in its image where it has none; `-` without either.
-pub(crate) fn symbol(address: Option<u64>, naming: Option<&Naming>) -> String {
+/// A function's name; where it has none, its image and the address in it.
+pub(crate) fn symbol(
+    profile: &Profile,
+    image: ImageId,
+    address: Option<u64>,
+    naming: Option<&Naming>,
+) -> String {
     match (naming, address) {
         (Some(Ok(function)), _) => shown(function.name.as_bytes(), LONG),
-        (_, Some(address)) => format!("+{address:#x}"),
-        (_, None) => "-".to_owned(),
+        (_, Some(address)) => format!("{}+{address:#x}", profile.shown_image(image, false)),
+        (_, None) => profile.shown_image(image, false),
     }
 }

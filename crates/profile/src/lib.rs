@@ -7,6 +7,7 @@
 
 pub mod clock;
 pub mod diff;
+pub mod formats;
 mod guest;
 mod image;
 mod known;

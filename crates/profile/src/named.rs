@@ -121,10 +121,10 @@ impl<'a> Named<'a> {
         label::image(self.profile, row.image, Some(&row.naming), full)
     }
 
-    /// A row's function as it is shown, or the address in the image.
+    /// A row's function as it is shown, or its image and the address in it.
     #[must_use]
     pub fn shown_symbol(&self, row: &Row) -> String {
-        label::symbol(row.address, Some(&row.naming))
+        label::symbol(self.profile, row.image, row.address, Some(&row.naming))
     }
 }
 

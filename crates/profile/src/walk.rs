@@ -13,6 +13,7 @@ use crate::report::StreamReport;
 use crate::space::{Limits, Spaces};
 use ahash::{AHashMap, AHashSet};
 use model::{Mode, Nanos, Record, Role, Sample, Stream, What};
+use std::collections::BTreeMap;
 
 /// One stream's records, in the order of its clock.
 pub type Records<'a> = Box<dyn Iterator<Item = Record> + 'a>;
@@ -55,7 +56,7 @@ pub(crate) struct Walk<'a> {
     streams: &'a [Stream],
     pub(crate) known: Known,
     pub(crate) reports: Vec<StreamReport>,
-    guests: AHashMap<VmIndex, Guest<'a>>,
+    guests: BTreeMap<VmIndex, Guest<'a>>,
     covered: AHashMap<VmIndex, (usize, Covered)>,
     passive: AHashMap<VmIndex, Passive>,
 }
@@ -75,7 +76,7 @@ impl<'a> Walk<'a> {
             streams,
             known,
             reports,
-            guests: AHashMap::new(),
+            guests: BTreeMap::new(),
             covered: AHashMap::new(),
             passive: AHashMap::new(),
         };

@@ -141,12 +141,12 @@ fn the_hosts_files_say_why_they_have_no_names() {
         .collect();
     lines.sort();
     let expected = [
-        "//anon +0x50004 no file",
-        "/gone +0x204 file gone",
-        "/old (deleted) +0x204 file gone",
+        "//anon //anon+0x50004 no file",
+        "/gone gone+0x204 file gone",
+        "/old (deleted) old (deleted)+0x204 file gone",
         "/spin spin ",
-        "/text +0x204 malformed",
-        "[vdso] +0x60004 no file",
+        "/text text+0x204 malformed",
+        "[vdso] [vdso]+0x60004 no file",
     ];
     assert_eq!(lines, expected);
 }
