@@ -223,8 +223,10 @@ impl ClockSegment {
     #[must_use]
     pub fn host(&self, guest: Nanos) -> Option<Nanos> {
         let since = guest.0 as f64 - self.from.0 as f64;
-        let off = i128::from(self.offset) + (self.drift * since).round() as i128;
-        u64::try_from(i128::from(guest.0) - off).ok().map(Nanos)
+        // A damaged recording may say anything of the drift.
+        let gained = (self.drift * since).round() as i128;
+        let off = i128::from(self.offset).saturating_add(gained);
+        u64::try_from(i128::from(guest.0).saturating_sub(off)).ok().map(Nanos)
     }
 }
 
@@ -248,6 +250,8 @@ mod tests {
         assert_eq!(segment.host(Nanos(2_000_000)), Some(Nanos(1_599_000)));
         let ahead = ClockSegment { offset: 2_000_000, ..segment };
         assert_eq!(ahead.host(Nanos(1_000_000)), None);
+        let mad = ClockSegment { drift: f64::INFINITY, ..segment };
+        assert_eq!(mad.host(Nanos(2_000_000)), None);
     }
 
     #[test]

@@ -34,4 +34,6 @@ pub use space::Dropped;
 pub use walk::Records;
 
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 mod profile_tests;
