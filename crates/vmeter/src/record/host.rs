@@ -1,0 +1,248 @@
+//! The host's part of a recording: its events, the VMs on it, and the command that is run.
+
+use crate::args::ReadArgs;
+use ::record::Writer;
+use anyhow::{Context, Result};
+use model::{Absent, Duty, Event, Need, Part, Platform, Reading, Role, Serving, Stream, VmId};
+use platform::{OpenError, Want};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use sample::{Capture, Scope, Wanted, Word};
+use std::ffi::OsString;
+use std::process::{Child, ExitCode};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// The recording's file with the host's kernel symbols.
+const KALLSYMS: &str = "host.kallsyms";
+
+/// An event as it is written.
+pub fn written(word: &Word) -> String {
+    match word.period {
+        Some(period) => format!("{}:{period}", word.name),
+        None => word.name.clone(),
+    }
+}
+
+/// Whether the kernel lets this process sample everything.
+pub fn may_sample_all() -> bool {
+    let words = vec![Word { name: "cpu-clock".to_owned(), period: None }];
+    let wanted = Wanted { events: words, scope: Scope::Machine, switches: false, ring: 1 << 12 };
+    Capture::open(&wanted).is_ok()
+}
+
+/// A command that waits to be let go.
+pub struct Command {
+    child: Child,
+}
+
+impl Command {
+    /// Starts it, stopped before its exec; `None` of no words.
+    pub fn start(words: &[OsString]) -> Result<Option<Self>> {
+        let Some(first) = words.first() else { return Ok(None) };
+        find(first).map_err(|error| super::not_run(first, &error))?;
+        let mut command = std::process::Command::new("/bin/sh");
+        command.args(["-c", "kill -STOP $$; exec \"$@\"", "vmeter"]).args(words);
+        let child = command.spawn().context("cannot start /bin/sh")?;
+        let pid = Pid::from_child(&child);
+        waitpid(Some(pid), WaitOptions::UNTRACED).context("cannot wait for the command")?;
+        Ok(Some(Self { child }))
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Lets it go.
+    pub fn go_on(&self) {
+        // One that is gone has ended, which is seen next.
+        let _ = kill_process(Pid::from_child(&self.child), Signal::CONT);
+    }
+
+    /// Its exit status, once it has ended; 128 + N after signal N.
+    pub fn ended(&mut self) -> Result<Option<ExitCode>> {
+        use std::os::unix::process::ExitStatusExt;
+        let status = self.child.try_wait().context("cannot wait for the command")?;
+        Ok(status.map(|status| {
+            let code = status.code().or(status.signal().map(|signal| 128 + signal));
+            ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+        }))
+    }
+}
+
+impl Drop for Command {
+    /// What was never let go must not stay stopped for ever.
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// Whether there is such a program: sh would say it only once it is let go.
+fn find(word: &OsString) -> std::io::Result<()> {
+    let path = std::path::Path::new(word);
+    let candidates: Vec<_> = if path.components().count() > 1 {
+        vec![path.to_owned()]
+    } else {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).map(|folder| folder.join(word)).collect()
+    };
+    match candidates.iter().any(|path| path.is_file()) {
+        true => Ok(()),
+        false => Err(std::io::ErrorKind::NotFound.into()),
+    }
+}
+
+/// The host's events, and the VMs on it.
+pub struct Host {
+    capture: Capture,
+    scope: Scope,
+    vms: Vec<String>,
+    serving: Vec<Serving>,
+    /// Whether VMs run in KVM here: then the host's samples are in them too.
+    kvm: bool,
+}
+
+impl Host {
+    /// Opens the events and looks for VMs.
+    pub fn open(events: &[Word], scope: Scope, read: &ReadArgs) -> Result<Self> {
+        let wanted =
+            Wanted { events: events.to_vec(), scope, switches: false, ring: Wanted::RING };
+        let capture = Capture::open(&wanted)?;
+        let mut host = Self { capture, scope, vms: Vec::new(), serving: Vec::new(), kvm: false };
+        match read.open() {
+            Ok(mut source) => {
+                let want = Want { vcpus: true, placement: false, exact_idle: false };
+                for vm in source.read(want)?.vms {
+                    if vm.platform != Platform::Cgroup {
+                        host.add_vm(vm);
+                    }
+                }
+            }
+            // A machine without VMs has programs.
+            Err(OpenError::NotHere { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(host)
+    }
+
+    fn add_vm(&mut self, vm: model::Vm) {
+        self.kvm |= vm.platform == Platform::Kvm;
+        let name = vm.name;
+        let mut serves = |tid, part| {
+            self.serving.push(Serving { tid, vm: name.clone(), part });
+        };
+        if let VmId::Process(id) = vm.id {
+            serves(id.pid, Part::Vmm);
+        }
+        for backend in vm.backends {
+            let part = if backend.duty == Duty::Vmm { Part::Vmm } else { Part::Io };
+            serves(backend.id.pid, part);
+        }
+        for vcpu in vm.vcpus.unwrap_or_default() {
+            if let Some(task) = vcpu.task {
+                serves(task.pid, Part::Vcpu(vcpu.id));
+            }
+        }
+        self.vms.push(name);
+    }
+
+    /// The VMs' names, raw.
+    pub fn vms(&self) -> Vec<String> {
+        self.vms.clone()
+    }
+
+    /// Whether the host's samples see into its VMs (mode A).
+    pub fn samples_guests(&self) -> bool {
+        self.kvm && self.scope == Scope::Machine
+    }
+
+    /// What was given up.
+    pub fn notes(&self) -> &[String] {
+        self.capture.notes()
+    }
+
+    /// What is counted.
+    pub fn events(&self) -> Vec<Event> {
+        self.capture.events()
+    }
+
+    fn stream(&self, kallsyms: Reading<String>) -> Stream {
+        Stream {
+            name: "host".to_owned(),
+            role: Role::Host,
+            events: self.capture.events(),
+            cpus: self.capture.cpus(),
+            serving: self.serving.clone(),
+            clock: Vec::new(),
+            kallsyms,
+            notes: self.capture.notes().to_vec(),
+        }
+    }
+
+    /// The stream of a VM that nobody names.
+    pub fn passive(&self, name: &str) -> Stream {
+        Stream {
+            name: name.to_owned(),
+            role: Role::Passive,
+            events: self.capture.events(),
+            cpus: 0,
+            serving: Vec::new(),
+            clock: Vec::new(),
+            kallsyms: Err(Absent::NotReported),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Adds the stream, with what is there already.
+    pub fn add(&self, writer: &mut Writer) -> Result<usize> {
+        let unread = Err(Absent::NotProvided("the recording was not ended".into()));
+        let number = writer.add_stream(self.stream(unread), Some(self.capture.layout()))?;
+        let existing = sample::existing("/".as_ref());
+        writer.append_records(number, sample::now(), &existing)?;
+        Ok(number)
+    }
+
+    /// Lets the events count, or stops them; those of a command begin with it.
+    pub fn enable(&self, on: bool) -> Result<()> {
+        if self.scope == Scope::Machine || !on {
+            self.capture.enable(on)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for something to drain.
+    pub fn wait(&self, time: Duration) -> Result<()> {
+        Ok(self.capture.wait(time)?)
+    }
+
+    /// Appends what the rings hold.
+    pub fn drain(&mut self, stream: usize, writer: &Mutex<Writer>) -> Result<()> {
+        let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failed = None;
+        self.capture.drain(|ring, first, second| {
+            for bytes in [first, second].into_iter().filter(|bytes| !bytes.is_empty()) {
+                if let Err(error) = writer.append(stream, ring, sample::now(), bytes) {
+                    failed = Some(error);
+                    return Err(std::io::ErrorKind::Other.into());
+                }
+            }
+            Ok(())
+        })
+        .or_else(|error| failed.map_or(Err(anyhow::Error::from(error)), |failed| Err(failed.into())))
+    }
+
+    /// Keeps the kernel's symbols, and tells which part of the time each event was counted.
+    pub fn finish(self, number: usize, writer: &mut Writer) -> Result<()> {
+        let kallsyms = match std::fs::read("/proc/kallsyms") {
+            Ok(text) => {
+                writer.keep(KALLSYMS, &text)?;
+                Ok(KALLSYMS.to_owned())
+            }
+            Err(error) => Err(Absent::from_io("/proc/kallsyms", Need::Root, &error)),
+        };
+        Ok(writer.set_stream(number, self.stream(kallsyms))?)
+    }
+}

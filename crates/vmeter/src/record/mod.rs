@@ -1,0 +1,248 @@
+//! `vmeter record`: samples of the host and of the VMs whose agents are named, in one recording.
+
+mod guest;
+mod host;
+mod binaries;
+
+pub use binaries::{Binaries, GuestFiles};
+
+use crate::args::{ReadArgs, duration};
+use crate::calibrate;
+use crate::failure::{NotRun, Refused};
+use crate::interrupt::interruptible;
+use crate::monitor::{AgentKey, Monitor};
+use ::record::{Environment, Writer};
+use anyhow::{Context, Result};
+use clap::Args;
+use guest::Guest;
+use host::Host;
+use sample::{Scope, Word};
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use workload::Control;
+
+/// `vmeter record`.
+#[derive(Debug, Args)]
+pub struct RecordArgs {
+    /// What is counted, EVENT or EVENT:PERIOD: cycles, instructions, cache-misses, llc-misses,
+    /// l2-misses, dtlb-misses, branch-misses, cpu-clock, r01c2, cpu/event=0x3c/; may be given
+    /// several times
+    #[arg(long, short = 'e', value_name = "EVENT[:PERIOD]", default_value = "cycles")]
+    event: Vec<Word>,
+    /// Shows these VMs alone in reports; all are recorded
+    #[arg(long, value_name = "NAME")]
+    vm: Vec<String>,
+    /// The agent in a VM: it names the VM's programs, or samples the VM itself
+    #[arg(long, value_name = "[NAME=]ADDR")]
+    agent: Vec<Monitor>,
+    #[command(flatten)]
+    key: AgentKey,
+    /// Ends after this time; without it and without COMMAND at Ctrl-C
+    #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "command")]
+    duration: Option<Duration>,
+    /// Where the recording is kept: a new folder
+    #[arg(long, short, value_name = "DIR")]
+    output: PathBuf,
+    #[command(flatten)]
+    read: ReadArgs,
+    /// Records while this runs; without root this alone, with what it starts
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+/// Rings are emptied at least so often: what a kill loses.
+const DRAIN: Duration = Duration::from_millis(250);
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// No permission, no such event or VM, an agent that refuses, a folder that is not new, a full
+/// disk. What was recorded until then can be read.
+pub fn run(args: &RecordArgs) -> Result<ExitCode> {
+    let control = interruptible()?;
+    let mut command = host::Command::start(&args.command)?;
+    let scope = scope(command.as_ref())?;
+    let mut host = Host::open(&args.event, scope, &args.read)?;
+    let known = host.vms();
+    if let Some(wrong) = args.vm.iter().find(|name| !known.contains(name)) {
+        let why = format!("no VM is called {wrong}; there are: {}", known.join(", "));
+        return Err(Refused(why).into());
+    }
+    let security = args.key.security()?;
+    let words: Vec<String> = args.event.iter().map(host::written).collect();
+    let guests = args
+        .agent
+        .iter()
+        .map(|monitor| Guest::connect(monitor, &security, host.samples_guests(), &words))
+        .collect::<Result<Vec<_>>>()?;
+    let line: Vec<String> =
+        std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    let mut writer = Writer::create(&args.output, &line, environment())?;
+    let host_stream = host.add(&mut writer)?;
+    let mut guests: Vec<Guest> =
+        guests.into_iter().map(|guest| guest.add(&mut writer)).collect::<Result<_>>()?;
+    add_passive(&host, &guests, &mut writer)?;
+    if !args.vm.is_empty() {
+        writer.keep(VIEW, serde_json::to_string(&args.vm)?.as_bytes())?;
+    }
+    announce(&host, &guests);
+
+    let writer = Mutex::new(writer);
+    let until = args.duration.map(|time| Instant::now() + time);
+    host.enable(true)?;
+    if let Some(command) = &command {
+        command.go_on();
+    }
+    let status = std::thread::scope(|scope| {
+        for guest in &mut guests {
+            scope.spawn(|| guest.record(&writer, &control));
+        }
+        let ended = drain(&mut host, host_stream, &writer, command.as_mut(), until, &control);
+        // Guests end with the host.
+        control.stop();
+        ended
+    })?;
+    let mut writer = writer.into_inner().unwrap_or_else(PoisonError::into_inner);
+    finish(args, host, host_stream, guests, &mut writer)?;
+    let damages = writer.close()?;
+    summary(args, &damages)?;
+    Ok(status)
+}
+
+/// The VMs that reports show, where they were named: a file of the recording.
+pub const VIEW: &str = "view.json";
+
+/// Everything where that is permitted, else a command.
+fn scope(command: Option<&host::Command>) -> Result<Scope> {
+    if host::may_sample_all() {
+        return Ok(Scope::Machine);
+    }
+    match command {
+        Some(command) => Ok(Scope::Command(command.pid())),
+        None => Err(Refused(
+            "sampling all CPUs needs root, CAP_PERFMON or kernel.perf_event_paranoid = -1; \
+             without them give a COMMAND, which alone is sampled then"
+                .to_owned(),
+        )
+        .into()),
+    }
+}
+
+/// Empties the host's rings until the end of the time, of the command, or Ctrl-C.
+fn drain(
+    host: &mut Host,
+    stream: usize,
+    writer: &Mutex<Writer>,
+    mut command: Option<&mut host::Command>,
+    until: Option<Instant>,
+    control: &Control,
+) -> Result<ExitCode> {
+    let mut status = None;
+    loop {
+        let left = until.map_or(DRAIN, |until| until.saturating_duration_since(Instant::now()));
+        host.wait(left.min(DRAIN))?;
+        host.drain(stream, writer)?;
+        if let Some(command) = &mut command {
+            status = command.ended()?;
+        }
+        let over = until.is_some_and(|until| Instant::now() >= until);
+        if over || status.is_some() || control.stopped() {
+            break;
+        }
+    }
+    host.enable(false)?;
+    host.drain(stream, writer)?;
+    Ok(status.unwrap_or(ExitCode::SUCCESS))
+}
+
+/// VMs that the host samples and nobody names: their samples are theirs all the same.
+fn add_passive(host: &Host, guests: &[Guest], writer: &mut Writer) -> Result<()> {
+    for name in host.vms().into_iter().filter(|_| host.samples_guests()) {
+        if guests.iter().all(|guest| guest.name() != name) {
+            writer.add_stream(host.passive(&name), None)?;
+        }
+    }
+    Ok(())
+}
+
+/// Says how each VM is sampled, and where a period is shorter than what was calibrated.
+fn announce(host: &Host, guests: &[Guest]) {
+    let mut said = Vec::new();
+    said.extend(host.notes().iter().cloned());
+    for guest in guests {
+        said.push(format!("{}: {}", guest.name(), guest.mode()));
+        said.extend(guest.notes().iter().map(|note| format!("{}: {note}", guest.name())));
+    }
+    for event in host.events() {
+        if let Some((shortest, bound)) = calibrate::shortest("host", &event.counted)
+            && event.period < shortest
+        {
+            said.push(format!(
+                "{}: a period of {} costs more than {} %: from {shortest} on it does not \
+                 (vmeter calibrate)",
+                event.counted,
+                event.period,
+                100.0 * bound
+            ));
+        }
+    }
+    for line in said {
+        // Where nobody reads it, recording goes on.
+        let _ = writeln!(io::stderr(), "vmeter: {}", model::escape(&line));
+    }
+}
+
+/// Completes what is told of the streams: clocks, shares, symbols, guests' programs.
+fn finish(
+    args: &RecordArgs,
+    host: Host,
+    host_stream: usize,
+    guests: Vec<Guest>,
+    writer: &mut Writer,
+) -> Result<()> {
+    host.finish(host_stream, writer)?;
+    let mut handles = Vec::new();
+    for guest in guests {
+        handles.extend(guest.finish(writer)?);
+    }
+    if !handles.is_empty() {
+        binaries::collect(&args.output, handles, writer)?;
+    }
+    Ok(())
+}
+
+fn summary(args: &RecordArgs, damages: &[::record::Damage]) -> Result<()> {
+    let size: u64 = std::fs::read_dir(&args.output)
+        .with_context(|| args.output.display().to_string())?
+        .filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len()))
+        .sum();
+    let shown = model::escape(&args.output.display().to_string());
+    let mut out = io::stderr().lock();
+    for damage in damages {
+        let _ = writeln!(out, "vmeter: {}", model::escape(&damage.to_string()));
+    }
+    let _ = writeln!(out, "vmeter: {shown}: {size} bytes; look at it with: vmeter report {shown}");
+    Ok(())
+}
+
+fn environment() -> Environment {
+    let here = workload::Environment::read(None);
+    let name = rustix::system::uname();
+    Environment {
+        hostname: Some(name.nodename().to_string_lossy().into_owned()),
+        kernel: Some(here.kernel),
+        architecture: Some(name.machine().to_string_lossy().into_owned()),
+        cpu: here.processor,
+        tool: None,
+    }
+}
+
+/// A command that could not be started, as a shell says it.
+fn not_run(word: &OsString, error: &io::Error) -> NotRun {
+    let status = if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 };
+    NotRun { status, reason: format!("{}: {error}", word.to_string_lossy()) }
+}
