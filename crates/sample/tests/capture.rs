@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
 use model::{Mode, Record, What};
-use sample::{Capture, Error, Records, Scope, Wanted};
+use sample::{Capture, Decoder, Error, Scope, Wanted};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,11 +13,11 @@ fn wanted(event: &str, scope: Scope) -> Wanted {
 
 /// What the rings hold, decoded.
 fn records(capture: &mut Capture, found: &mut Vec<Record>) {
-    let layout = capture.layout();
+    let decoder = Decoder::new(&capture.layout()).unwrap();
     capture
         .drain(|_, first, second| {
             let bytes = [first, second].concat();
-            found.extend(Records::new(&layout, &bytes).map(|record| record.unwrap()));
+            found.extend(decoder.decode(&bytes).map(|record| record.unwrap()));
             Ok(())
         })
         .unwrap();
