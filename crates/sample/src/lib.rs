@@ -11,11 +11,13 @@ mod error;
 mod existing;
 mod kernel;
 mod layout;
+mod machine;
+mod opening;
 mod shape;
 mod sysfs;
 mod word;
 
-pub use capture::{Capture, Scope, Wanted};
+pub use capture::{Capture, Lost, Scope, Wanted};
 pub use decode::{Damage, Decode, Decoder, Fault, Unfit};
 pub use error::Error;
 pub use existing::existing;
