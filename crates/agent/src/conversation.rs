@@ -1,6 +1,7 @@
 //! What an agent does for one connection, request by request.
 
 use crate::message::{Hello, PROTOCOL, Reply, Request};
+use crate::sampling::{self, Sampler, Sampling};
 use crate::scratch::Scratch;
 use crate::server::Agent;
 use crate::settings::Settings;
@@ -23,6 +24,7 @@ pub(crate) struct Conversation<'a> {
     source: Result<Box<dyn Source>, String>,
     jobs: Vec<Job>,
     settings: Settings,
+    sampler: Option<Sampler>,
     scratch: &'a Scratch,
 }
 
@@ -30,7 +32,16 @@ impl<'a> Conversation<'a> {
     pub(crate) fn new(agent: &'a Agent, scratch: &'a Scratch, trusted: bool) -> Self {
         let source = open(agent).map_err(|error| error.to_string());
         let settings = Settings::default();
-        Self { agent, trusted, greeted: false, source, jobs: Vec::new(), settings, scratch }
+        Self {
+            agent,
+            trusted,
+            greeted: false,
+            source,
+            jobs: Vec::new(),
+            settings,
+            sampler: None,
+            scratch,
+        }
     }
 
     /// The reply, and why there will be no more after it.
@@ -50,16 +61,16 @@ impl<'a> Conversation<'a> {
         match request {
             // Answered before a connection is greeted; another is no harm.
             Request::Hello { .. } => Reply::Hello(Box::new(hello(&self.source))),
-            Request::Clock => Reply::Clock { monotonic: clock::now() },
+            Request::Clock => Reply::Clock { monotonic: clock::now(), raw: sampling::now() },
             Request::Snapshot { vcpus } => self.snapshot(vcpus),
             Request::Inside => self.inside(),
             Request::Interrupts => self.interrupts(),
             request if request.changes() && self.agent.read_only => {
                 failed("this agent reads counters and nothing else (--read-only)")
             }
-            request if request.changes() && !self.trusted => failed(
-                "workloads, settings and files are for those who have a key, or come by the unix \
-                 socket",
+            request if (request.changes() || request.looks_inside()) && !self.trusted => failed(
+                "workloads, settings, files and samples are for those who have a key, or come by \
+                 the unix socket",
             ),
             Request::Start { work } => self.start(&work),
             Request::Stage { job } => self.with(job, |job| job.stage()),
@@ -75,6 +86,19 @@ impl<'a> Conversation<'a> {
             }
             Request::Fetch { name, offset } => {
                 let piece = self.scratch.fetch(&name, offset);
+                piece.map_or_else(failed, |(bytes, size)| Reply::Piece { bytes, size })
+            }
+            Request::Sample(what) => self.sample(&what),
+            Request::Existing { from } => self.with_sampler(|sampler| {
+                let (records, all) = sampler.existing(from as usize);
+                Ok(Reply::Existing { records, all: u32::try_from(all).unwrap_or(u32::MAX) })
+            }),
+            Request::Drain => self.with_sampler(|sampler| Ok(Reply::Drained(sampler.drain()?))),
+            Request::EndSampling => {
+                self.with_sampler(|sampler| Ok(Reply::Sampled { events: sampler.stop()? }))
+            }
+            Request::Symbols { file, offset } => {
+                let piece = sampling::read(&file, offset);
                 piece.map_or_else(failed, |(bytes, size)| Reply::Piece { bytes, size })
             }
         }
@@ -131,6 +155,25 @@ impl<'a> Conversation<'a> {
                 Reply::Started { job: self.jobs.len() as u32 - 1, address }
             }
             Err(error) => Reply::Failed(error),
+        }
+    }
+
+    /// Samples anew; what was sampled before is given up.
+    fn sample(&mut self, what: &Sampling) -> Reply {
+        self.sampler = None;
+        match Sampler::start(what) {
+            Ok((sampler, opened)) => {
+                self.sampler = Some(sampler);
+                Reply::Sampling(Box::new(opened))
+            }
+            Err(why) => Reply::Failed(why),
+        }
+    }
+
+    fn with_sampler(&mut self, what: impl FnOnce(&mut Sampler) -> Result<Reply, String>) -> Reply {
+        match &mut self.sampler {
+            Some(sampler) => what(sampler).unwrap_or_else(Reply::Failed),
+            None => failed("nothing is sampled on this connection"),
         }
     }
 

@@ -2,8 +2,10 @@
 
 use crate::message::{Hello, PROTOCOL, Reply, Request};
 use crate::scratch::{PIECE, ROOM};
-use crate::{Changed, Channel, Error, Security, Setting, Stage, Work};
-use model::{Inside, Interrupts, Snapshot};
+use crate::{
+    Changed, Channel, Drained, Error, Opened, Sampling, Security, Setting, Stage, SymbolFile, Work,
+};
+use model::{Event, Inside, Interrupts, Nanos, Record, Snapshot};
 use serde::Serialize;
 use std::io::{Read, Write};
 use workload::clock;
@@ -23,6 +25,8 @@ pub struct Offset {
     pub bound: u64,
 }
 
+/// Names and maps that an agent may tell of before.
+const MOST_RECORDS: u32 = 1 << 22;
 /// Pings of a burst; the fastest one counts.
 const PINGS: usize = 16;
 
@@ -57,7 +61,7 @@ impl<S: Read + Write> Handle<S> {
         let mut best: Option<Offset> = None;
         for _ in 0..PINGS {
             let sent = clock::now();
-            let Reply::Clock { monotonic: theirs } = self.ask(&Request::Clock)? else {
+            let Reply::Clock { monotonic: theirs, .. } = self.ask(&Request::Clock)? else {
                 return Err(Error::Unexpected);
             };
             let came = clock::now();
@@ -70,6 +74,80 @@ impl<S: Read + Write> Handle<S> {
             }
         }
         best.ok_or(Error::Unexpected)
+    }
+
+    /// The agent's clock of samples between two moments of this machine's: when it was asked, and
+    /// when it had answered.
+    ///
+    /// # Errors
+    /// Where the agent is lost.
+    pub fn ping(&mut self) -> Result<(Nanos, Nanos, Nanos), Error> {
+        let sent = sample::now();
+        let Reply::Clock { raw, .. } = self.ask(&Request::Clock)? else {
+            return Err(Error::Unexpected);
+        };
+        Ok((sent, raw, sample::now()))
+    }
+
+    /// Lets the agent sample its machine, or tell names, until this connection ends.
+    ///
+    /// # Errors
+    /// Where it may not or cannot, with its reason, or is lost.
+    pub fn sample(&mut self, what: &Sampling) -> Result<Opened, Error> {
+        match self.ask(&Request::Sample(what.clone()))? {
+            Reply::Sampling(opened) => Ok(*opened),
+            _ => Err(Error::Unexpected),
+        }
+    }
+
+    /// Names and maps of before it began to sample.
+    ///
+    /// # Errors
+    /// Where nothing is sampled, or the agent is lost.
+    pub fn existing(&mut self) -> Result<Vec<Record>, Error> {
+        let mut found = Vec::new();
+        loop {
+            let from = u32::try_from(found.len()).unwrap_or(u32::MAX);
+            let Reply::Existing { records, all } = self.ask(&Request::Existing { from })? else {
+                return Err(Error::Unexpected);
+            };
+            let none = records.is_empty();
+            found.extend(records);
+            if none || found.len() >= all.min(MOST_RECORDS) as usize {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// What came into the rings since the last time; ask again where there is more.
+    ///
+    /// # Errors
+    /// Where nothing is sampled, or the agent is lost.
+    pub fn drain(&mut self) -> Result<Drained, Error> {
+        match self.ask(&Request::Drain)? {
+            Reply::Drained(drained) => Ok(drained),
+            _ => Err(Error::Unexpected),
+        }
+    }
+
+    /// Ends sampling; the rings can be drained once more. The events, with the part of the time
+    /// that each was counted.
+    ///
+    /// # Errors
+    /// Where nothing is sampled, or the agent is lost.
+    pub fn end_sampling(&mut self) -> Result<Vec<Event>, Error> {
+        match self.ask(&Request::EndSampling)? {
+            Reply::Sampled { events } => Ok(events),
+            _ => Err(Error::Unexpected),
+        }
+    }
+
+    /// Fetches a file that tells what addresses are, of at most `most` bytes.
+    ///
+    /// # Errors
+    /// Where there is none, it is no program or larger, and where the agent is lost.
+    pub fn symbols(&mut self, file: &SymbolFile, most: u64) -> Result<Vec<u8>, Error> {
+        self.pieces(most, |offset| Request::Symbols { file: file.clone(), offset })
     }
 
     /// Lets the agent read all its counters.
@@ -182,21 +260,24 @@ impl<S: Read + Write> Handle<S> {
     /// Where there is no such file, it changes meanwhile or has more than [`ROOM`] bytes, and
     /// where the agent is lost.
     pub fn fetch(&mut self, name: &str) -> Result<Vec<u8>, Error> {
+        self.pieces(ROOM, |offset| Request::Fetch { name: name.to_owned(), offset })
+    }
+
+    /// A file, piece by piece.
+    fn pieces(&mut self, most: u64, ask: impl Fn(u64) -> Request) -> Result<Vec<u8>, Error> {
         let mut found = Vec::new();
         loop {
-            let offset = found.len() as u64;
-            let request = Request::Fetch { name: name.to_owned(), offset };
-            let Reply::Piece { bytes, size } = self.ask(&request)? else {
+            let Reply::Piece { bytes, size } = self.ask(&ask(found.len() as u64))? else {
                 return Err(Error::Unexpected);
             };
             found.extend_from_slice(&bytes);
             let now = found.len() as u64;
-            if now == size {
+            if now == size && now <= most {
                 return Ok(found);
             }
             // Whatever the other end says, this one's memory has an end.
-            if bytes.is_empty() || bytes.len() > PIECE || now > size || size > ROOM {
-                return Err(Error::Failed(format!("{name} has {size} bytes or changes")));
+            if bytes.is_empty() || bytes.len() > PIECE || now > size || size > most {
+                return Err(Error::Failed(format!("a file of {size} bytes, or one that changes")));
             }
         }
     }

@@ -259,3 +259,50 @@ fn a_workload_ends_with_its_connection() {
         }
     });
 }
+
+#[test]
+fn whoever_has_the_key_gets_samples_names_and_symbols() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let log = with_agent(&key(1), |to| {
+        let mut handle = connect(to, &key(1)).unwrap();
+        let (sent, theirs, received) = handle.ping().unwrap();
+        assert!(sent <= theirs && theirs <= received, "one machine has one clock");
+        assert!(handle.drain().is_err(), "nothing is sampled yet");
+        let opened = handle.sample(&Sampling::Itself(vec!["cpu-clock:1M".to_owned()])).unwrap();
+        assert_eq!(opened.events[0].counted, "cpu-clock");
+        let existing = handle.existing().unwrap();
+        let me = std::process::id();
+        let is_mine =
+            |record: &Record| matches!(&record.what, model::What::Map(map) if map.pid == me);
+        assert!(existing.iter().any(is_mine));
+        let mut bytes = 0;
+        let until = std::time::Instant::now() + Duration::from_secs(20);
+        while bytes == 0 {
+            assert!(std::time::Instant::now() < until, "no samples come");
+            bytes = handle.drain().unwrap().pieces.iter().map(|(_, bytes)| bytes.len()).sum();
+        }
+        assert!(handle.end_sampling().unwrap()[0].share.is_ok());
+        let kallsyms = handle.symbols(&SymbolFile::Kallsyms, 1 << 28).unwrap();
+        assert_eq!(kallsyms, std::fs::read("/proc/kallsyms").unwrap());
+        let own = std::env::current_exe().unwrap();
+        let binary = handle.symbols(&SymbolFile::Binary(own.clone()), 1 << 30).unwrap();
+        assert!(binary == std::fs::read(&own).unwrap());
+        for no_program in ["/etc/passwd", "/dev/zero", "/proc/self/mem", "/nowhere"] {
+            let file = SymbolFile::Binary(no_program.into());
+            assert!(
+                matches!(handle.symbols(&file, 1 << 30), Err(Error::Failed(_))),
+                "{no_program}"
+            );
+        }
+        assert!(handle.symbols(&SymbolFile::Binary(own), 1000).is_err(), "a limit is one");
+    });
+    assert!(log.is_empty(), "{log:?}");
+    // Who has no key reads counters, and does not look into programs.
+    with_agent(&Security::Transport, |to| {
+        let mut handle = connect(to, &Security::Transport).unwrap();
+        assert!(matches!(handle.sample(&Sampling::Names), Err(Error::Failed(_))));
+        assert!(matches!(handle.symbols(&SymbolFile::Kallsyms, 1 << 28), Err(Error::Failed(_))));
+    });
+}

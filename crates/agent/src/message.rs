@@ -1,7 +1,7 @@
 //! What agent and controller say to each other.
 
-use crate::{Changed, Stage};
-use model::{Inside, Interrupts, Snapshot};
+use crate::{Changed, Drained, Opened, Sampling, Stage, SymbolFile};
+use model::{Event, Inside, Interrupts, Nanos, Record, Snapshot};
 use serde::{Deserialize, Serialize};
 use workload::Environment;
 
@@ -65,10 +65,33 @@ pub enum Request {
         /// Where the piece begins.
         offset: u64,
     },
+    /// Sample the machine, or tell names, until [`Request::EndSampling`] or this connection ends.
+    Sample(Sampling),
+    /// Names and maps of before, from this one on.
+    Existing {
+        /// How many are known already.
+        from: u32,
+    },
+    /// What the rings hold.
+    Drain,
+    /// Stop; what the rings hold can still be drained.
+    EndSampling,
+    /// Read a piece of a file that tells what addresses are.
+    Symbols {
+        /// Which.
+        file: SymbolFile,
+        /// Where the piece begins.
+        offset: u64,
+    },
 }
 
 impl Request {
-    /// Whether it does more than read counters, or is about files.
+    /// Whether it tells of programs what only the machine's root may know.
+    pub(crate) fn looks_inside(&self) -> bool {
+        matches!(self, Self::Sample(_) | Self::Symbols { .. })
+    }
+
+    /// Whether it does more than read, or is about files.
     pub(crate) fn changes(&self) -> bool {
         match self {
             Self::Start { .. } | Self::Set { .. } | Self::Put { .. } | Self::Fetch { .. } => true,
@@ -79,6 +102,11 @@ impl Request {
             | Self::Interrupts
             | Self::Stage { .. }
             | Self::Stop { .. }
+            | Self::Sample(_)
+            | Self::Existing { .. }
+            | Self::Drain
+            | Self::EndSampling
+            | Self::Symbols { .. }
             | Self::Restore => false,
         }
     }
@@ -93,6 +121,8 @@ pub enum Reply {
     Clock {
         /// CLOCK_MONOTONIC.
         monotonic: u64,
+        /// CLOCK_MONOTONIC_RAW, by which samples are stamped.
+        raw: Nanos,
     },
     /// Everything that was read.
     Snapshot(Box<Snapshot>),
@@ -130,6 +160,22 @@ pub enum Reply {
         bytes: Vec<u8>,
         /// Bytes of the whole file.
         size: u64,
+    },
+    /// It samples.
+    Sampling(Box<Opened>),
+    /// Names and maps of before.
+    Existing {
+        /// Some.
+        records: Vec<Record>,
+        /// How many there are in all.
+        all: u32,
+    },
+    /// What the rings held.
+    Drained(Drained),
+    /// It samples no more: the events, with the part of the time that each was counted.
+    Sampled {
+        /// The events.
+        events: Vec<Event>,
     },
     /// It cannot be done: why. The connection goes on.
     Failed(String),

@@ -76,6 +76,7 @@ pub struct Capture {
     cpus: Vec<Cpu>,
     events: Vec<Event>,
     ids: Vec<(u64, u16)>,
+    scope: Scope,
     notes: Vec<String>,
 }
 
@@ -102,7 +103,13 @@ impl Capture {
                 openings.push(opening);
             }
         }
-        let mut capture = Self { cpus: Vec::new(), events: Vec::new(), ids: Vec::new(), notes };
+        let mut capture = Self {
+            cpus: Vec::new(),
+            events: Vec::new(),
+            ids: Vec::new(),
+            scope: wanted.scope,
+            notes,
+        };
         for number in numbers {
             match capture.open_on(number, &openings, wanted, features) {
                 Ok(()) => {}
@@ -275,15 +282,22 @@ impl Capture {
     /// The part of the time in which an event was really counted, of all CPUs.
     fn share(&self, place: usize) -> Reading<f64> {
         let (mut enabled, mut running) = (0_u64, 0_u64);
+        let together = self.scope == Scope::Machine;
         for event in self.cpus.iter().filter_map(|cpu| cpu.events.get(place)?.as_ref()) {
             let count = Count::of(event)?;
-            enabled = enabled.saturating_add(count.enabled);
+            // A command is on one CPU at a time: its events are enabled on all of them, and run
+            // on one.
+            enabled = if together {
+                enabled.saturating_add(count.enabled)
+            } else {
+                enabled.max(count.enabled)
+            };
             running = running.saturating_add(count.running);
         }
         if enabled == 0 {
             return Err(Absent::NotProvided("it was never enabled".into()));
         }
-        Ok(running as f64 / enabled as f64)
+        Ok((running as f64 / enabled as f64).min(1.0))
     }
 }
 

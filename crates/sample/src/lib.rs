@@ -23,3 +23,11 @@ pub use error::Error;
 pub use existing::existing;
 pub use layout::Layout;
 pub use word::Word;
+
+/// The clock that samples are stamped by: CLOCK_MONOTONIC_RAW, which nobody sets or slews.
+#[must_use]
+pub fn now() -> model::Nanos {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicRaw);
+    let part = |value: i64| u64::try_from(value).unwrap_or_default();
+    model::Nanos(part(now.tv_sec) * 1_000_000_000 + part(now.tv_nsec))
+}

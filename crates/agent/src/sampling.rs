@@ -1,0 +1,177 @@
+//! An agent samples its machine for a controller, or tells it names alone, while a connection
+//! lasts.
+
+use crate::scratch::PIECE;
+use model::{Event, Nanos, Record, What};
+use sample::{Capture, Layout, Scope, Wanted, Word};
+use serde::{Deserialize, Serialize};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::PathBuf;
+
+/// What an agent is to say of its machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Sampling {
+    /// Names, maps and switches: the host samples it (mode A).
+    Names,
+    /// Samples of these events too (mode B), as `NAME` or `NAME:PERIOD`.
+    Itself(Vec<String>),
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Opened {
+    /// The events, as they are counted.
+    pub events: Vec<Event>,
+    /// How the rings' bytes are to be read.
+    pub layout: Layout,
+    /// CPUs that are sampled.
+    pub cpus: u32,
+    /// What was given up.
+    pub notes: Vec<String>,
+}
+
+/// What the rings held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drained {
+    /// Whole records of a ring, by its number.
+    pub pieces: Vec<(u16, Vec<u8>)>,
+    /// There is more, which did not fit.
+    pub more: bool,
+}
+
+/// A file of the machine that tells what addresses are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SymbolFile {
+    /// The kernel's symbols, /proc/kallsyms.
+    Kallsyms,
+    /// A program or library: an ELF file, or nothing is given.
+    Binary(PathBuf),
+}
+
+/// Bytes of rings that cross in one message at most.
+const MOST_DRAINED: usize = 8 << 20;
+/// Bytes of names that cross in one message, or a little more.
+const MOST_NAMES: usize = 1 << 20;
+/// The largest file that is given.
+const LARGEST_FILE: u64 = 1 << 30;
+/// How an ELF file begins.
+const ELF: &[u8] = b"\x7fELF";
+
+/// A capture for one connection.
+pub(crate) struct Sampler {
+    capture: Capture,
+    /// What was there before; read once.
+    existing: Vec<Record>,
+}
+
+impl Sampler {
+    /// Begins.
+    pub(crate) fn start(what: &Sampling) -> Result<(Self, Opened), String> {
+        let words: Vec<Word> = match what {
+            Sampling::Names => Vec::new(),
+            Sampling::Itself(words) => {
+                words.iter().map(|word| word.parse()).collect::<Result<_, _>>()?
+            }
+        };
+        let switches = words.is_empty();
+        let wanted = Wanted { events: words, scope: Scope::Machine, switches, ring: Wanted::RING };
+        let capture = Capture::open(&wanted).map_err(|error| error.to_string())?;
+        capture.enable(true).map_err(|error| error.to_string())?;
+        let opened = Opened {
+            events: capture.events(),
+            layout: capture.layout(),
+            cpus: capture.cpus(),
+            notes: capture.notes().to_vec(),
+        };
+        // After the rings are on: what comes into being meanwhile is told twice, nothing never.
+        let existing = sample::existing("/".as_ref());
+        Ok((Self { capture, existing }, opened))
+    }
+
+    /// Names from one of them on, and how many there are in all.
+    pub(crate) fn existing(&self, from: usize) -> (Vec<Record>, usize) {
+        let mut left = MOST_NAMES;
+        let some = self.existing.iter().skip(from).take_while(|record| {
+            let fits = left > 0;
+            left = left.saturating_sub(weight(record));
+            fits
+        });
+        (some.cloned().collect(), self.existing.len())
+    }
+
+    /// What came since the last time.
+    pub(crate) fn drain(&mut self) -> Result<Drained, String> {
+        let (mut pieces, mut size) = (Vec::new(), 0);
+        let drained = self.capture.drain(|ring, first, second| {
+            if size > 0 && size + first.len() + second.len() > MOST_DRAINED {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            size += first.len() + second.len();
+            pieces.push((ring, [first, second].concat()));
+            Ok(())
+        });
+        match drained {
+            Ok(()) => Ok(Drained { pieces, more: false }),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Ok(Drained { pieces, more: true })
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Stops; the rings keep what they have. The events, with the part of the time that each was
+    /// counted.
+    pub(crate) fn stop(&self) -> Result<Vec<Event>, String> {
+        self.capture.enable(false).map_err(|error| error.to_string())?;
+        Ok(self.capture.events())
+    }
+}
+
+fn weight(record: &Record) -> usize {
+    64 + match &record.what {
+        What::Map(map) => map.path.len(),
+        What::Name { name, .. } => name.len(),
+        _ => 0,
+    }
+}
+
+/// A piece of a file that tells what addresses are; with it, how many bytes the file has, as far
+/// as that is known.
+pub(crate) fn read(file: &SymbolFile, offset: u64) -> Result<(Vec<u8>, u64), String> {
+    let path = match file {
+        SymbolFile::Kallsyms => "/proc/kallsyms".into(),
+        SymbolFile::Binary(path) => path.clone(),
+    };
+    read_piece(&path, offset, matches!(file, SymbolFile::Binary(_)))
+        .map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn read_piece(path: &PathBuf, offset: u64, elf: bool) -> io::Result<(Vec<u8>, u64)> {
+    // A pipe or a device of that name would wait, or do something.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("no plain file"));
+    }
+    let mut file = std::fs::File::open(path)?;
+    if elf {
+        let mut start = [0; ELF.len()];
+        file.read_exact(&mut start)?;
+        if start != ELF {
+            return Err(io::Error::other("no program or library"));
+        }
+    }
+    file.seek(SeekFrom::Start(offset))?;
+    let mut bytes = Vec::new();
+    file.by_ref().take(PIECE as u64).read_to_end(&mut bytes)?;
+    let here = offset + bytes.len() as u64;
+    // /proc's files have no length before they are read.
+    let size = file.metadata()?.len().max(if bytes.len() < PIECE { here } else { here + 1 });
+    if size > LARGEST_FILE {
+        return Err(io::Error::other("too large"));
+    }
+    Ok((bytes, size))
+}
+
+/// The agent's clock of samples (CLOCK_MONOTONIC_RAW).
+pub(crate) fn now() -> Nanos {
+    sample::now()
+}
