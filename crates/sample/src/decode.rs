@@ -1,20 +1,16 @@
-//! Records as the kernel writes them (perf_event_open(2), MMAP layout), by the capture's layout.
+//! What the kernel wrote into a ring, as records: `struct perf_event_header` and what follows it
+//! (perf_event_open(2), include/uapi/linux/perf_event.h). The bytes may come from a guest or a
+//! file, so nothing in them is believed before it was checked.
 
 use crate::Layout;
+use crate::shape::{Shape, u32_at, u64_at};
 use model::{BuildId, Map, Mode, Nanos, Record, Sample, What};
-use std::collections::HashMap;
 
-/// Bytes that are no record: the rest of the piece cannot be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no record at byte {at}: {why}")]
-pub struct Damage {
-    /// Where in the bytes.
-    pub at: usize,
-    /// What is wrong.
-    pub why: &'static str,
-}
+/// `struct perf_event_header`: type u32, misc u16, size u16 with the header itself.
+pub(crate) const HEADER: usize = 8;
+/// The page that a path of the kernel's fits in (PATH_MAX).
+const LONGEST_PATH: usize = 4096;
 
-// enum perf_event_type.
 const MMAP: u32 = 1;
 const LOST: u32 = 2;
 const COMM: u32 = 3;
@@ -27,197 +23,316 @@ const MMAP2: u32 = 10;
 const LOST_SAMPLES: u32 = 13;
 const SWITCH_CPU_WIDE: u32 = 15;
 
-// header.misc
-const COMM_EXEC: u16 = 1 << 13;
-const SWITCH_OUT: u16 = 1 << 13;
-const MAP_DATA: u16 = 1 << 13;
-const MAP_BUILD_ID: u16 = 1 << 14;
+/// PERF_RECORD_MISC_MMAP_DATA, _COMM_EXEC and _SWITCH_OUT, by the record's type.
+const MISC_13: u16 = 1 << 13;
+const MISC_MMAP_BUILD_ID: u16 = 1 << 14;
+const MISC_CPUMODE: u16 = 7;
+const PROT_EXEC: u32 = 4;
 
-const IP: u64 = 1;
-const TID: u64 = 1 << 1;
-const TIME: u64 = 1 << 2;
-const ADDR: u64 = 1 << 3;
-const ID: u64 = 1 << 6;
-const CPU: u64 = 1 << 7;
-const PERIOD: u64 = 1 << 8;
-const STREAM_ID: u64 = 1 << 9;
-const IDENTIFIER: u64 = 1 << 16;
+/// Bytes that are not what a kernel writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("at byte {offset}: {fault}")]
+pub struct Damage {
+    /// Where in the bytes the record in question begins.
+    pub offset: usize,
+    /// What is wrong.
+    pub fault: Fault,
+}
 
-/// Decodes the records of a piece of a ring.
-pub struct Records<'a> {
+/// What is wrong with a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The bytes end inside of it: what is missing was never written, or was cut off.
+    #[error("a record is cut off")]
+    Cut,
+    /// It says that it is shorter than its own header; where the next begins is unknown.
+    #[error("a record claims {0} bytes, less than its header")]
+    Size(u16),
+    /// It is too short for its fields.
+    #[error("a record of type {0} is too short for its fields")]
+    Short(u32),
+    /// A sample of an event that was not opened.
+    #[error("a sample of an event that is not known (number {0})")]
+    Event(u64),
+}
+
+impl Fault {
+    /// Whether what follows the record in question can still be read.
+    #[must_use]
+    pub fn is_local(self) -> bool {
+        matches!(self, Self::Short(_) | Self::Event(_))
+    }
+}
+
+/// A layout that records cannot be decoded with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// There is no event.
+    #[error("no event is laid out")]
+    Empty,
+    /// A field that every sample must have is not asked for.
+    #[error("samples have no {0}: record them with it")]
+    Lacks(&'static str),
+    /// Several events, and no number in a place that they share.
+    #[error("samples do not tell which of several events they are of (PERF_SAMPLE_IDENTIFIER)")]
+    Ambiguous,
+    /// An event's samples carry no period, and it has no fixed one.
+    #[error("event {0} has neither a period of its own nor one in its samples")]
+    Period(u16),
+}
+
+/// An opened event, by the kernel's number.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    id: u64,
+    event: u16,
+    shape: usize,
+}
+
+/// Decodes rings of one capture.
+#[derive(Debug, Clone)]
+pub struct Decoder {
+    shapes: Vec<Shape>,
+    /// By their number.
+    known: Vec<Known>,
+    /// The fixed period of each event.
+    periods: Vec<u64>,
+    /// The event, where there is but one: no look-up then.
+    only: Option<u16>,
+}
+
+impl Decoder {
+    /// A decoder of all rings that are laid out so.
+    ///
+    /// # Errors
+    /// Where such samples do not tell what is needed of them.
+    pub fn new(layout: &Layout) -> Result<Self, Unfit> {
+        Self::of_several(std::slice::from_ref(layout))
+    }
+
+    /// A decoder of rings whose events are laid out differently, as perf does where their fields
+    /// differ: each layout has the numbers of its own events, and all of the periods.
+    ///
+    /// # Errors
+    /// Where such samples do not tell what is needed of them.
+    pub fn of_several(layouts: &[Layout]) -> Result<Self, Unfit> {
+        let mut shapes: Vec<Shape> = Vec::new();
+        let mut known = Vec::new();
+        for layout in layouts {
+            let shape = Shape::of(layout.sample_type)?;
+            let at = shapes.iter().position(|one| *one == shape).unwrap_or_else(|| {
+                shapes.push(shape);
+                shapes.len() - 1
+            });
+            let ids = layout.ids.iter();
+            known.extend(ids.map(|(id, event)| Known { id: *id, event: *event, shape: at }));
+        }
+        let periods = layouts.first().ok_or(Unfit::Empty)?.periods.clone();
+        known.sort_unstable_by_key(|one| one.id);
+        let only = (periods.len() == 1).then_some(0);
+        let identified = |shape: &Shape| shape.is_identified();
+        let same = shapes.len() == 1 && (only.is_some() || shapes.iter().all(Shape::has_id));
+        if !same && !shapes.iter().all(identified) {
+            return Err(Unfit::Ambiguous);
+        }
+        let unknown =
+            |event: u16| periods.get(usize::from(event)).is_none_or(|period| *period == 0);
+        let lacks = known.iter().find(|one| {
+            unknown(one.event) && shapes.get(one.shape).is_some_and(|shape| !shape.has_period())
+        });
+        if let Some(one) = lacks {
+            return Err(Unfit::Period(one.event));
+        }
+        // With one event there may be no numbers at all.
+        if let (Some(event), [shape]) = (only, shapes.as_slice())
+            && unknown(event)
+            && !shape.has_period()
+        {
+            return Err(Unfit::Period(event));
+        }
+        Ok(Self { shapes, known, periods, only })
+    }
+
+    /// The records in these bytes, which begin with a record, in their order. Records that are
+    /// of no interest (data mappings, cgroups, what perf's own tools add) are passed over. After
+    /// an error that is local ([`Fault::is_local`]) the next record follows, else nothing.
+    #[must_use]
+    pub fn decode<'a>(&'a self, bytes: &'a [u8]) -> Decode<'a> {
+        Decode { decoder: self, bytes, at: 0, last: self.known.first().copied() }
+    }
+
+    fn find(&self, id: u64) -> Option<Known> {
+        let at = self.known.binary_search_by_key(&id, |one| one.id).ok()?;
+        self.known.get(at).copied()
+    }
+}
+
+/// The records in a piece of a ring.
+#[derive(Debug, Clone)]
+pub struct Decode<'a> {
+    decoder: &'a Decoder,
     bytes: &'a [u8],
     at: usize,
-    fields: u64,
-    events: HashMap<u64, u16>,
-    periods: &'a [u64],
+    /// The event of the sample before: mostly of the next, too.
+    last: Option<Known>,
 }
 
-/// Reads numbers one after the other.
-#[derive(Clone, Copy)]
-struct Cursor<'a>(&'a [u8]);
-
-impl<'a> Cursor<'a> {
-    fn u64(&mut self) -> Option<u64> {
-        let (word, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(u64::from_le_bytes(*word))
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        let (word, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(u32::from_le_bytes(*word))
-    }
-
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(count)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    /// The bytes before the first zero.
-    fn text(self) -> &'a [u8] {
-        self.0.split(|&byte| byte == 0).next().unwrap_or_default()
-    }
-}
-
-impl<'a> Records<'a> {
-    /// The records of whole pieces of one ring, in its order.
-    #[must_use]
-    pub fn new(layout: &'a Layout, bytes: &'a [u8]) -> Self {
-        Self {
-            bytes,
-            at: 0,
-            fields: layout.sample_type,
-            events: layout.ids.iter().copied().collect(),
-            periods: &layout.periods,
-        }
-    }
-
-    /// The next pieces, decoded by the same layout.
-    #[must_use]
-    pub fn with_bytes(self, bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0, ..self }
-    }
-
-    /// Reads one record; `None` for one of a kind that says nothing here.
-    fn read(&self, kind: u32, misc: u16, body: &[u8]) -> Result<Option<Record>, &'static str> {
-        if kind == SAMPLE {
-            return self.sample(misc, body).map(Some).ok_or("a sample is cut short");
-        }
-        let known = matches!(
-            kind,
-            MMAP | MMAP2
-                | COMM
-                | FORK
-                | EXIT
-                | LOST
-                | LOST_SAMPLES
-                | THROTTLE
-                | UNTHROTTLE
-                | SWITCH_CPU_WIDE
-        );
-        if !known {
-            return Ok(None);
-        }
-        let trailer = self.trailer_size();
-        let (body, trailer) = body
-            .len()
-            .checked_sub(trailer)
-            .and_then(|at| body.split_at_checked(at))
-            .ok_or("a record is cut short")?;
-        let (time, cpu) = self.trailer(trailer).ok_or("a record's trailer is cut short")?;
-        let what = what(kind, misc, Cursor(body)).ok_or("a record is cut short")?;
-        Ok(what.map(|what| Record { time, cpu, what }))
-    }
-
-    fn sample(&self, misc: u16, body: &[u8]) -> Option<Record> {
-        let mut body = Cursor(body);
-        let has = |field| self.fields & field != 0;
-        let id = if has(IDENTIFIER) { body.u64()? } else { 0 };
-        let address = if has(IP) { body.u64()? } else { 0 };
-        let (pid, tid) = if has(TID) { (body.u32()?, body.u32()?) } else { (0, 0) };
-        let time = if has(TIME) { body.u64()? } else { 0 };
-        for field in [ADDR, ID, STREAM_ID] {
-            if has(field) {
-                body.u64()?;
-            }
-        }
-        let cpu = if has(CPU) { body.u64()? as u32 } else { 0 };
-        let event = self.events.get(&id).copied().unwrap_or(0);
-        let period = match has(PERIOD) {
-            true => body.u64()?,
-            false => self.periods.get(usize::from(event)).copied().unwrap_or(1),
-        };
-        let sample = Sample { event, pid, tid, address, mode: mode(misc), period };
-        Some(Record { time: Nanos(time), cpu, what: What::Sample(sample) })
-    }
-
-    /// Bytes of the sample_id that ends every other record.
-    fn trailer_size(&self) -> usize {
-        let fields = [TID, TIME, ID, STREAM_ID, CPU, IDENTIFIER];
-        8 * fields.iter().filter(|field| self.fields & **field != 0).count()
-    }
-
-    fn trailer(&self, bytes: &[u8]) -> Option<(Nanos, u32)> {
-        let mut body = Cursor(bytes);
-        let has = |field| self.fields & field != 0;
-        if has(TID) {
-            body.u64()?;
-        }
-        let time = if has(TIME) { body.u64()? } else { 0 };
-        for field in [ID, STREAM_ID] {
-            if has(field) {
-                body.u64()?;
-            }
-        }
-        let cpu = if has(CPU) { body.u64()? as u32 } else { 0 };
-        Some((Nanos(time), cpu))
-    }
-}
-
-impl Iterator for Records<'_> {
+impl Iterator for Decode<'_> {
     type Item = Result<Record, Damage>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let rest = self.bytes.get(self.at..)?;
-            if rest.is_empty() {
-                return None;
-            }
-            let at = self.at;
-            let mut broken = |why| {
-                self.at = self.bytes.len();
-                Some(Err(Damage { at, why }))
-            };
-            let Some((header, _)) = rest.split_first_chunk::<8>() else {
-                return broken("a header is cut short");
-            };
-            let word = u64::from_le_bytes(*header);
-            let (kind, misc, size) = (word as u32, (word >> 32) as u16, (word >> 48) as usize);
-            if size < 8 {
-                return broken("its size is less than its header's");
-            }
-            let Some(body) = rest.get(8..size) else { return broken("it is cut short") };
-            match self.read(kind, misc, body) {
-                Ok(record) => {
-                    self.at += size;
-                    if let Some(record) = record {
-                        return Some(Ok(record));
-                    }
+            let rest = self.bytes.get(self.at..).filter(|rest| !rest.is_empty())?;
+            let offset = self.at;
+            let (kind, misc, size) = match header(rest) {
+                Ok(header) => header,
+                Err(fault) => {
+                    self.at = self.bytes.len();
+                    return Some(Err(Damage { offset, fault }));
                 }
-                Err(why) => {
-                    // Its size is known: what follows can be read.
-                    self.at += size;
-                    return Some(Err(Damage { at, why }));
-                }
+            };
+            self.at += size;
+            let body = rest.get(HEADER..size).unwrap_or_default();
+            let found = match kind {
+                SAMPLE => self.sample(misc, body).map(Some),
+                _ => self.other(kind, misc, body),
+            };
+            match found {
+                Ok(Some(record)) => return Some(Ok(record)),
+                Ok(None) => {}
+                Err(fault) => return Some(Err(Damage { offset, fault })),
             }
         }
     }
 }
 
+/// Type, misc and size of a record, all of which is in `rest`.
+fn header(rest: &[u8]) -> Result<(u32, u16, usize), Fault> {
+    let word = u64_at(rest, 0).ok_or(Fault::Cut)?;
+    let (kind, misc, size) = (word as u32, (word >> 32) as u16, (word >> 48) as u16);
+    match usize::from(size) {
+        less if less < HEADER => Err(Fault::Size(size)),
+        more if more > rest.len() => Err(Fault::Cut),
+        size => Ok((kind, misc, size)),
+    }
+}
+
+impl Decode<'_> {
+    fn sample(&mut self, misc: u16, body: &[u8]) -> Result<Record, Fault> {
+        let short = Fault::Short(SAMPLE);
+        let mut shape = self.decoder.shapes.first().ok_or(short)?;
+        let event = match self.decoder.only {
+            Some(event) if self.decoder.shapes.len() == 1 => event,
+            _ => {
+                // All shapes have it in the same place.
+                let id = shape.id(body).ok_or(short)?;
+                if self.last.is_none_or(|last| last.id != id) {
+                    self.last = self.decoder.find(id);
+                }
+                let known = self.last.ok_or(Fault::Event(id))?;
+                shape = self.decoder.shapes.get(known.shape).ok_or(short)?;
+                known.event
+            }
+        };
+        let fields = shape.sample(body).ok_or(short)?;
+        let fixed = self.decoder.periods.get(usize::from(event)).copied();
+        let sample = Sample {
+            event,
+            pid: fields.pid,
+            tid: fields.tid,
+            address: fields.address,
+            mode: mode(misc),
+            period: fields.period.or(fixed).ok_or(short)?,
+        };
+        Ok(Record { time: Nanos(fields.time), cpu: fields.cpu, what: What::Sample(sample) })
+    }
+
+    fn other(&mut self, kind: u32, misc: u16, body: &[u8]) -> Result<Option<Record>, Fault> {
+        if !matches!(kind, MMAP..=FORK | MMAP2 | LOST_SAMPLES | SWITCH_CPU_WIDE) {
+            return Ok(None);
+        }
+        let shape = self.shape(body).ok_or(Fault::Short(kind))?;
+        let (fields, trailer) = shape.trailer(body).ok_or(Fault::Short(kind))?;
+        let what = what(kind, misc, fields).ok_or(Fault::Short(kind))?;
+        let record = |what| Record { time: Nanos(trailer.time), cpu: trailer.cpu, what };
+        Ok(what.map(record))
+    }
+
+    /// How the trailer of a record is laid out: by the number at its end where that differs. What
+    /// perf itself made up has no number, and no time.
+    fn shape(&self, body: &[u8]) -> Option<&Shape> {
+        let first = self.decoder.shapes.first()?;
+        if self.decoder.shapes.len() == 1 {
+            return Some(first);
+        }
+        let id = u64_at(body, body.len().checked_sub(8)?)?;
+        let known = self.decoder.find(id);
+        Some(known.and_then(|known| self.decoder.shapes.get(known.shape)).unwrap_or(first))
+    }
+}
+
+/// What a record other than a sample says; outer `None` where it is too short, inner where it is
+/// of no interest.
+fn what(kind: u32, misc: u16, body: &[u8]) -> Option<Option<What>> {
+    let word = |at| u32_at(body, at);
+    let long = |at| u64_at(body, at);
+    Some(match kind {
+        MMAP => map(misc, body, None)?,
+        MMAP2 => map(misc, body, Some(word(56)?))?,
+        COMM => {
+            let name = text(body.get(8..)?, LONGEST_PATH);
+            let exec = misc & MISC_13 != 0;
+            Some(What::Name { pid: word(0)?, tid: word(4)?, name, exec })
+        }
+        FORK => Some(What::Fork { pid: word(0)?, parent: word(4)?, tid: word(8)? }),
+        EXIT => Some(What::Exit { pid: word(0)?, tid: word(8)? }),
+        LOST => Some(What::Lost { count: long(8)? }),
+        LOST_SAMPLES => Some(What::Lost { count: long(0)? }),
+        THROTTLE | UNTHROTTLE => Some(What::Throttle { on: kind == THROTTLE }),
+        // In and out come in pairs: the way out tells who is next.
+        SWITCH_CPU_WIDE if misc & MISC_13 != 0 => {
+            Some(What::Switch { pid: word(0)?, tid: word(4)? })
+        }
+        _ => None,
+    })
+}
+
+/// A mapping that may be executed; its file's name and build id as the kernel told them.
+fn map(misc: u16, body: &[u8], protection: Option<u32>) -> Option<Option<What>> {
+    let pid = u32_at(body, 0)?;
+    let path = body.get(if protection.is_some() { 64 } else { 32 }..)?;
+    // The kernel's own (of nobody) are text, whatever the protection that tools wrote for them.
+    let executable = protection.is_none_or(|bits| bits & PROT_EXEC != 0 || pid == u32::MAX);
+    // What a guest's kernel maps is for its own stream to say.
+    let guest = matches!(mode(misc), Mode::GuestKernel | Mode::GuestUser);
+    if misc & MISC_13 != 0 || !executable || guest {
+        return Some(None);
+    }
+    let build_id = if protection.is_some() && misc & MISC_MMAP_BUILD_ID != 0 {
+        let length = usize::from(*body.get(32)?);
+        body.get(36..36 + length.min(20)).filter(|id| !id.is_empty())
+    } else {
+        None
+    };
+    Some(Some(What::Map(Map {
+        pid,
+        tid: u32_at(body, 4)?,
+        start: u64_at(body, 8)?,
+        length: u64_at(body, 16)?,
+        offset: u64_at(body, 24)?,
+        build_id: build_id.map(|id| BuildId(id.to_vec())),
+        path: text(path, LONGEST_PATH),
+    })))
+}
+
+/// A string that ends with a zero, or with its field.
+fn text(bytes: &[u8], longest: usize) -> Vec<u8> {
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    bytes.get(..end.min(longest)).unwrap_or_default().to_vec()
+}
+
 fn mode(misc: u16) -> Mode {
-    match misc & 7 {
+    match misc & MISC_CPUMODE {
         1 => Mode::Kernel,
         2 => Mode::User,
         3 => Mode::Hypervisor,
@@ -227,43 +342,6 @@ fn mode(misc: u16) -> Mode {
     }
 }
 
-/// `None` inside for what is left out: maps of data, switches in.
-fn what(kind: u32, misc: u16, mut body: Cursor<'_>) -> Option<Option<What>> {
-    Some(Some(match kind {
-        MMAP | MMAP2 if misc & MAP_DATA != 0 => return Some(None),
-        MMAP | MMAP2 => What::Map(map(kind, misc, body)?),
-        COMM => {
-            let (pid, tid) = (body.u32()?, body.u32()?);
-            What::Name { pid, tid, name: body.text().to_vec(), exec: misc & COMM_EXEC != 0 }
-        }
-        FORK | EXIT => {
-            let (pid, parent, tid) = (body.u32()?, body.u32()?, body.u32()?);
-            if kind == FORK { What::Fork { pid, tid, parent } } else { What::Exit { pid, tid } }
-        }
-        LOST => {
-            body.u64()?;
-            What::Lost { count: body.u64()? }
-        }
-        LOST_SAMPLES => What::Lost { count: body.u64()? },
-        THROTTLE | UNTHROTTLE => What::Throttle { on: kind == THROTTLE },
-        // The one that goes on says itself whom it follows: half of the records tell all.
-        _ if misc & SWITCH_OUT == 0 => return Some(None),
-        _ => What::Switch { pid: body.u32()?, tid: body.u32()? },
-    }))
-}
-
-fn map(kind: u32, misc: u16, mut body: Cursor<'_>) -> Option<Map> {
-    let (pid, tid) = (body.u32()?, body.u32()?);
-    let (start, length, offset) = (body.u64()?, body.u64()?, body.u64()?);
-    let mut build_id = None;
-    if kind == MMAP2 {
-        // Device and inode, or the build id's size and bytes; protection and flags.
-        let place = body.take(24)?;
-        body.take(8)?;
-        if misc & MAP_BUILD_ID != 0 {
-            let size = usize::from(*place.first()?).min(20);
-            build_id = Some(BuildId(place.get(4..4 + size)?.to_vec()));
-        }
-    }
-    Some(Map { pid, tid, start, length, offset, build_id, path: body.text().to_vec() })
-}
+#[cfg(test)]
+#[path = "decode_tests.rs"]
+mod tests;

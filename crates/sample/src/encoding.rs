@@ -16,6 +16,8 @@ pub(crate) struct Encoding {
     pub period: u64,
     /// Whether the period is nanoseconds.
     pub is_time: bool,
+    /// Whether no program can run without it.
+    pub is_in_any_loop: bool,
 }
 
 /// A clock's usual period, 1 ms: as a thousand samples a second.
@@ -37,7 +39,12 @@ impl Encoding {
     }
 
     fn of(kind: u32, config: u64, period: u64) -> Self {
-        Self { kind, config: [config, 0, 0], period, is_time: false }
+        Self { kind, config: [config, 0, 0], period, is_time: false, is_in_any_loop: false }
+    }
+
+    /// An event that any program counts.
+    fn basic(config: u64, period: u64) -> Self {
+        Self { is_in_any_loop: true, ..Self::of(HARDWARE, config, period) }
     }
 
     fn software(config: u64, period: u64) -> Self {
@@ -57,11 +64,11 @@ impl Encoding {
     pub(crate) fn named(name: &str, root: &Path) -> Result<Self, Error> {
         let miss_of = |cache: u32| u64::from(cache) | 1 << 16;
         Ok(match name {
-            "cycles" | "cpu-cycles" => Self::of(HARDWARE, 0, CYCLES_PERIOD),
-            "instructions" => Self::of(HARDWARE, 1, CYCLES_PERIOD),
+            "cycles" | "cpu-cycles" => Self::basic(0, CYCLES_PERIOD),
+            "instructions" => Self::basic(1, CYCLES_PERIOD),
             "cache-references" => Self::of(HARDWARE, 2, MISSES_PERIOD),
             "cache-misses" => Self::of(HARDWARE, 3, MISSES_PERIOD),
-            "branches" => Self::of(HARDWARE, 4, MISSES_PERIOD),
+            "branches" => Self::basic(4, MISSES_PERIOD),
             "branch-misses" => Self::of(HARDWARE, 5, MISSES_PERIOD),
             "llc-misses" => {
                 Self::of(CACHE, miss_of(bindings::PERF_COUNT_HW_CACHE_LL), MISSES_PERIOD)

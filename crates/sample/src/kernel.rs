@@ -12,13 +12,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// PERF_FLAG_FD_CLOEXEC.
 const CLOEXEC: u64 = 8;
 
-/// Opens an event of a process (-1 is all) on a CPU.
+/// Opens an event of a process (-1 is all, 0 this thread) on a CPU, or wherever that thread runs.
 ///
 /// # Errors
 /// As perf_event_open(2).
-pub(crate) fn open(attr: &perf_event_attr, pid: i32, cpu: u32) -> io::Result<OwnedFd> {
+pub(crate) fn open(attr: &perf_event_attr, pid: i32, cpu: Option<u32>) -> io::Result<OwnedFd> {
     let mut attr = *attr;
-    let cpu = i32::try_from(cpu).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let cpu = cpu.map_or(Ok(-1), i32::try_from).map_err(|_| io::ErrorKind::InvalidInput)?;
     // SAFETY: `attr` is a whole perf_event_attr with its size in it; the kernel reads it, and
     // writes to it at most its size.
     let fd = unsafe { perf_event_open(&raw mut attr, pid, cpu, -1, CLOEXEC as _) };

@@ -2,7 +2,7 @@
 //! kernel wrote.
 //!
 //! A [`Capture`] gives the rings' bytes as they are: while it records nothing is decoded.
-//! [`Records`] decodes them, on any machine, by the capture's [`Layout`].
+//! A [`Decoder`] decodes them, on any machine, by the capture's [`Layout`].
 
 mod capture;
 mod decode;
@@ -11,11 +11,14 @@ mod error;
 mod existing;
 mod kernel;
 mod layout;
+mod machine;
+mod opening;
+mod shape;
 mod sysfs;
 mod word;
 
-pub use capture::{Capture, Scope, Wanted};
-pub use decode::{Damage, Records};
+pub use capture::{Capture, Lost, Scope, Wanted};
+pub use decode::{Damage, Decode, Decoder, Fault, Unfit};
 pub use error::Error;
 pub use existing::existing;
 pub use layout::Layout;

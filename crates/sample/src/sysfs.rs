@@ -27,6 +27,36 @@ pub(crate) fn event(root: &Path, name: &str) -> Option<(u32, [u64; 3])> {
     Some((kind, config))
 }
 
+/// The type of the PMU that a CPU belongs to, where CPUs are of several kinds: each kind's PMU
+/// (`cpu_core`, `cpu_atom`) then lists its `cpus`.
+pub(crate) fn core(root: &Path, cpu: u32) -> Option<u32> {
+    let devices = fs::read_dir(root.join("sys/bus/event_source/devices")).ok()?;
+    let device = devices.flatten().map(|entry| entry.path()).find(|device| {
+        let is_core =
+            device.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"cpu_"));
+        let cpus = fs::read_to_string(device.join("cpus")).unwrap_or_default();
+        is_core && list(&cpus).contains(&cpu)
+    })?;
+    fs::read_to_string(device.join("type")).ok()?.trim().parse().ok()
+}
+
+/// Numbers as the kernel lists them: `0-3,8`.
+pub(crate) fn list(text: &str) -> Vec<u32> {
+    /// More than any kernel has of CPUs: what is longer is damaged.
+    const MOST: u32 = 1 << 16;
+    let mut numbers = Vec::new();
+    for range in text.trim().split(',') {
+        let (low, high) = range.split_once('-').unwrap_or((range, range));
+        if let (Ok(low), Ok(high)) = (low.parse(), high.parse::<u32>()) {
+            numbers.extend(low..=high.min(MOST));
+        }
+        if numbers.len() > MOST as usize {
+            return Vec::new();
+        }
+    }
+    numbers
+}
+
 /// A file name that leads nowhere else.
 fn is_plain(name: &str) -> bool {
     !name.is_empty()
@@ -100,5 +130,29 @@ mod tests {
         {
             assert_eq!(of(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_cpu_of_a_kind_has_a_pmu_of_its_own() {
+        let place = tempfile::tempdir().unwrap();
+        assert_eq!(core(place.path(), 0), None);
+        let devices = place.path().join("sys/bus/event_source/devices");
+        for (name, kind, cpus) in
+            [("cpu_core", "4", "0-3"), ("cpu_atom", "10", "4-6,9"), ("uncore_imc", "22", "0-9")]
+        {
+            fs::create_dir_all(devices.join(name)).unwrap();
+            fs::write(devices.join(name).join("type"), kind).unwrap();
+            fs::write(devices.join(name).join("cpus"), cpus).unwrap();
+        }
+        let found: Vec<_> = [0, 3, 4, 7, 9].map(|cpu| core(place.path(), cpu)).into();
+        assert_eq!(found, [Some(4), Some(4), Some(10), None, Some(10)]);
+    }
+
+    #[test]
+    fn a_list_of_numbers_is_bounded() {
+        assert_eq!(list("0-2,8\n"), [0, 1, 2, 8]);
+        assert_eq!(list(""), []);
+        assert_eq!(list("x,-,3-1,7"), [7]);
+        assert_eq!(list("0-4294967295,0-4294967295"), []);
     }
 }
