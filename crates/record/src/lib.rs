@@ -1,1 +1,21 @@
 //! Recordings: append, read, compact, import, export.
+//!
+//! A recording is a folder (docs/recording.md). While it is made, a [`Writer`] appends what
+//! kernels wrote as it is; closing it makes its files compact; a [`Recording`] reads either.
+
+mod block;
+mod chunk;
+mod column;
+mod error;
+mod head;
+mod merge;
+mod reader;
+mod sorted;
+#[cfg(test)]
+mod testing;
+mod writer;
+
+pub use error::{Cause, Damage, Error};
+pub use head::{Entry, Environment, Head, SCHEMA};
+pub use reader::{Recording, Records};
+pub use writer::{Writer, close};

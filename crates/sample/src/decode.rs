@@ -206,6 +206,14 @@ impl Iterator for Decode<'_> {
     }
 }
 
+impl Decode<'_> {
+    /// How many bytes are read: where the next record begins.
+    #[must_use]
+    pub fn offset(&self) -> usize {
+        self.at
+    }
+}
+
 /// Type, misc and size of a record, all of which is in `rest`.
 fn header(rest: &[u8]) -> Result<(u32, u16, usize), Fault> {
     let word = u64_at(rest, 0).ok_or(Fault::Cut)?;

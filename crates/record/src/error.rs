@@ -1,0 +1,121 @@
+//! What goes wrong with recordings, where, and what to do.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A recording that cannot be written or opened.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file or folder cannot be read or written.
+    #[error("cannot {what} {path}: {why}", path = path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        why: io::Error,
+    },
+    /// It is there, and not what it should be.
+    #[error("{path}: {problem}", path = path.display())]
+    Wrong {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong, and the remedy.
+        problem: String,
+    },
+    /// It is of another version.
+    #[error(
+        "{path}: is of version {theirs}, this vmeter reads {ours}: use the vmeter that recorded it",
+        path = path.display()
+    )]
+    Version {
+        /// Which.
+        path: PathBuf,
+        /// What it says that it is, escaped.
+        theirs: String,
+        /// What is read.
+        ours: &'static str,
+    },
+    /// The recording has no such stream.
+    #[error("there is no stream {stream}, the recording has {count}")]
+    NoStream {
+        /// Which was asked for.
+        stream: usize,
+        /// How many there are.
+        count: usize,
+    },
+    /// Rings of such a layout cannot be decoded.
+    #[error("the samples cannot be read: {0}")]
+    Unfit(#[from] sample::Unfit),
+    /// A Parquet file cannot be made.
+    #[error("cannot write {path} as Parquet: {why}", path = path.display())]
+    Parquet {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        why: parquet::errors::ParquetError,
+    },
+}
+
+impl Error {
+    /// Whether no room is left on the disk. What was written before stays readable.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        let full = [StorageFull, QuotaExceeded, FileTooLarge];
+        matches!(self, Self::Io { why, .. } if full.contains(&why.kind()))
+    }
+
+    pub(crate) fn wrong(path: &Path, problem: impl Into<String>) -> Self {
+        Self::Wrong { path: path.to_owned(), problem: problem.into() }
+    }
+}
+
+/// `map_err` of an I/O error on a path.
+pub(crate) fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
+    let path = path.to_owned();
+    move |why| Error::Io { what, path, why }
+}
+
+/// A part of a recording that cannot be read: the records before it were, and those after it are
+/// where a whole chunk follows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{file}: damaged at byte {offset}, after {read} records: {cause}")]
+pub struct Damage {
+    /// The file, by its name in the recording's folder.
+    pub file: String,
+    /// Where in the file the chunk or record in question begins.
+    pub offset: u64,
+    /// How many records of the stream were read before this was come upon.
+    pub read: u64,
+    /// What is wrong.
+    pub cause: Cause,
+}
+
+/// What is wrong with a part of a recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Cause {
+    /// The file ends inside of a chunk: what was being written when the recorder was killed, or
+    /// the disk was full.
+    #[error("the file is cut off here")]
+    Cut,
+    /// The file ends, and its last chunk does not say so.
+    #[error("the file has no end: what followed is lost")]
+    Endless,
+    /// No chunk begins here.
+    #[error("no chunk begins here")]
+    Chunk,
+    /// Its checksum is another.
+    #[error("its checksum is wrong")]
+    Checksum,
+    /// Its columns make no sense.
+    #[error("its columns are malformed")]
+    Columns,
+    /// Its ring's bytes are not what a kernel writes.
+    #[error("{0}")]
+    Ring(sample::Fault),
+    /// It cannot be read.
+    #[error("it cannot be read: {0}")]
+    Io(io::ErrorKind),
+}

@@ -1,0 +1,179 @@
+//! `recording.json`: what a recording is of, and which files it has.
+
+use crate::error::{Error, io_error};
+use model::Stream;
+use sample::Layout;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+/// The version of the format.
+pub const SCHEMA: &str = "vmeter.recording/1";
+/// The head's name in the recording's folder.
+pub(crate) const NAME: &str = "recording.json";
+/// No head is longer.
+const MOST: u64 = 1 << 28;
+
+/// What a recording is of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Head {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// The version of the vmeter that made it.
+    pub vmeter: String,
+    /// When it was begun, by the calendar (RFC 3339); when it was imported, of a perf.data.
+    pub created: String,
+    /// The command that recorded, word by word.
+    pub command: Vec<String>,
+    /// Where it was recorded.
+    pub environment: Environment,
+    /// Whether it was brought to its end: its files are compact then.
+    pub closed: bool,
+    /// Its streams.
+    pub streams: Vec<Entry>,
+}
+
+/// A host that was recorded; what is not known of it is not told.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Environment {
+    /// Its name.
+    pub hostname: Option<String>,
+    /// Its kernel's release.
+    pub kernel: Option<String>,
+    /// Its architecture, as uname has it.
+    pub architecture: Option<String>,
+    /// Its CPUs' model.
+    pub cpu: Option<String>,
+    /// What recorded: `perf 6.1.0`, where it was not this vmeter.
+    pub tool: Option<String>,
+}
+
+/// A stream of a recording, and where it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The stream.
+    pub stream: Stream,
+    /// How its rings are laid out, while they are kept as the kernel wrote them.
+    pub layout: Option<Layout>,
+    /// The file of its chunks.
+    pub file: String,
+}
+
+impl Head {
+    /// The head of a new recording.
+    #[must_use]
+    pub fn new(command: &[String], environment: Environment) -> Self {
+        Self {
+            schema: SCHEMA.to_owned(),
+            vmeter: env!("CARGO_PKG_VERSION").to_owned(),
+            created: jiff::Timestamp::now().to_string(),
+            command: command.to_vec(),
+            environment,
+            closed: false,
+            streams: Vec::new(),
+        }
+    }
+
+    pub(crate) fn read(folder: &Path) -> Result<Self, Error> {
+        /// All versions have this.
+        #[derive(Deserialize)]
+        struct Version {
+            schema: String,
+        }
+        let path = folder.join(NAME);
+        let text = read_limited(&path, MOST)?;
+        let foreign = |why: serde_json::Error| {
+            Error::wrong(&path, format!("is no recording's head, or is damaged: {why}"))
+        };
+        let version: Version = serde_json::from_slice(&text).map_err(foreign)?;
+        if version.schema != SCHEMA {
+            let theirs = version.schema.escape_debug().take(80).collect();
+            return Err(Error::Version { path, theirs, ours: SCHEMA });
+        }
+        let head: Self = serde_json::from_slice(&text).map_err(foreign)?;
+        let bad = head.streams.iter().find(|entry| !is_plain(&entry.file));
+        if let Some(entry) = bad {
+            let name: String = entry.file.escape_debug().take(80).collect();
+            let problem =
+                format!("names a file outside of its folder (\"{name}\"): do not trust it");
+            return Err(Error::Wrong { path, problem });
+        }
+        Ok(head)
+    }
+
+    pub(crate) fn write(&self, folder: &Path) -> Result<(), Error> {
+        let path = folder.join(NAME);
+        let text = serde_json::to_vec_pretty(self)
+            .map_err(|why| Error::wrong(&path, format!("cannot be written: {why}")))?;
+        replace(&path, &text)
+    }
+}
+
+/// Whether a name stays in its folder.
+pub(crate) fn is_plain(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    !name.is_empty() && name.len() < 100 && !name.starts_with('.') && name.bytes().all(plain)
+}
+
+/// A whole file, if it is not longer than `most` bytes.
+pub(crate) fn read_limited(path: &Path, most: u64) -> Result<Vec<u8>, Error> {
+    let file = File::open(path).map_err(io_error("open", path))?;
+    let mut bytes = Vec::new();
+    let read = file.take(most + 1).read_to_end(&mut bytes).map_err(io_error("read", path))?;
+    if read as u64 > most {
+        return Err(Error::wrong(path, format!("is longer than {most} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// Writes a file beside its place, and moves it there: it is whole, or as it was.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let part = part(path);
+    let write = || {
+        let mut file = File::create(&part)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        settle(&part, path)
+    };
+    write().map_err(|why| {
+        let _ = fs::remove_file(&part);
+        io_error("write", path)(why)
+    })
+}
+
+/// The name of a file until it is whole.
+pub(crate) fn part(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".part");
+    PathBuf::from(name)
+}
+
+/// Moves a whole file to its place, for good: the name is in the folder, which has its own pages.
+pub(crate) fn settle(part: &Path, path: &Path) -> std::io::Result<()> {
+    fs::rename(part, path)?;
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_version_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(NAME), br#"{"schema": "vmeter.recording/\u001b9"}"#).unwrap();
+        let error = Head::read(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("vmeter.recording/\\u{1b}9") && error.contains(SCHEMA), "{error}");
+        fs::write(folder.path().join(NAME), b"{\"sche").unwrap();
+        assert!(matches!(Head::read(folder.path()), Err(Error::Wrong { .. })));
+    }
+
+    #[test]
+    fn a_name_stays_in_the_folder() {
+        assert!(is_plain("stream-0.raw"));
+        for name in ["", "..", ".hidden", "../x", "/etc/passwd", "a/b", "a\0", "a\u{1b}"] {
+            assert!(!is_plain(name), "{name:?}");
+        }
+    }
+}
