@@ -6,6 +6,8 @@ use crate::calibrate::CalibrateArgs;
 use crate::capture::CaptureArgs;
 use crate::cpu::CpuArgs;
 use crate::lab::LabArgs;
+use crate::record::RecordArgs;
+use crate::report::ReportArgs;
 use crate::study::StudyArgs;
 use crate::top::TopArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -54,6 +56,13 @@ pub enum Command {
     Agent(AgentArgs),
     /// The case study: what virtualization costs here, in figures
     Study(StudyArgs),
+    /// Samples the host and its VMs: which VM, process and function events happen in
+    ///
+    /// The host is sampled with all that runs on it, guests of KVM too; agents in VMs name what
+    /// runs there, or sample their VM themselves. Ctrl-C ends it with what it has.
+    Record(RecordArgs),
+    /// Shows where the events of a recording happened
+    Report(ReportArgs),
     /// Measures what sampling costs, and names the shortest period that costs little
     ///
     /// Runs a program that computes with and without sampling at several periods, on this machine

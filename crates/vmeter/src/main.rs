@@ -16,6 +16,8 @@ mod interrupt;
 mod lab;
 mod monitor;
 mod pending;
+mod record;
+mod report;
 mod study;
 mod top;
 
@@ -38,6 +40,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Bench(args) => bench::run(args),
         Command::Agent(args) => agent::run(args),
         Command::Study(args) => study::run(args),
+        Command::Record(args) => record::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Lab(args) => lab::run(args),
     }

@@ -13,6 +13,7 @@ use clap::Args;
 use fit::{Cell, Fit};
 use place::{Here, Place, Run, There};
 use sample::Word;
+pub use saved::shortest;
 use saved::{Calibration, PeriodRow};
 use std::fmt::Write as _;
 use std::io::{self, Write as _};

@@ -3,7 +3,7 @@
 use agent::{Handle, Sampling, Stage, Stream, Work};
 use anyhow::{Context, Result, bail};
 use platform::{Choice, Want};
-use sample::{Capture, Records, Scope, Wanted, Word};
+use sample::{Capture, Decoder, Scope, Wanted, Word};
 use std::thread;
 use std::time::Duration;
 use workload::Control;
@@ -69,7 +69,7 @@ impl Place for Here<'_> {
 
     fn run(&mut self, word: Option<&Word>) -> Result<Run> {
         let mut capture = word.map(|word| Capture::open(&wanted(word))).transpose()?;
-        let layout = capture.as_ref().map(Capture::layout);
+        let decoder = capture.as_ref().map(|c| Decoder::new(&c.layout())).transpose()?;
         let mut tally = Tally::default();
         if let Some(capture) = &capture {
             capture.enable(true)?;
@@ -77,11 +77,11 @@ impl Place for Here<'_> {
         let outcome = thread::scope(|scope| {
             let work = scope.spawn(|| cpu::run(self.plan, self.control));
             while !work.is_finished() {
-                match (&mut capture, &layout) {
-                    (Some(capture), Some(layout)) => {
+                match (&mut capture, &decoder) {
+                    (Some(capture), Some(decoder)) => {
                         capture.wait(DRAIN)?;
                         capture.drain(|_, first, second| {
-                            tally.add(layout, &[first, second].concat());
+                            tally.add(decoder, &[first, second].concat());
                             Ok(())
                         })?;
                     }
@@ -93,10 +93,10 @@ impl Place for Here<'_> {
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         })?;
-        if let (Some(capture), Some(layout)) = (&mut capture, &layout) {
+        if let (Some(capture), Some(decoder)) = (&mut capture, &decoder) {
             capture.enable(false)?;
             capture.drain(|_, first, second| {
-                tally.add(layout, &[first, second].concat());
+                tally.add(decoder, &[first, second].concat());
                 Ok(())
             })?;
         }
@@ -145,12 +145,13 @@ impl Place for There<'_> {
 
     fn run(&mut self, word: Option<&Word>) -> Result<Run> {
         let opened = word.map(|word| self.handle.sample(&Self::sampling(word))).transpose()?;
+        let decoder = opened.map(|opened| Decoder::new(&opened.layout)).transpose()?;
         let mut tally = Tally::default();
         let (job, _) = self.handle.start(&Work::Cpu { plan: self.plan.clone() })?;
         let text = loop {
-            if let Some(opened) = &opened {
+            if let Some(decoder) = &decoder {
                 for (_, bytes) in self.handle.drain()?.pieces {
-                    tally.add(&opened.layout, &bytes);
+                    tally.add(decoder, &bytes);
                 }
             }
             match self.handle.stage(job)? {
@@ -160,10 +161,10 @@ impl Place for There<'_> {
                 Stage::Running { .. } => thread::sleep(DRAIN),
             }
         };
-        if let Some(opened) = &opened {
+        if let Some(decoder) = &decoder {
             self.handle.end_sampling()?;
             for (_, bytes) in self.handle.drain()?.pieces {
-                tally.add(&opened.layout, &bytes);
+                tally.add(decoder, &bytes);
             }
         }
         let outcome = serde_json::from_str(&text).context("the work's result is no JSON")?;
@@ -178,9 +179,9 @@ struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, layout: &sample::Layout, bytes: &[u8]) {
+    fn add(&mut self, decoder: &Decoder, bytes: &[u8]) {
         // Bytes of an agent may be no records: then there are fewer samples, which shows.
-        for record in Records::new(layout, bytes).flatten() {
+        for record in decoder.decode(bytes).flatten() {
             if let model::What::Sample(sample) = record.what {
                 self.samples.push((record.cpu, sample.period));
             }

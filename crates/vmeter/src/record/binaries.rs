@@ -6,7 +6,7 @@ use agent::SymbolFile;
 use anyhow::Result;
 use model::{BuildId, Stream};
 use profile::symbols::{Binary, HostFiles, Images, Reason};
-use profile::{Kind, Options, Profile};
+use profile::{Kind, Options};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;

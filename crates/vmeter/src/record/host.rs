@@ -108,8 +108,7 @@ pub struct Host {
 impl Host {
     /// Opens the events and looks for VMs.
     pub fn open(events: &[Word], scope: Scope, read: &ReadArgs) -> Result<Self> {
-        let wanted =
-            Wanted { events: events.to_vec(), scope, switches: false, ring: Wanted::RING };
+        let wanted = Wanted { events: events.to_vec(), scope, switches: false, ring: Wanted::RING };
         let capture = Capture::open(&wanted)?;
         let mut host = Self { capture, scope, vms: Vec::new(), serving: Vec::new(), kvm: false };
         match read.open() {
@@ -214,7 +213,7 @@ impl Host {
     }
 
     /// Waits for something to drain.
-    pub fn wait(&self, time: Duration) -> Result<()> {
+    pub fn wait(&mut self, time: Duration) -> Result<()> {
         Ok(self.capture.wait(time)?)
     }
 
@@ -222,16 +221,19 @@ impl Host {
     pub fn drain(&mut self, stream: usize, writer: &Mutex<Writer>) -> Result<()> {
         let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
         let mut failed = None;
-        self.capture.drain(|ring, first, second| {
-            for bytes in [first, second].into_iter().filter(|bytes| !bytes.is_empty()) {
-                if let Err(error) = writer.append(stream, ring, sample::now(), bytes) {
-                    failed = Some(error);
-                    return Err(std::io::ErrorKind::Other.into());
+        self.capture
+            .drain(|ring, first, second| {
+                for bytes in [first, second].into_iter().filter(|bytes| !bytes.is_empty()) {
+                    if let Err(error) = writer.append(stream, ring, sample::now(), bytes) {
+                        failed = Some(error);
+                        return Err(std::io::ErrorKind::Other.into());
+                    }
                 }
-            }
-            Ok(())
-        })
-        .or_else(|error| failed.map_or(Err(anyhow::Error::from(error)), |failed| Err(failed.into())))
+                Ok(())
+            })
+            .or_else(|error| {
+                failed.map_or(Err(anyhow::Error::from(error)), |failed| Err(failed.into()))
+            })
     }
 
     /// Keeps the kernel's symbols, and tells which part of the time each event was counted.

@@ -1,10 +1,10 @@
 //! `vmeter record`: samples of the host and of the VMs whose agents are named, in one recording.
 
+mod binaries;
 mod guest;
 mod host;
-mod binaries;
 
-pub use binaries::{Binaries, GuestFiles};
+pub use binaries::GuestFiles;
 
 use crate::args::{ReadArgs, duration};
 use crate::calibrate;
@@ -236,7 +236,7 @@ fn environment() -> Environment {
         hostname: Some(name.nodename().to_string_lossy().into_owned()),
         kernel: Some(here.kernel),
         architecture: Some(name.machine().to_string_lossy().into_owned()),
-        cpu: here.processor,
+        cpu: here.cpu,
         tool: None,
     }
 }

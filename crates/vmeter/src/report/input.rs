@@ -1,0 +1,82 @@
+//! What is reported: a recording, or a perf.data that is read as it is.
+
+use super::GuestFiles;
+use crate::record::VIEW;
+use ::record::Recording;
+use anyhow::{Context, Result};
+use model::Stream;
+use profile::{Options, Placed, Profile, Records};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// The longest list of VMs to show.
+const LONGEST_VIEW: u64 = 1 << 20;
+
+/// An opened recording.
+pub struct Input {
+    path: PathBuf,
+    recording: Recording,
+}
+
+impl Input {
+    /// Opens what is there.
+    pub fn open(path: &Path) -> Result<Self> {
+        let recording = Recording::open(path).with_context(|| path.display().to_string())?;
+        Ok(Self { path: path.to_owned(), recording })
+    }
+
+    /// Reads all samples; with what was damaged.
+    pub fn profile(&self, options: Options) -> Result<(Profile, Vec<String>)> {
+        read(&self.recording, options)
+    }
+
+    /// Reads all samples once more, one by one.
+    pub fn replay(&self, sink: &mut dyn FnMut(&Placed)) -> Result<()> {
+        let streams = self.recording.streams();
+        Profile::replay(streams, again(&self.recording)?, sink);
+        Ok(())
+    }
+
+    /// Where symbols come from.
+    pub fn files(&self) -> GuestFiles<'_> {
+        GuestFiles::of(&self.recording, &self.path)
+    }
+
+    /// The VMs that it was recorded to show; all where it is empty.
+    pub fn view(&self) -> Vec<String> {
+        let text = self.recording.kept(VIEW, LONGEST_VIEW).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    /// When it was begun; now, where that is not known.
+    pub fn began(&self) -> SystemTime {
+        let created = self.recording.head().created.parse::<jiff::Timestamp>();
+        created.map_or_else(|_| SystemTime::now(), SystemTime::from)
+    }
+}
+
+/// A recording's samples, and what of it is damaged, in the words to show.
+pub fn read(recording: &Recording, options: Options) -> Result<(Profile, Vec<String>)> {
+    let streams: &[Stream] = recording.streams();
+    let damages = std::cell::RefCell::new(Vec::new());
+    let mut sources: Vec<Records<'_>> = Vec::new();
+    for number in 0..streams.len() {
+        let records = recording.records(number)?;
+        let damages = &damages;
+        sources.push(Box::new(records.filter_map(move |record| match record {
+            Ok(record) => Some(record),
+            Err(damage) => {
+                damages.borrow_mut().push(damage.to_string());
+                None
+            }
+        })));
+    }
+    let profile = Profile::read(streams, sources, options);
+    Ok((profile, damages.into_inner()))
+}
+
+/// The same records again; damage was told the first time.
+fn again<'a>(recording: &Recording) -> Result<Vec<Records<'a>>> {
+    let all = 0..recording.streams().len();
+    all.map(|number| Ok(Box::new(recording.records(number)?.flatten()) as Records<'a>)).collect()
+}

@@ -1,0 +1,246 @@
+//! `vmeter report`: where the events of a recording happened, as tables and files.
+
+mod input;
+
+pub use input::read;
+
+use crate::failure::Refused;
+use crate::record::GuestFiles;
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use input::Input;
+use profile::formats;
+use profile::symbols::Symbols;
+use profile::table::{Choice, Column, Sort, tables};
+use profile::{Named, Options, Profile, summary};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// `vmeter report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// A recording of `vmeter record`, or a perf.data
+    #[arg(value_name = "DIR")]
+    input: PathBuf,
+    /// Compares with this one: what of the second is not as it is in the first
+    #[arg(long, value_name = "DIR")]
+    diff: Option<PathBuf>,
+    /// What rows are added up by: vm, layer, part, process, image, symbol, with commas between
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "vm,layer,process,image,symbol"
+    )]
+    by: Vec<Column>,
+    /// These VMs alone; `host` is the host
+    #[arg(long, value_name = "NAME")]
+    vm: Vec<String>,
+    /// These events alone
+    #[arg(long, value_name = "EVENT")]
+    event: Vec<String>,
+    /// The order of rows
+    #[arg(long, value_enum, default_value_t)]
+    sort: Order,
+    /// Rows of a table at most; 0 is all
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    limit: usize,
+    /// What to make
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Where to, in place of standard output
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Images with their directories
+    #[arg(long)]
+    full_paths: bool,
+    /// Processes of one name apart by their numbers
+    #[arg(long)]
+    pids: bool,
+    /// Idle CPUs' samples too
+    #[arg(long)]
+    idle: bool,
+    /// Cycles a second of this machine's CPUs, to make busy time of cycles: 2.8e9
+    #[arg(long, value_name = "HERTZ")]
+    hertz: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Order {
+    /// Most samples first
+    #[default]
+    Samples,
+    /// Most events first
+    Events,
+    /// By name
+    Names,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Tables, as opreport's, and each VM's busy time
+    #[default]
+    Table,
+    /// The same table's rows
+    Csv,
+    /// Everything (vmeter.profile/1)
+    Json,
+    /// A line for each stack, the VM at its base: for flame graph tools
+    Folded,
+    /// A flame graph, the VM at its base
+    Svg,
+    /// For pprof
+    Pprof,
+    /// For the Firefox profiler
+    Firefox,
+    /// A line for each sample, as perf script has it
+    Script,
+}
+
+impl ReportArgs {
+    fn choice(&self, view: Vec<String>) -> Choice {
+        let sort = match self.sort {
+            Order::Samples => Sort::Samples,
+            Order::Events => Sort::Events,
+            Order::Names => Sort::Names,
+        };
+        let vms = if self.vm.is_empty() { view } else { self.vm.clone() };
+        let (by, events) = (self.by.clone(), self.event.clone());
+        Choice { by, sort, vms, events, idle: self.idle, full_paths: self.full_paths }
+    }
+
+    fn options(&self) -> Options {
+        Options { by_pid: self.pids }
+    }
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// No such recording, one of another version, names that it has not, a full disk.
+pub fn run(args: &ReportArgs) -> Result<ExitCode> {
+    let input = Input::open(&args.input)?;
+    let (profile, damages) = input.profile(args.options())?;
+    for damage in damages {
+        let _ = writeln!(io::stderr(), "vmeter: {}", model::escape(&damage));
+    }
+    let choice = args.choice(input.view());
+    check(&choice, &profile)?;
+    let symbols = Symbols::find(&profile, &mut input.files());
+    let mut out: Box<dyn Write> = match &args.output {
+        None => Box::new(BufWriter::new(io::stdout().lock())),
+        Some(path) => {
+            let file = File::create(path).with_context(|| path.display().to_string())?;
+            Box::new(BufWriter::new(file))
+        }
+    };
+    write(args, &input, &choice, &profile, &symbols, &mut *out)?;
+    out.flush().context("the output")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is not there is said, rather than an empty table shown.
+fn check(choice: &Choice, profile: &Profile) -> Result<()> {
+    let vms = profile.vms();
+    if let Some(wrong) = choice.vms.iter().find(|vm| !vms.contains(vm)) {
+        let why = format!("no VM is called {wrong}; there are: {}", vms.join(", "));
+        return Err(Refused(why).into());
+    }
+    let has = |name: &String| {
+        profile.events().iter().any(|event| *name == event.asked || *name == event.counted)
+    };
+    if let Some(wrong) = choice.events.iter().find(|event| !has(event)) {
+        let all: Vec<&str> = profile.events().iter().map(|e| e.counted.as_str()).collect();
+        let why = format!("no event is called {wrong}; there are: {}", all.join(", "));
+        return Err(Refused(why).into());
+    }
+    Ok(())
+}
+
+fn write(
+    args: &ReportArgs,
+    input: &Input,
+    choice: &Choice,
+    profile: &Profile,
+    symbols: &Symbols,
+    out: &mut dyn Write,
+) -> Result<()> {
+    match args.format {
+        Format::Script => {
+            let mut script = formats::Script::new(profile, symbols, out);
+            let mut failed = Ok(());
+            input.replay(&mut |placed| {
+                if failed.is_ok() {
+                    failed = script.sample(placed);
+                }
+            })?;
+            return Ok(failed?);
+        }
+        Format::Firefox => {
+            let event = one_event(choice, profile)?;
+            let mut made = formats::Firefox::new(profile, symbols, event, input.began());
+            input.replay(&mut |placed| made.sample(placed))?;
+            return Ok(made.finish(out)?);
+        }
+        _ => {}
+    }
+    let named = Named::new(profile, symbols);
+    if let Some(other) = &args.diff {
+        return differ(args, &named, other, choice, out);
+    }
+    match args.format {
+        Format::Table => table(args, &named, choice, out),
+        Format::Csv => Ok(formats::csv(&named, choice, out)?),
+        Format::Json => Ok(formats::json(&named, choice, args.hertz, out)?),
+        Format::Folded => Ok(formats::folded(&named, choice, one_event(choice, profile)?, out)?),
+        Format::Svg => Ok(formats::flame_graph(&named, choice, one_event(choice, profile)?, out)?),
+        Format::Pprof => Ok(formats::pprof(&named, choice, one_event(choice, profile)?, out)?),
+        Format::Firefox | Format::Script => Ok(()),
+    }
+}
+
+/// The first event that was chosen: these formats are of one.
+fn one_event(choice: &Choice, profile: &Profile) -> Result<u16> {
+    let is =
+        |name: &String, event: &profile::EventName| *name == event.asked || *name == event.counted;
+    let found = profile.events().iter().position(|event| {
+        choice.events.is_empty() || choice.events.iter().any(|name| is(name, event))
+    });
+    let found = found.and_then(|at| u16::try_from(at).ok());
+    found.ok_or_else(|| Refused("nothing was sampled".to_owned()).into())
+}
+
+fn rows(limit: usize) -> usize {
+    if limit == 0 { usize::MAX } else { limit }
+}
+
+fn table(args: &ReportArgs, named: &Named<'_>, choice: &Choice, out: &mut dyn Write) -> Result<()> {
+    for table in tables(named, choice) {
+        table.write(rows(args.limit), out)?;
+        writeln!(out)?;
+    }
+    summary::write_busy(named, &summary::busy(named, args.hertz), out)?;
+    writeln!(out)?;
+    Ok(summary::write_streams(named, out)?)
+}
+
+fn differ(
+    args: &ReportArgs,
+    named: &Named<'_>,
+    other: &std::path::Path,
+    choice: &Choice,
+    out: &mut dyn Write,
+) -> Result<()> {
+    let input = Input::open(other)?;
+    let (profile, _) = input.profile(args.options())?;
+    let symbols = Symbols::find(&profile, &mut input.files());
+    let second = Named::new(&profile, &symbols);
+    // Native and VM are never of one name: each is compared whole, unless VMs were named.
+    for diff in profile::diff::diff(named, &second, choice) {
+        diff.write(rows(args.limit), out)?;
+        writeln!(out)?;
+    }
+    Ok(())
+}
