@@ -13,14 +13,13 @@ use std::time::Instant;
 const KERNEL: u64 = 0xffff_ffff_8100_0000;
 const IMAGES: u64 = 20;
 const PROCESSES: u32 = 200;
+const PROGRAMS: u32 = 10;
+/// Different addresses that are sampled in an image.
+const PLACES: u64 = 256;
 
 fn main() -> io::Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(
-        out,
-        "{:>12} {:>9} {:>11} {:>9} {:>9}",
-        "samples", "seconds", "ns/sample", "entries", "rss MB"
-    )?;
+    writeln!(out, "     samples   read s  names s  table s  ns/sample   entries   peak MB")?;
     for count in std::env::args().skip(1).filter_map(|count| count.parse::<u64>().ok()) {
         let streams = [host(), guest("web1"), guest("web2")];
         let records: Vec<Records<'_>> = vec![
@@ -30,12 +29,16 @@ fn main() -> io::Result<()> {
         ];
         let began = Instant::now();
         let profile = Profile::read(&streams, records, Options::default());
+        let read = began.elapsed().as_secs_f64();
         let named = Named::new(&profile, &Symbols::default());
+        let names = began.elapsed().as_secs_f64() - read;
         let tables = table::tables(&named, &table::Choice::default());
         let seconds = began.elapsed().as_secs_f64();
         let samples: u64 = tables.iter().map(|table| table.total.samples).sum();
         let (each, entries) = (seconds * 1e9 / count as f64, profile.entries.len());
-        writeln!(out, "{samples:>12} {seconds:>9.3} {each:>11.1} {entries:>9} {:>9.1}", peak())?;
+        let table = seconds - read - names;
+        write!(out, "{samples:>12} {read:>8.3} {names:>8.3} {table:>8.3} ")?;
+        writeln!(out, "{each:>10.1} {entries:>9} {:>9.1}", peak())?;
     }
     Ok(())
 }
@@ -84,7 +87,7 @@ fn guest(name: &str) -> Stream {
 /// Names and maps of all processes.
 fn processes() -> impl Iterator<Item = Record> {
     (1..=PROCESSES).flat_map(|pid| {
-        let name = format!("program-{}", pid % 40).into_bytes();
+        let name = format!("program-{}", pid % PROGRAMS).into_bytes();
         let named = What::Name { pid, tid: pid, name, exec: true };
         let map = move |n: u64| {
             What::Map(Map {
@@ -110,7 +113,7 @@ fn host_records(count: u64) -> impl Iterator<Item = Record> {
         state ^= state >> 7;
         state ^= state << 17;
         // Few places are hot: the square of a uniform number.
-        let hot = (state % 1024) * (state >> 20 & 1023) / 1024;
+        let hot = (state % PLACES) * ((state >> 20) % PLACES) / PLACES;
         let user = 0x7f00_0000_0000 + (state >> 40) % IMAGES * 0x100_0000 + hot * 16;
         let (pid, tid, mode, address) = match state >> 60 & 7 {
             0..4 => (1 + n as u32 % PROCESSES, 1 + n as u32 % PROCESSES, Mode::User, user),

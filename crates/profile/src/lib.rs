@@ -22,6 +22,7 @@ pub mod summary;
 pub mod symbols;
 pub mod table;
 mod walk;
+mod words;
 
 pub use image::{ImageId, Kind};
 pub use known::EventName;

@@ -65,13 +65,11 @@ impl Profile {
     /// fewer. Time is linear in the records; memory in entries and in what is known of processes.
     #[must_use]
     pub fn read<'a>(streams: &'a [Stream], records: Vec<Records<'a>>, options: Options) -> Self {
-        let mut sums: AHashMap<Key, Count> = AHashMap::new();
+        let mut sums = Sums::default();
         let walk = Walk::run(streams, records, &mut |_, placed| {
-            sums.entry(placed.key(options)).or_default().add(placed.period);
+            sums.add(placed.key(options), placed.period);
         });
-        let mut entries: Vec<_> = sums.into_iter().collect();
-        entries.sort_unstable_by_key(|(key, _)| *key);
-        Self { known: walk.known, entries, streams: walk.reports }
+        Self { known: walk.known, entries: sums.entries(), streams: walk.reports }
     }
 
     /// Reads the same streams again and gives each placed sample to `sink`, with names and
@@ -137,6 +135,53 @@ impl Profile {
     #[must_use]
     pub fn dropped_names(&self) -> u64 {
         self.known.names.dropped + self.known.images.dropped
+    }
+}
+
+/// Entries as they are added up. What is looked up for each sample is small, so that much of it
+/// stays in a CPU's cache: the address, and the number of all else that the samples have in
+/// common.
+#[derive(Default)]
+struct Sums {
+    counts: AHashMap<(u32, u64), Count>,
+    /// Keys, their addresses left out, by their numbers.
+    keys: Vec<Key>,
+    numbers: AHashMap<Key, u32>,
+    last: Option<(Key, u32)>,
+}
+
+impl Sums {
+    fn add(&mut self, key: Key, period: u64) {
+        let address = key.address.unwrap_or(0);
+        let key = Key { address: key.address.map(|_| 0), ..key };
+        let number = match self.last {
+            Some((last, number)) if last == key => number,
+            _ => self.number(key),
+        };
+        self.counts.entry((number, address)).or_default().add(period);
+    }
+
+    fn number(&mut self, key: Key) -> u32 {
+        let number = *self.numbers.entry(key).or_insert_with(|| {
+            self.keys.push(key);
+            // So many keys find no room in memory.
+            u32::try_from(self.keys.len() - 1).unwrap_or(u32::MAX)
+        });
+        self.last = Some((key, number));
+        number
+    }
+
+    fn entries(self) -> Vec<(Key, Count)> {
+        let mut entries: Vec<_> = self
+            .counts
+            .into_iter()
+            .filter_map(|((number, address), count)| {
+                let key = *self.keys.get(number as usize)?;
+                Some((Key { address: key.address.map(|_| address), ..key }, count))
+            })
+            .collect();
+        entries.sort_unstable_by_key(|(key, _)| *key);
+        entries
     }
 }
 

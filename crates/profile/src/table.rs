@@ -3,6 +3,7 @@
 use crate::label::sentence;
 use crate::named::{Named, Row};
 use crate::profile::Count;
+use crate::words::{WordId, Words};
 use account::equations::percentages;
 use ahash::AHashMap;
 use serde::Serialize;
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Write};
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// What rows are added up by, and a column of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -77,7 +79,7 @@ pub enum Sort {
 /// Which rows, added up by what, in what order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Choice {
-    /// The columns.
+    /// The columns; of more than there are different ones, the first.
     pub by: Vec<Column>,
     /// The order.
     pub sort: Sort,
@@ -130,7 +132,7 @@ pub struct TableRow {
     /// Samples as a percentage of the table's.
     pub percent: f64,
     /// What the columns say: shown words, escaped and cut.
-    pub cells: Vec<String>,
+    pub cells: Vec<Arc<str>>,
 }
 
 /// The tables of a profile, one for each event that the choice lets through.
@@ -149,22 +151,11 @@ impl Choice {
     pub fn lets(&self, named: &Named<'_>, row: &Row) -> bool {
         self.vms.is_empty() || self.vms.iter().any(|vm| vm == named.profile.vm(row.vm))
     }
-
-    fn cells(&self, named: &Named<'_>, row: &Row) -> Vec<String> {
-        let cell = |column: &Column| match column {
-            Column::Vm => named.profile.shown_vm(row.vm),
-            Column::Layer => row.layer.word().to_owned(),
-            Column::Part => row.part.word().to_owned(),
-            Column::Process => named.shown_process(row),
-            Column::Image => named.shown_image(row, self.full_paths),
-            Column::Symbol => named.shown_symbol(row),
-        };
-        self.by.iter().map(cell).collect()
-    }
 }
 
 fn table(named: &Named<'_>, choice: &Choice, event: u16) -> Table {
-    let mut sums: AHashMap<Vec<String>, Count> = AHashMap::new();
+    let mut words = Words::new(named, choice.full_paths);
+    let mut sums: AHashMap<[WordId; Column::ALL.len()], Count> = AHashMap::new();
     let (mut idle, mut missing, mut total) = (0, BTreeMap::new(), Count::default());
     for row in named.rows.iter().filter(|row| row.event == event && choice.lets(named, row)) {
         if row.idle && !choice.idle {
@@ -172,11 +163,14 @@ fn table(named: &Named<'_>, choice: &Choice, event: u16) -> Table {
             continue;
         }
         if let Err(reason) = &row.naming {
-            let images: &mut BTreeMap<_, _> =
-                missing.entry(sentence(&reason.to_string())).or_default();
-            *images.entry(named.shown_image(row, true)).or_default() += row.count.samples;
+            let images: &mut BTreeMap<_, u64> = missing.entry(Arc::clone(reason)).or_default();
+            *images.entry(row.image).or_default() += row.count.samples;
         }
-        let sum = sums.entry(choice.cells(named, row)).or_default();
+        let mut cells = [WordId::default(); Column::ALL.len()];
+        for (cell, &column) in cells.iter_mut().zip(&choice.by) {
+            *cell = words.id(column, row);
+        }
+        let sum = sums.entry(cells).or_default();
         *sum = sum.and(row.count);
         total = total.and(row.count);
     }
@@ -187,12 +181,24 @@ fn table(named: &Named<'_>, choice: &Choice, event: u16) -> Table {
             Sort::Events => other.events.cmp(&counted.events),
             Sort::Names => std::cmp::Ordering::Equal,
         };
-        order.then_with(|| a.cmp(b))
+        order.then_with(|| a.map(|id| words.get(id)).cmp(&b.map(|id| words.get(id))))
     });
     let samples: Vec<_> = rows.iter().map(|(_, count)| count.samples).collect();
-    let rows = rows.into_iter().zip(percentages(&samples));
-    let rows = rows.map(|((cells, count), percent)| TableRow { count, percent, cells }).collect();
-    Table { event, by: choice.by.clone(), rows, total, idle, missing }
+    let rows = rows.into_iter().zip(percentages(&samples)).map(|((cells, count), percent)| {
+        let cells = cells.iter().take(choice.by.len());
+        TableRow { count, percent, cells: cells.map(|&id| words.shared(id)).collect() }
+    });
+    let rows = rows.collect();
+    let missing = missing.into_iter().map(|(reason, images)| {
+        let images = images.into_iter();
+        let images =
+            images.map(|(image, samples)| (named.profile.shown_image(image, true), samples));
+        let mut sums = BTreeMap::new();
+        images.for_each(|(image, samples)| *sums.entry(image).or_default() += samples);
+        (sentence(&reason.to_string()), sums)
+    });
+    let by = choice.by.iter().take(Column::ALL.len()).copied().collect();
+    Table { event, by, rows, total, idle, missing: missing.collect() }
 }
 
 impl Table {
@@ -218,7 +224,7 @@ impl Table {
         let words: Vec<_> = self.by.iter().map(|column| column.word()).collect();
         line(&"samples", "%", &words)?;
         for row in shown {
-            let cells: Vec<_> = row.cells.iter().map(String::as_str).collect();
+            let cells: Vec<_> = row.cells.iter().map(AsRef::as_ref).collect();
             line(&row.count.samples, &format!("{:.4}", row.percent), &cells)?;
         }
         if shown.len() < self.rows.len() {

@@ -24,7 +24,7 @@ use std::sync::Arc;
 const LONGEST: usize = 1024;
 
 /// Why an address has no name.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, thiserror::Error)]
 pub enum Reason {
     /// The file has no symbols but those that it exports.
     #[error("stripped: install its debug symbols")]
