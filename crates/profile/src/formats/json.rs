@@ -65,7 +65,7 @@ struct Vm {
     samples: u64,
     events: u64,
     busy_s: Option<f64>,
-    layers: BTreeMap<&'static str, u64>,
+    layers: BTreeMap<Layer, u64>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     absent: BTreeMap<&'static str, String>,
 }
@@ -112,7 +112,7 @@ pub fn json(
     let chosen = |vm| choice.vms.is_empty() || choice.vms.iter().any(|c| c == named.profile.vm(vm));
     let vms = busy(named, hertz).into_iter().filter(|busy| chosen(busy.vm)).map(|busy| {
         let (busy_s, absent) = reading("busy_s", &busy.busy.map(|time| time.seconds()));
-        let layers = busy.layers.iter().map(|(layer, count)| (layer.word(), count.samples));
+        let layers = busy.layers.iter().map(|(&layer, count)| (layer, count.samples));
         Vm {
             vm: named.profile.shown_vm(busy.vm),
             event: busy.event,

@@ -117,7 +117,7 @@ fn json_has_every_row_and_says_why_something_is_absent() {
     assert_eq!(bash["absent"]["symbol"], "file gone");
     assert_eq!(rows.iter().filter(|row| row["idle"] == true).count(), 1);
     let web1 = json["vms"].as_array().unwrap().iter().find(|vm| vm["vm"] == "web1").unwrap();
-    assert_eq!((&web1["busy_s"], &web1["layers"]["guest kernel"]), (&4e-6.into(), &3.into()));
+    assert_eq!((&web1["busy_s"], &web1["layers"]["guest-kernel"]), (&4e-6.into(), &3.into()));
     let stream = &json["streams"][1];
     assert_eq!((&stream["lost"]["2"], &stream["clock_bound_s"]), (&5.into(), &1e-8.into()));
 }
