@@ -4,6 +4,7 @@
 //! A [`Capture`] gives the rings' bytes as they are: while it records nothing is decoded.
 //! A [`Decoder`] decodes them, on any machine, by the capture's [`Layout`].
 
+mod build_id;
 mod capture;
 mod decode;
 mod encoding;
