@@ -75,7 +75,9 @@ impl Clock {
                 let after = next.host(guest).is_some_and(|host| host + slack >= self.last_host);
                 guest >= ends || (guest < self.last && after)
             } else {
-                guest >= next.from
+                // It steps forward before the ping that saw it: what the old segment would have
+                // after that ping's time is the new one's.
+                guest >= ends.min(next.from)
             };
             if !over {
                 break;

@@ -104,6 +104,13 @@ fn a_step_of_the_guests_clock_begins_another_segment() {
     let (mut guest_forward, mut known) = guest(forward, records);
     assert_eq!(who(&mut guest_forward, &mut known, 5999, None), Some((7, false)));
     assert_eq!(who(&mut guest_forward, &mut known, 6100, None), Some((8, true)));
+    // It stepped at 5600, and the ping that saw it was at 6000.
+    let forward = vec![segment(0, 0, 1), segment(9000, 3000, 1)];
+    let records = vec![switch(5000, 0, 7), switch(8700, 0, 8), switch(9100, 0, 9)];
+    let (mut guest_forward, mut known) = guest(forward, records);
+    assert_eq!(who(&mut guest_forward, &mut known, 5650, None), Some((7, true)));
+    assert_eq!(who(&mut guest_forward, &mut known, 5750, None), Some((8, true)));
+    assert_eq!(who(&mut guest_forward, &mut known, 6150, None), Some((9, true)));
 }
 
 #[test]
