@@ -51,7 +51,7 @@ pub struct Row {
 type RowKey = (Key, Option<Arc<Function>>);
 
 /// Functions in which Linux's idle thread is while there is nothing to do.
-const IDLE: [&str; 20] = [
+const IDLE: [&str; 24] = [
     "acpi_idle_do_entry",
     "acpi_processor_ffh_cstate_enter",
     "acpi_safe_halt",
@@ -70,8 +70,12 @@ const IDLE: [&str; 20] = [
     "native_safe_halt",
     "poll_idle",
     "pv_native_safe_halt",
-    "xen_hypercall_sched_op",
+    "xen_hypercall_amd",
     "xen_hypercall_hvm",
+    "xen_hypercall_intel",
+    "xen_hypercall_pv",
+    "xen_hypercall_sched_op",
+    "xen_safe_halt",
 ];
 
 impl<'a> Named<'a> {

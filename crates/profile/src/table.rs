@@ -7,6 +7,7 @@ use crate::words::{WordId, Words};
 use account::equations::percentages;
 use ahash::AHashMap;
 use serde::Serialize;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Write};
@@ -232,6 +233,32 @@ impl Table {
             let samples: u64 = rest.iter().map(|row| row.count.samples).sum();
             let percent: f64 = rest.iter().map(|row| row.percent).sum();
             line(&samples, &format!("{percent:.4}"), &[&format!("… {} more rows", rest.len())])?;
+        }
+        Ok(())
+    }
+
+    /// Writes as text what the rows leave out, and why addresses in them have no names, the most
+    /// samples first; at most `most` images of each reason.
+    ///
+    /// # Errors
+    /// As of the writer.
+    pub fn write_notes(&self, most: usize, to: &mut dyn Write) -> io::Result<()> {
+        if self.idle > 0 {
+            writeln!(to, "{} samples of idle CPUs are left out", self.idle)?;
+        }
+        let sum = |images: &BTreeMap<String, u64>| images.values().sum::<u64>();
+        let mut reasons: Vec<_> = self.missing.iter().collect();
+        reasons.sort_by_key(|(_, images)| Reverse(sum(images)));
+        for (reason, images) in reasons {
+            let mut largest: Vec<_> = images.iter().collect();
+            largest.sort_by_key(|(_, samples)| Reverse(**samples));
+            let shown = largest.iter().take(most);
+            let mut list: Vec<_> =
+                shown.map(|(image, samples)| format!("{image} ({samples})")).collect();
+            if largest.len() > most {
+                list.push(format!("{} more", largest.len() - most));
+            }
+            writeln!(to, "{} samples without names: {reason}: {}", sum(images), list.join(", "))?;
         }
         Ok(())
     }

@@ -131,6 +131,14 @@ fn idle_time_is_no_work_unless_it_is_asked_for() {
     let named = Named::new(&profile, &Symbols::default());
     let table = &tables(&named, &Choice::default())[0];
     assert_eq!((table.total.samples, table.idle), (1, 2));
+    let mut notes = Vec::new();
+    table.write_notes(5, &mut notes).unwrap();
+    let notes = String::from_utf8(notes).unwrap();
+    assert_eq!(
+        notes,
+        "2 samples of idle CPUs are left out\n\
+         1 samples without names: no symbol at the address: [kernel] (1)\n"
+    );
     let with = &tables(&named, &Choice { idle: true, ..Choice::default() })[0];
     assert_eq!((with.total.samples, with.idle), (3, 0));
     let busy = summary::busy(&named, None);
