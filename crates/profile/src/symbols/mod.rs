@@ -76,7 +76,7 @@ pub enum Reason {
 }
 
 /// A file that symbols can be read from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Binary {
     /// The host's own, by its path.
     Host(PathBuf),
@@ -137,8 +137,13 @@ impl Symbols {
                 }
             }
         }
-        let mut finder =
-            Finder { profile, images, kernels: AHashMap::new(), host: host::Reader::new() };
+        let mut finder = Finder {
+            profile,
+            images,
+            kernels: AHashMap::new(),
+            files: AHashMap::new(),
+            host: host::Reader::new(),
+        };
         let mut addresses: Vec<_> = addresses.into_iter().collect();
         addresses.sort_unstable_by_key(|(image, _)| *image);
         for (image, mut addresses) in addresses {
@@ -169,6 +174,9 @@ struct Finder<'a> {
     profile: &'a Profile,
     images: &'a mut dyn Images,
     kernels: AHashMap<usize, Result<Kallsyms, Reason>>,
+    /// Files that were read, by stream and build id: one file may have several paths, and a
+    /// guest's claim of a build id says nothing of another guest's file.
+    files: AHashMap<(usize, BuildId), Binary>,
     host: host::Reader,
 }
 
@@ -198,10 +206,19 @@ impl Finder<'_> {
     ) -> Result<Vec<Result<Function, Reason>>, Reason> {
         let Some(stream) = self.profile.image_stream(image) else { return Err(Reason::Unmapped) };
         let (path, build_id) = (self.profile.image(image), self.profile.build_id(image));
-        match self.images.open(stream, path, build_id)? {
-            Binary::Host(path) => self.host.names(&path, build_id, addresses),
-            Binary::Guest(bytes) => elf::names(&bytes, build_id, addresses),
+        let key = build_id.map(|id| (stream, id.clone()));
+        let file = match key.as_ref().and_then(|key| self.files.get(key)) {
+            Some(file) => file.clone(),
+            None => self.images.open(stream, path, build_id)?,
+        };
+        let names = match &file {
+            Binary::Host(path) => self.host.names(path, build_id, addresses),
+            Binary::Guest(bytes) => elf::names(bytes, build_id, addresses),
+        }?;
+        if let Some(key) = key {
+            self.files.insert(key, file);
         }
+        Ok(names)
     }
 
     fn kernel(

@@ -151,6 +151,51 @@ fn the_hosts_files_say_why_they_have_no_names() {
     assert_eq!(lines, expected);
 }
 
+/// What guests' agents would send: one small file, by whatever path.
+struct Sent(Vec<(usize, Vec<u8>)>);
+
+impl Images for Sent {
+    fn open(&mut self, stream: usize, path: &[u8], _: Option<&BuildId>) -> Result<Binary, Reason> {
+        self.0.push((stream, path.to_vec()));
+        if path.starts_with(b"/no") {
+            return Err(Reason::NotSent("refused".to_owned()));
+        }
+        Ok(Binary::Guest(small_elf(&ID, false).into()))
+    }
+
+    fn kallsyms(&mut self, _: usize) -> Result<Arc<[u8]>, Reason> {
+        Err(Reason::NoKallsyms("none".to_owned()))
+    }
+}
+
+#[test]
+fn a_guests_file_is_asked_for_once_by_its_build_id_and_is_no_other_guests() {
+    let guest = |name| stream(name, Role::SamplesItself, vec![cycles()]);
+    let streams = [guest("web1"), guest("web2")];
+    let records = |paths: [&str; 3]| {
+        let mut records = Vec::new();
+        for (n, path) in (1u64..).zip(paths) {
+            let mut map = mapped(7, n * 0x1_0000, path);
+            if let model::What::Map(map) = &mut map.what {
+                (map.offset, map.build_id) = (0x200, Some(BuildId(ID.to_vec())));
+            }
+            records.extend([map, sample(9, (7, 7), Mode::User, n * 0x1_0000 + 4)]);
+        }
+        boxed(records)
+    };
+    let records = vec![records(["/no", "/a", "/b"]), records(["/c", "/d", "/e"])];
+    let profile = Profile::read(&streams, records, Options::default());
+    let mut sent = Sent(vec![]);
+    let named = Symbols::find(&profile, &mut sent);
+    let asked: Vec<_> = sent.0.iter().map(|(stream, path)| (*stream, &path[..])).collect();
+    assert_eq!(asked, [(0, &b"/no"[..]), (0, b"/a"), (1, b"/c")]);
+    let spins = profile.entries.iter().filter(|(key, _)| {
+        let naming = named.get(key.image, key.address).unwrap();
+        naming.as_ref().is_ok_and(|function| function.name == "spin")
+    });
+    assert_eq!(spins.count(), 5);
+}
+
 #[test]
 fn no_path_of_a_guests_is_opened_here() {
     let streams = [stream("web1", Role::SamplesItself, vec![cycles()])];
