@@ -1,5 +1,6 @@
 //! A guest's part of a recording, by its agent: names alone (mode A), or samples (mode B).
 
+use super::symbols::{self, Source};
 use crate::monitor::Monitor;
 use ::record::Writer;
 use agent::{Handle, Opened, Sampling, Security, SymbolFile};
@@ -175,22 +176,21 @@ impl Guest {
         }
     }
 
-    /// Tells how its clock went, and keeps its kernel's symbols. Gives the connection, for files
-    /// of the guest.
-    pub fn finish(mut self, writer: &mut Writer) -> Result<Option<(usize, Connection)>> {
+    /// Tells how its clock went; gives its kernel's symbols, and the connection for its programs.
+    pub fn finish(mut self, writer: &mut Writer) -> Result<Source> {
         let mut kallsyms = Err(Absent::NotReported);
+        let mut text = None;
         if let Some(handle) = &mut self.handle {
             match handle.symbols(&SymbolFile::Kallsyms, MOST_SYMBOLS) {
-                Ok(text) => {
-                    let file = format!("stream-{}.kallsyms", self.number);
-                    writer.keep(&file, &text)?;
-                    kallsyms = Ok(file);
+                Ok(found) => {
+                    text = Some(found);
+                    kallsyms = Ok(symbols::kallsyms(self.number));
                 }
                 Err(error) => kallsyms = Err(Absent::Failed(error.to_string().into())),
             }
         }
         writer.set_stream(self.number, self.stream(kallsyms))?;
-        Ok(self.handle.map(|handle| (self.number, handle)))
+        Ok(Source { stream: self.number, kallsyms: text, agent: self.handle })
     }
 }
 

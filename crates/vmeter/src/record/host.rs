@@ -1,5 +1,6 @@
 //! The host's part of a recording: its events, the VMs on it, and the command that is run.
 
+use super::symbols::{self, Source};
 use crate::args::ReadArgs;
 use ::record::Writer;
 use anyhow::{Context, Result};
@@ -11,9 +12,6 @@ use std::ffi::OsString;
 use std::process::{Child, ExitCode};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
-
-/// The recording's file with the host's kernel symbols.
-const KALLSYMS: &str = "host.kallsyms";
 
 /// An event as it is written.
 pub fn written(word: &Word) -> String {
@@ -236,15 +234,13 @@ impl Host {
             })
     }
 
-    /// Keeps the kernel's symbols, and tells which part of the time each event was counted.
-    pub fn finish(self, number: usize, writer: &mut Writer) -> Result<()> {
-        let kallsyms = match std::fs::read("/proc/kallsyms") {
-            Ok(text) => {
-                writer.keep(KALLSYMS, &text)?;
-                Ok(KALLSYMS.to_owned())
-            }
-            Err(error) => Err(Absent::from_io("/proc/kallsyms", Need::Root, &error)),
+    /// Tells which part of the time each event was counted; gives the kernel's symbols.
+    pub fn finish(self, number: usize, writer: &mut Writer) -> Result<Source> {
+        let (text, kallsyms) = match std::fs::read("/proc/kallsyms") {
+            Ok(text) => (Some(text), Ok(symbols::kallsyms(number))),
+            Err(error) => (None, Err(Absent::from_io("/proc/kallsyms", Need::Root, &error))),
         };
-        Ok(writer.set_stream(number, self.stream(kallsyms))?)
+        writer.set_stream(number, self.stream(kallsyms))?;
+        Ok(Source { stream: number, kallsyms: text, agent: None })
     }
 }

@@ -1,10 +1,10 @@
 //! `vmeter record`: samples of the host and of the VMs whose agents are named, in one recording.
 
-mod binaries;
 mod guest;
 mod host;
+mod symbols;
 
-pub use binaries::GuestFiles;
+pub use symbols::GuestFiles;
 
 use crate::args::{ReadArgs, duration};
 use crate::calibrate;
@@ -204,15 +204,11 @@ fn finish(
     guests: Vec<Guest>,
     writer: &mut Writer,
 ) -> Result<()> {
-    host.finish(host_stream, writer)?;
-    let mut handles = Vec::new();
+    let mut sources = vec![host.finish(host_stream, writer)?];
     for guest in guests {
-        handles.extend(guest.finish(writer)?);
+        sources.push(guest.finish(writer)?);
     }
-    if !handles.is_empty() {
-        binaries::collect(&args.output, handles, writer)?;
-    }
-    Ok(())
+    symbols::collect(&args.output, sources, writer)
 }
 
 fn summary(args: &RecordArgs, damages: &[::record::Damage]) -> Result<()> {

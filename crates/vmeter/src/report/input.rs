@@ -1,7 +1,6 @@
 //! What is reported: a recording, or a perf.data that is read as it is.
 
-use super::GuestFiles;
-use crate::record::VIEW;
+use crate::record::{GuestFiles, VIEW};
 use ::record::Recording;
 use anyhow::{Context, Result};
 use model::Stream;

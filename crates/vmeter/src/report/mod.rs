@@ -5,7 +5,6 @@ mod input;
 pub use input::read;
 
 use crate::failure::Refused;
-use crate::record::GuestFiles;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use input::Input;
