@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
 mod machine;
+mod recording;
 
 use lab::{Kind, Receive};
 use machine::{
@@ -19,6 +20,38 @@ fn xen_4_17() {
 #[test]
 fn xen_4_20() {
     checks("trixie", "Xen 4.20");
+}
+
+/// Mode B: Domain-0 and both guests sample themselves at the same time, each on a CPU of its own;
+/// their busy time by equation 4.9 is xentop's. (A domain that others push off its CPU takes the
+/// samples that were due meanwhile later: its steal is in its samples.)
+#[test]
+fn domains_sample_themselves() {
+    let mut spec = spec(Kind::Xen, "bookworm");
+    spec.cpus = 3;
+    checked(&spec, |host| {
+        for (domain, cpu) in [("Domain-0", 0), ("g1", 1), ("g2", 2)] {
+            host.sh(&format!("xl vcpu-pin {domain} all {cpu}"));
+        }
+        recording::put_spinner(host, 1);
+        host.sh("guest 1 '/tmp/spin </dev/null >/dev/null 2>&1 &'");
+        host.sh("guest 2 'timeout 60 sh -c \"while :; do :; done\" </dev/null >/dev/null 2>&1 &'");
+        host.sh("(timeout 60 sh -c 'while :; do :; done' &) >/dev/null 2>&1; \
+                 (xentop -b -i 2 -d 12 -f >/tmp/xentop &) >/dev/null 2>&1; sleep 1");
+        let report = recording::recorded(host, 15);
+        let output = host.sh("until [ $(grep -c Domain-0 /tmp/xentop) = 2 ]; do sleep 0.2; done; \
+                              cat /tmp/xentop");
+        for (name, domain) in [("host", "Domain-0"), ("g1", "g1"), ("g2", "g2")] {
+            let seconds = number(recording::stream(&report, name), "/duration_s");
+            let vms = report["vms"].as_array().unwrap().iter();
+            let busy: f64 = vms.filter(|vm| vm["vm"] == name).map(|vm| number(vm, "/busy_s")).sum();
+            let theirs = xentop(&output, domain).0.number("CPU(%)");
+            close(&format!("{domain} CPU %"), 100.0 * busy / seconds, theirs, 0.05 * theirs);
+        }
+        assert_eq!(recording::stream(&report, "g1")["role"], "samples-itself");
+        recording::spins(&report, "g1");
+        recording::kernels_are_named(&report, "g1");
+    });
 }
 
 /// One boot, every check.
