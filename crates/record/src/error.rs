@@ -115,6 +115,9 @@ pub enum Cause {
     /// Its ring's bytes are not what a kernel writes.
     #[error("{0}")]
     Ring(sample::Fault),
+    /// It is compressed, as perf does with -z.
+    #[error("it is compressed, which is not read: record it without -z")]
+    Compressed,
     /// It cannot be read.
     #[error("it cannot be read: {0}")]
     Io(io::ErrorKind),

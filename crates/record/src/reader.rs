@@ -1,31 +1,52 @@
-//! Reading a recording, whoever ended it, and however.
+//! Reading a recording, whoever ended it, and however; or a perf.data as if it were one.
 
 use crate::error::{Damage, Error, io_error};
 use crate::head::{self, Head};
 use crate::merge::Merge;
+use crate::perf_data::{PerfData, Rounds};
 use crate::sorted::Sorted;
 use model::{Record, Stream};
 use sample::Decoder;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-/// A recording: a folder.
+/// A recording.
 #[derive(Debug)]
 pub struct Recording {
-    folder: PathBuf,
+    /// Its folder, or the perf.data.
+    path: PathBuf,
+    perf_data: Option<PerfData>,
     head: Head,
     streams: Vec<Stream>,
 }
 
 impl Recording {
     /// Opens a recording: one that is closed, one that is being recorded, or what was left of one.
+    /// A path that is no folder is a perf.data.
     ///
     /// # Errors
-    /// Where the folder has no recording, or one of another version.
+    /// Where the folder has no recording, or one of another version; and as
+    /// [`Self::open_perf_data`].
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let head = Head::read(path)?;
+        if path.is_file() {
+            return Self::open_perf_data(path);
+        }
+        Ok(Self::of(path, None, Head::read(path)?))
+    }
+
+    /// Opens a file of `perf record`: its records come from there, nothing is stored.
+    ///
+    /// # Errors
+    /// Where it is none, it is compressed, was written to a pipe, is of a big-endian machine, or
+    /// its samples lack a time, a thread or an address.
+    pub fn open_perf_data(path: &Path) -> Result<Self, Error> {
+        let (perf_data, head) = PerfData::open(path)?;
+        Ok(Self::of(path, Some(perf_data), head))
+    }
+
+    fn of(path: &Path, perf_data: Option<PerfData>, head: Head) -> Self {
         let streams = head.streams.iter().map(|entry| entry.stream.clone()).collect();
-        Ok(Self { folder: path.to_owned(), head, streams })
+        Self { path: path.to_owned(), perf_data, head, streams }
     }
 
     /// What it is of.
@@ -49,7 +70,10 @@ impl Recording {
         let entry = self.head.streams.get(stream);
         let count = self.head.streams.len();
         let entry = entry.ok_or(Error::NoStream { stream, count })?;
-        let path = self.folder.join(&entry.file);
+        if let Some(perf_data) = &self.perf_data {
+            return Ok(Records(Source::Rounds(Box::new(perf_data.records(&self.path)?))));
+        }
+        let path = self.path.join(&entry.file);
         let file = File::open(&path).map_err(io_error("open", &path))?;
         if self.head.closed {
             let sorted = Sorted::new(file, &entry.file).map_err(io_error("read", &path))?;
@@ -64,11 +88,11 @@ impl Recording {
     /// # Errors
     /// Where there is none, it is longer, or the name leaves the folder.
     pub fn kept(&self, name: &str, most: u64) -> Result<Vec<u8>, Error> {
-        if !head::is_plain(name) {
+        if self.perf_data.is_some() || !head::is_plain(name) {
             let name: String = name.escape_debug().take(80).collect();
-            return Err(Error::wrong(&self.folder, format!("has no file of the name \"{name}\"")));
+            return Err(Error::wrong(&self.path, format!("has no file of the name \"{name}\"")));
         }
-        head::read_limited(&self.folder.join(name), most)
+        head::read_limited(&self.path.join(name), most)
     }
 }
 
@@ -80,6 +104,7 @@ pub struct Records(Source);
 enum Source {
     Merge(Box<Merge>),
     Sorted(Box<Sorted>),
+    Rounds(Box<Rounds>),
 }
 
 impl Iterator for Records {
@@ -90,6 +115,7 @@ impl Iterator for Records {
         match &mut self.0 {
             Source::Merge(merge) => merge.next(),
             Source::Sorted(sorted) => sorted.next(),
+            Source::Rounds(rounds) => rounds.next(),
         }
     }
 }

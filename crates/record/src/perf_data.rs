@@ -1,0 +1,142 @@
+//! perf.data: what `perf record` wrote, read as a recording is, or made one.
+
+mod fields;
+mod header;
+mod rounds;
+
+use crate::error::{Damage, Error, io_error};
+use crate::head::{Entry, Head};
+use crate::reader::Recording;
+use crate::writer::{make, write_compact};
+use header::{Attribute, Header};
+use model::{Absent, Event, Role, Stream};
+pub(crate) use rounds::Rounds;
+use sample::{Decoder, Layout};
+use std::fs::File;
+use std::path::Path;
+
+/// PERF_TYPE_SOFTWARE, and of its events those that are told apart here.
+const SOFTWARE: u32 = 1;
+const CPU_CLOCK: u64 = 0;
+const TASK_CLOCK: u64 = 1;
+const DUMMY: u64 = 9;
+
+/// A perf.data, opened.
+#[derive(Debug, Clone)]
+pub(crate) struct PerfData {
+    header: Header,
+    decoder: Decoder,
+    name: String,
+}
+
+/// Makes a recording of a perf.data, in a new or empty folder; what was damaged in it.
+///
+/// # Errors
+/// Where the file is no perf.data that can be read ([`Recording::open`]), the folder is not empty,
+/// or there is no room.
+pub fn import_perf_data(path: &Path, folder: &Path) -> Result<Vec<Damage>, Error> {
+    let recording = Recording::open_perf_data(path)?;
+    let _lock = make(folder)?;
+    let mut head = recording.head().clone();
+    let mut damages = Vec::new();
+    for (number, entry) in head.streams.iter_mut().enumerate() {
+        entry.file = format!("stream-{number}.vmr");
+        let found = write_compact(&folder.join(&entry.file), recording.records(number)?)?;
+        entry.stream.notes.extend(found.iter().map(Damage::to_string));
+        damages.extend(found);
+    }
+    head.write(folder)?;
+    Ok(damages)
+}
+
+impl PerfData {
+    pub(crate) fn open(path: &Path) -> Result<(Self, Head), Error> {
+        let file = File::open(path).map_err(io_error("open", path))?;
+        let header = Header::read(&file, path)?;
+        let order = order(&header.attributes);
+        let decoder = Decoder::of_several(&layouts(&order))?;
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let mut head = Head::new(&header.command, header.environment.clone());
+        head.closed = true;
+        let stream = stream(&header, &order);
+        head.streams.push(Entry { stream, layout: None, file: name.clone() });
+        Ok((Self { header, decoder, name }, head))
+    }
+
+    pub(crate) fn records(&self, path: &Path) -> Result<Rounds, Error> {
+        let file = File::open(path).map_err(io_error("open", path))?;
+        let Header { data, build_ids, .. } = self.header.clone();
+        Ok(Rounds::new(file, self.name.clone(), data, self.decoder.clone(), build_ids))
+    }
+}
+
+/// Events that have samples; then those that only bring names.
+fn order(attributes: &[Attribute]) -> Vec<&Attribute> {
+    let (names, mut events): (Vec<_>, Vec<_>) = attributes.iter().partition(|one| is_dummy(one));
+    events.extend(names);
+    events
+}
+
+fn is_dummy(attribute: &Attribute) -> bool {
+    attribute.kind == SOFTWARE && attribute.config == DUMMY
+}
+
+/// A layout for each way in which samples are laid out.
+fn layouts(order: &[&Attribute]) -> Vec<Layout> {
+    let periods: Vec<u64> = order.iter().map(|one| one.period.unwrap_or_default()).collect();
+    let mut layouts: Vec<Layout> = Vec::new();
+    for (event, attribute) in (0..).zip(order) {
+        let sample_type = attribute.sample_type;
+        let same = layouts.iter().position(|layout| layout.sample_type == sample_type);
+        let at = same.unwrap_or_else(|| {
+            layouts.push(Layout { sample_type, ids: Vec::new(), periods: periods.clone() });
+            layouts.len() - 1
+        });
+        if let Some(layout) = layouts.get_mut(at) {
+            layout.ids.extend(attribute.ids.iter().map(|id| (*id, event)));
+        }
+    }
+    layouts
+}
+
+fn stream(header: &Header, order: &[&Attribute]) -> Stream {
+    let mut notes = Vec::new();
+    if !header.finished {
+        notes.push("perf did not come to end this file: it may lack records".to_owned());
+    }
+    // Each event was opened on each CPU, and has a number there.
+    let opened = || order.iter().map(|one| one.ids.len()).max().unwrap_or_default() as u32;
+    Stream {
+        name: "host".to_owned(),
+        role: Role::Host,
+        events: order.iter().filter(|one| !is_dummy(one)).map(|one| event(one)).collect(),
+        cpus: header.cpus.unwrap_or_else(opened),
+        serving: Vec::new(),
+        clock: Vec::new(),
+        kallsyms: Err(Absent::NotProvided("a perf.data holds no kernel symbols".into())),
+        notes,
+    }
+}
+
+fn event(attribute: &Attribute) -> Event {
+    let Attribute { kind, config, period, .. } = *attribute;
+    let name = attribute.name.clone().unwrap_or_else(|| match (kind, config) {
+        (SOFTWARE, CPU_CLOCK) => "cpu-clock".to_owned(),
+        (SOFTWARE, TASK_CLOCK) => "task-clock".to_owned(),
+        _ => format!("type {kind} config {config:#x}"),
+    });
+    Event {
+        asked: name.clone(),
+        counted: name,
+        kind,
+        config,
+        // Where a frequency was asked for, samples carry their own.
+        period: period.unwrap_or_default(),
+        is_time: kind == SOFTWARE && [CPU_CLOCK, TASK_CLOCK].contains(&config),
+        share: Err(Absent::NotProvided("a perf.data does not tell how long it counted".into())),
+    }
+}
+
+#[cfg(test)]
+#[path = "perf_data/tests.rs"]
+mod tests;

@@ -1,0 +1,251 @@
+//! The records of a perf.data, in the order of time.
+//!
+//! perf goes round over its rings; after each round it says so, and that means: what is older than
+//! the newest record of the round before is all there. So no more than two rounds are held.
+
+use crate::error::{Cause, Damage};
+use foldhash::HashMap;
+use model::{BuildId, Nanos, Record, What};
+use sample::Decoder;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+
+/// Bytes that are read at once; any record is shorter.
+const PIECE: usize = 1 << 20;
+/// Records that are held, at most: a file may have no rounds.
+const MOST: usize = 1 << 20;
+const HEADER: usize = 8;
+
+/// PERF_RECORD_FINISHED_ROUND, _AUXTRACE, _COMPRESSED and _COMPRESSED2 (tools/perf/util/event.h).
+const FINISHED_ROUND: u32 = 68;
+const AUXTRACE: u32 = 71;
+const COMPRESSED: [u32; 2] = [81, 83];
+
+/// The records of a perf.data.
+#[derive(Debug)]
+pub(crate) struct Rounds {
+    file: File,
+    name: String,
+    decoder: Decoder,
+    build_ids: HashMap<Vec<u8>, BuildId>,
+    /// What of the file's data is not in the buffer yet.
+    left: Range<u64>,
+    buffer: Vec<u8>,
+    /// Of the buffer's first byte.
+    offset: u64,
+    /// The newest time, and what it was when the round before ended.
+    newest: Nanos,
+    settled: Nanos,
+    held: Vec<Record>,
+    ready: std::vec::IntoIter<Record>,
+    damages: VecDeque<(u64, Cause)>,
+    read: u64,
+    ended: bool,
+}
+
+/// What a part of the buffer ends with.
+enum Stop {
+    /// It goes on in the file.
+    Buffer,
+    Round,
+    /// So many bytes that are no records.
+    Skip(u64),
+    Bad(Cause),
+}
+
+impl Rounds {
+    pub(super) fn new(
+        file: File,
+        name: String,
+        data: Range<u64>,
+        decoder: Decoder,
+        build_ids: HashMap<Vec<u8>, BuildId>,
+    ) -> Self {
+        Self {
+            file,
+            name,
+            decoder,
+            build_ids,
+            offset: data.start,
+            left: data,
+            buffer: Vec::new(),
+            newest: Nanos::ZERO,
+            settled: Nanos::ZERO,
+            held: Vec::new(),
+            ready: Vec::new().into_iter(),
+            damages: VecDeque::new(),
+            read: 0,
+            ended: false,
+        }
+    }
+
+    fn damage(&self, (offset, cause): (u64, Cause)) -> Damage {
+        Damage { file: self.name.clone(), offset, read: self.read, cause }
+    }
+
+    /// Reads on until records are ready, or to the end.
+    fn fill(&mut self) {
+        while self.ready.as_slice().is_empty() && !self.ended {
+            if let Err(cause) = self.load() {
+                self.end(Some(cause));
+                return;
+            }
+            let (length, after, stop) = self.part();
+            self.decode(length);
+            self.buffer.drain(..after);
+            self.offset += after as u64;
+            match stop {
+                Stop::Buffer if self.left.is_empty() => {
+                    let cut = !self.buffer.is_empty();
+                    self.end(cut.then_some(Cause::Cut));
+                }
+                Stop::Buffer if self.held.len() >= MOST => self.release_half(),
+                Stop::Buffer => {}
+                Stop::Round => {
+                    self.release(self.settled);
+                    self.settled = self.newest;
+                }
+                Stop::Skip(bytes) => self.skip(bytes),
+                Stop::Bad(cause @ Cause::Compressed) => {
+                    self.damages.push_back((self.offset, cause));
+                }
+                Stop::Bad(cause) => self.end(Some(cause)),
+            }
+        }
+    }
+
+    /// Fills the buffer up from the file.
+    fn load(&mut self) -> Result<(), Cause> {
+        if self.buffer.len() >= usize::from(u16::MAX) || self.left.is_empty() {
+            return Ok(());
+        }
+        let before = self.buffer.len();
+        let want = (self.left.end - self.left.start).min(PIECE as u64) as usize;
+        self.buffer.resize(before + want, 0);
+        let to = self.buffer.get_mut(before..).unwrap_or_default();
+        let got = loop {
+            match self.file.read_at(to, self.left.start) {
+                Err(why) if why.kind() == std::io::ErrorKind::Interrupted => {}
+                other => break other.map_err(|why| Cause::Io(why.kind())),
+            }
+        };
+        let got = got.inspect_err(|_| self.buffer.truncate(before))?;
+        self.buffer.truncate(before + got);
+        self.left.start += got as u64;
+        if got == 0 {
+            // The file ends before its data do.
+            self.left.end = self.left.start;
+            return if before == 0 { Err(Cause::Cut) } else { Ok(()) };
+        }
+        Ok(())
+    }
+
+    /// How many of the buffer's bytes are records to decode, how many there are with what follows
+    /// them, and what that is.
+    fn part(&self) -> (usize, usize, Stop) {
+        let mut at = 0;
+        loop {
+            let rest = self.buffer.get(at..).unwrap_or_default();
+            let Some((head, body)) = rest.split_first_chunk::<HEADER>() else {
+                return (at, at, Stop::Buffer);
+            };
+            let word = u64::from_le_bytes(*head);
+            let (kind, size) = (word as u32, (word >> 48) as usize);
+            if size < HEADER {
+                let fault = sample::Fault::Size(size as u16);
+                return (at, at, Stop::Bad(Cause::Ring(fault)));
+            }
+            if size > rest.len() {
+                return (at, at, Stop::Buffer);
+            }
+            match kind {
+                FINISHED_ROUND => return (at, at + size, Stop::Round),
+                AUXTRACE => {
+                    let bytes = body.first_chunk().map_or(0, |field| u64::from_le_bytes(*field));
+                    return (at, at + size, Stop::Skip(bytes));
+                }
+                kind if COMPRESSED.contains(&kind) => {
+                    return (at, at + size, Stop::Bad(Cause::Compressed));
+                }
+                _ => at += size,
+            }
+        }
+    }
+
+    /// Decodes the first so many bytes of the buffer.
+    fn decode(&mut self, length: usize) {
+        let bytes = self.buffer.get(..length).unwrap_or_default();
+        for found in self.decoder.decode(bytes) {
+            match found {
+                Ok(mut record) => {
+                    if let What::Map(map) = &mut record.what
+                        && map.build_id.is_none()
+                    {
+                        map.build_id = build_id(&self.build_ids, &map.path);
+                    }
+                    self.newest = self.newest.max(record.time);
+                    self.held.push(record);
+                }
+                Err(bad) => {
+                    let offset = self.offset + bad.offset as u64;
+                    self.damages.push_back((offset, Cause::Ring(bad.fault)));
+                }
+            }
+        }
+    }
+
+    /// Passes over bytes, in the buffer and in the file.
+    fn skip(&mut self, bytes: u64) {
+        let buffered = bytes.min(self.buffer.len() as u64);
+        self.buffer.drain(..buffered as usize);
+        self.left.start = self.left.start.saturating_add(bytes - buffered).min(self.left.end);
+        self.offset = self.left.start - self.buffer.len() as u64;
+    }
+
+    /// Makes all records ready that are not newer than this.
+    fn release(&mut self, until: Nanos) {
+        self.held.sort_by_key(|record| record.time);
+        let count = self.held.partition_point(|record| record.time <= until);
+        let later = self.held.split_off(count);
+        self.ready = std::mem::replace(&mut self.held, later).into_iter();
+    }
+
+    fn release_half(&mut self) {
+        self.held.sort_by_key(|record| record.time);
+        let later = self.held.split_off(self.held.len() / 2);
+        self.ready = std::mem::replace(&mut self.held, later).into_iter();
+    }
+
+    fn end(&mut self, cause: Option<Cause>) {
+        self.ended = true;
+        self.damages.extend(cause.map(|cause| (self.offset, cause)));
+        self.release(Nanos(u64::MAX));
+    }
+}
+
+/// The kernel's own map has the name of the symbol that it was placed by.
+fn build_id(known: &HashMap<Vec<u8>, BuildId>, path: &[u8]) -> Option<BuildId> {
+    let kernel = b"[kernel.kallsyms]";
+    let path = if path.starts_with(kernel) { kernel } else { path };
+    known.get(path).cloned()
+}
+
+impl Iterator for Rounds {
+    type Item = Result<Record, Damage>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ready.as_slice().is_empty() {
+            self.fill();
+        }
+        if let Some(record) = self.ready.next() {
+            self.read += 1;
+            return Some(Ok(record));
+        }
+        // Where it broke is told after what was read.
+        let damage = self.damages.pop_front()?;
+        Some(Err(self.damage(damage)))
+    }
+}
