@@ -31,13 +31,15 @@ pub struct Wanted {
     pub scope: Scope,
     /// Which thread goes on, at each switch (of a whole machine only).
     pub switches: bool,
-    /// Bytes of each CPU's ring, a power of two.
+    /// Bytes of each of a CPU's two rings, a power of two.
     pub ring: usize,
 }
 
 impl Wanted {
-    /// Half a megabyte for each CPU, as perf has.
+    /// Half a megabyte, as perf has.
     pub const RING: usize = 512 << 10;
+    /// Where memory that may be locked is short, rings are made smaller, down to so much.
+    pub const SMALLEST_RING: usize = 16 << 10;
 }
 
 /// Records that had no room in a CPU's rings, since they were opened.
@@ -88,6 +90,7 @@ impl Capture {
     /// No such event, a period that the kernel would not keep, no permission.
     pub fn open(wanted: &Wanted) -> Result<Self, Error> {
         let mut notes = Vec::new();
+        let asked = wanted.ring;
         let numbers = machine::online(Path::new("/"));
         let first = *numbers.first().ok_or(Error::NoCpu)?;
         let features = Features::of_this_kernel();
@@ -103,15 +106,46 @@ impl Capture {
                 openings.push(opening);
             }
         }
+        let mut wanted = wanted.clone();
+        let mut capture = loop {
+            match Self::on(&numbers, &openings, &wanted, features) {
+                Err(Error::Ring { source, .. })
+                    if source.kind() == io::ErrorKind::PermissionDenied
+                        && wanted.ring > Wanted::SMALLEST_RING =>
+                {
+                    wanted.ring /= 2;
+                }
+                opened => break opened?,
+            }
+        };
+        if wanted.ring < asked {
+            notes.push(format!(
+                "rings have {} KiB, as kernel.perf_event_mlock_kb and RLIMIT_MEMLOCK allow no more",
+                wanted.ring >> 10
+            ));
+        }
+        notes.append(&mut capture.notes);
+        capture.notes = notes;
+        capture.events = openings.into_iter().map(|opening| opening.event).collect();
+        Ok(capture)
+    }
+
+    /// The events on these CPUs, with rings of the size that is wanted.
+    fn on(
+        numbers: &[u32],
+        openings: &[Opening],
+        wanted: &Wanted,
+        features: Features,
+    ) -> Result<Self, Error> {
         let mut capture = Self {
             cpus: Vec::new(),
             events: Vec::new(),
             ids: Vec::new(),
             scope: wanted.scope,
-            notes,
+            notes: Vec::new(),
         };
         for number in numbers {
-            match capture.open_on(number, &openings, wanted, features) {
+            match capture.open_on(*number, openings, wanted, features) {
                 Ok(()) => {}
                 // Gone offline meanwhile.
                 Err(Error::Open { source, .. })
@@ -119,11 +153,7 @@ impl Capture {
                 Err(error) => return Err(error),
             }
         }
-        if capture.cpus.is_empty() {
-            return Err(Error::NoCpu);
-        }
-        capture.events = openings.into_iter().map(|opening| opening.event).collect();
-        Ok(capture)
+        if capture.cpus.is_empty() { Err(Error::NoCpu) } else { Ok(capture) }
     }
 
     fn open_on(
@@ -139,7 +169,7 @@ impl Capture {
         let mut events: Vec<Option<OwnedFd>> = Vec::new();
         let mut ids = Vec::new();
         for (place, opening) in (0..).zip(openings) {
-            let event = match opening.open(number) {
+            let event = match opening.open(number, wanted.ring) {
                 // The first CPU has it: this one is of another kind.
                 Err(Error::Open { event, source }) if opening::is_absent(&source) => {
                     self.notes.push(format!("CPU {number} cannot count {event}: {source}"));
@@ -316,5 +346,30 @@ impl Count {
             // An event that the kernel could not put on the CPU reads as nothing.
             _ => Err(Absent::Failed("its counter reads as nothing".into())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn a_command_that_ended_wakes_nobody_any_more() {
+        let mut command = Command::new("sh");
+        let mut child =
+            command.args(["-c", "read go; exec true"]).stdin(Stdio::piped()).spawn().unwrap();
+        let events = vec!["cpu-clock".parse().unwrap()];
+        let scope = Scope::Command(child.id());
+        let wanted = Wanted { events, scope, switches: false, ring: Wanted::SMALLEST_RING };
+        let mut capture = Capture::open(&wanted).unwrap();
+        assert!(capture.lost().is_err() || capture.lost().unwrap().len() == capture.cpus.len());
+        assert_eq!(capture.late_cpus(), []);
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        capture.wait(Duration::ZERO).unwrap();
+        assert!(capture.cpus.iter().all(|cpu| cpu.is_done));
+        // There is nothing left to poll.
+        capture.wait(Duration::from_millis(1)).unwrap();
     }
 }

@@ -85,7 +85,7 @@ impl Opening {
             is_time: encoding.is_time,
             share: Err(Absent::NotProvided("it was never enabled".into())),
         };
-        let mut attr = base(wanted, features);
+        let mut attr = base(features);
         attr.type_ = encoding.kind;
         attr.config = encoding.config[0];
         attr.config1 = encoding.config[1];
@@ -98,11 +98,11 @@ impl Opening {
 
     /// Opens it once; what stands in the way and can be left out is left out, and noted.
     fn probe(mut self, cpu: u32, notes: &mut Vec<String>) -> Result<Self, Error> {
-        match self.open(cpu) {
+        match self.open(cpu, Wanted::RING) {
             Err(Error::NotPermitted { .. }) if self.scope != Scope::Machine => {
                 self.attr.set_exclude_kernel(1);
                 self.attr.set_exclude_hv(1);
-                self.open(cpu)?;
+                self.open(cpu, Wanted::RING)?;
                 notes.push(format!("{}: the kernel's part may not be sampled", self.event.asked));
             }
             // Where KVM hands the counters over to guests (mediated vPMU), the host must say that
@@ -111,7 +111,7 @@ impl Opening {
                 if source.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) =>
             {
                 self.attr.set_exclude_guest(1);
-                self.open(cpu)?;
+                self.open(cpu, Wanted::RING)?;
                 notes.push(format!("{}: guests count it themselves, if at all", self.event.asked));
             }
             Err(error) => return Err(error),
@@ -144,12 +144,13 @@ impl Opening {
         read != Ok(8) || u64::from_ne_bytes(count) != 0
     }
 
-    /// Opens it on a CPU, stopped.
+    /// Opens it on a CPU, stopped, for a ring of so many bytes.
     ///
     /// # Errors
     /// The kernel's.
-    pub(crate) fn open(&self, cpu: u32) -> Result<OwnedFd, Error> {
+    pub(crate) fn open(&self, cpu: u32, ring: usize) -> Result<OwnedFd, Error> {
         let mut attr = self.attr;
+        attr.wakeup_watermark = watermark(ring);
         attr.config |= of_core(Path::new("/"), attr.type_, cpu);
         open(attr, self.scope, cpu, &self.event.asked)
     }
@@ -164,14 +165,18 @@ fn of_core(root: &Path, kind: u32, cpu: u32) -> u64 {
     sysfs::core(root, cpu).map_or(0, |pmu| u64::from(pmu) << 32)
 }
 
+/// Bytes that wake the reader: there is room for as many while it comes.
+fn watermark(ring: usize) -> u32 {
+    u32::try_from(ring / 2).unwrap_or(u32::MAX)
+}
+
 /// What all events have in common.
-fn base(wanted: &Wanted, features: Features) -> perf_event_attr {
+fn base(features: Features) -> perf_event_attr {
     let mut attr = perf_event_attr::default();
     attr.size = u32::try_from(size_of::<perf_event_attr>()).unwrap_or_default();
     attr.sample_type = SAMPLE_TYPE;
     attr.read_format = FORMAT_TIMES | if features.lost { FORMAT_LOST } else { 0 };
     attr.clockid = RAW_CLOCK;
-    attr.wakeup_watermark = u32::try_from(wanted.ring / 2).unwrap_or(u32::MAX);
     attr.set_disabled(1);
     attr.set_sample_id_all(1);
     attr.set_use_clockid(1);
@@ -184,7 +189,8 @@ fn base(wanted: &Wanted, features: Features) -> perf_event_attr {
 /// # Errors
 /// The kernel's.
 pub(crate) fn open_names(wanted: &Wanted, features: Features, cpu: u32) -> Result<OwnedFd, Error> {
-    let mut attr = base(wanted, features);
+    let mut attr = base(features);
+    attr.wakeup_watermark = watermark(wanted.ring);
     attr.type_ = PERF_TYPE_SOFTWARE;
     attr.config = u64::from(PERF_COUNT_SW_DUMMY);
     attr.set_mmap(1);
@@ -204,7 +210,7 @@ pub(crate) fn open_names(wanted: &Wanted, features: Features, cpu: u32) -> Resul
 
 fn open(mut attr: perf_event_attr, scope: Scope, cpu: u32, event: &str) -> Result<OwnedFd, Error> {
     let (pid, what, needed) = match scope {
-        Scope::Machine => (-1, "all CPUs", -1),
+        Scope::Machine => (-1, "all CPUs", 0),
         Scope::Command(pid) => {
             attr.set_inherit(1);
             attr.set_enable_on_exec(1);
