@@ -215,6 +215,18 @@ fn mode_b_takes_the_guests_own_samples_and_none_twice() {
 }
 
 #[test]
+fn without_an_alignment_nothing_is_counted_twice() {
+    let (host, mut records) = host();
+    records.push(sample(9_000_000_000, VCPU, Mode::GuestUser, 0x40_0010));
+    let own = stream("web1", Role::SamplesItself, vec![cycles()]);
+    let web1 = vec![sample(70_000_000_000, (7, 7), Mode::User, 0x40_0010)];
+    let profile =
+        Profile::read(&[host, own], vec![boxed(records), boxed(web1)], Options::default());
+    let samples: Vec<_> = profile.entries.iter().map(|(_, count)| count.samples).collect();
+    assert_eq!((samples, profile.streams[1].duplicates), (vec![1], 1));
+}
+
+#[test]
 fn events_of_another_kind_are_no_duplicates_and_stand_apart() {
     let (host, mut records) = host();
     records.push(sample(1_000, VCPU, Mode::GuestUser, 0x40_0010));

@@ -138,7 +138,10 @@ impl<'a> Walk<'a> {
         source.report.dropped = source.spaces.dropped;
         if let (false, Some((from, until))) = (source.host, source.report.span) {
             let columns = columns.to_vec();
-            let until = until + SILENCE;
+            // Without an alignment, its times say nothing of the host's: better too few than twice.
+            let aligned = clock.is_some();
+            let from = if aligned { from } else { Nanos::ZERO };
+            let until = if aligned { until + SILENCE } else { Nanos(u64::MAX) };
             self.covered.insert(source.vm, (at, Covered { columns, from, until }));
         }
         self.reports[at] = source.report;
