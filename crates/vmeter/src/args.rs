@@ -5,6 +5,7 @@ use crate::bench::BenchArgs;
 use crate::calibrate::CalibrateArgs;
 use crate::capture::CaptureArgs;
 use crate::cpu::CpuArgs;
+use crate::import::ImportArgs;
 use crate::lab::LabArgs;
 use crate::record::RecordArgs;
 use crate::report::ReportArgs;
@@ -63,6 +64,8 @@ pub enum Command {
     Record(RecordArgs),
     /// Shows where the events of a recording happened
     Report(ReportArgs),
+    /// Makes a recording of a perf.data, for `vmeter report`
+    Import(ImportArgs),
     /// Measures what sampling costs, and names the shortest period that costs little
     ///
     /// Runs a program that computes with and without sampling at several periods, on this machine

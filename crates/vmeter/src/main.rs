@@ -10,6 +10,7 @@ mod cpu;
 mod failure;
 #[cfg(test)]
 mod golden;
+mod import;
 mod init;
 mod install;
 mod interrupt;
@@ -42,6 +43,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Study(args) => study::run(args),
         Command::Record(args) => record::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Lab(args) => lab::run(args),
     }
