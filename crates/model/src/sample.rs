@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct Record {
     /// When, by the stream's own CLOCK_MONOTONIC_RAW.
     pub time: Nanos,
-    /// On which CPU of that kernel; `u32::MAX` where it is not told (a perf.data without CPUs).
+    /// On which CPU of that kernel.
     pub cpu: u32,
     /// What.
     pub what: What,
