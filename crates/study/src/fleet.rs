@@ -122,6 +122,8 @@ pub struct Station {
 
 /// How long a lab machine may take to boot: three attempts.
 const BOOT: Duration = Duration::from_secs(390);
+/// And each of its guests: under the instruction clock some twenty seconds, on a busy host more.
+const GUEST: Duration = Duration::from_secs(3 * 45);
 
 impl Station {
     /// Boots the machine, or finds it.
@@ -156,7 +158,7 @@ impl Station {
                 let (program, key) = (means.program.clone(), means.lab_key.clone());
                 let agent = Some(AgentFiles { program, key });
                 let spec = plan.lab.spec(*kind, *clock, *guests, *vcpus);
-                let spec = Spec { agent, boot_limit: BOOT, ..spec };
+                let spec = Spec { agent, boot_limit: BOOT + GUEST * spec.guests, ..spec };
                 Self::boot(plan, machine, &spec, means, progress)
             }
         }
