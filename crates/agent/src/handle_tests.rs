@@ -198,7 +198,8 @@ fn a_server_and_a_web_load_run_until_they_are_stopped() {
     with_agent(&key(1), |to| {
         let mut handle = connect(to, &key(1)).unwrap();
         let (dir, listen) = (folder.path().to_owned(), "127.0.0.1:0".to_owned());
-        let serve = Work::Serve { dir, listen, threads: 1 };
+        let server = workload::serve::Software::Vmeter;
+        let serve = Work::Serve { dir, listen, threads: 1, server };
         let (serving, address) = handle.start(&serve).unwrap();
         let plan = serde_json::json!({
             "url": format!("http://{}/f", address.unwrap()),
@@ -219,7 +220,8 @@ fn a_server_and_a_web_load_run_until_they_are_stopped() {
         assert!(found["partial"] == true && found["status"]["200"].as_u64() >= Some(10));
         handle.stop(serving).unwrap();
         assert_eq!(outcome(&mut handle, serving), serde_json::Value::Null);
-        let nothing = Work::Serve { dir: "/nonexistent".into(), listen: String::new(), threads: 1 };
+        let dir = "/nonexistent".into();
+        let nothing = Work::Serve { dir, listen: String::new(), threads: 1, server };
         let refused = handle.start(&nothing).unwrap_err();
         assert!(refused.to_string().contains("/nonexistent"), "{refused}");
     });

@@ -9,7 +9,7 @@ use workload::{Control, cpu, fileset, serve, tcp, web};
 
 /// What to run; it crosses the wire as JSON, the form that plans are written in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "kind")]
+#[serde(rename_all = "kebab-case", tag = "kind", deny_unknown_fields)]
 pub enum Work {
     /// The listening end of one TCP load.
     TcpReceive {
@@ -34,8 +34,11 @@ pub enum Work {
         dir: PathBuf,
         /// Where it listens; port 0 is any free one.
         listen: String,
-        /// Its threads.
+        /// Its threads, or worker processes.
         threads: usize,
+        /// Which one.
+        #[serde(default)]
+        server: serve::Software,
     },
     /// Writes the web file set, unless it is there.
     Fileset {
@@ -154,14 +157,8 @@ fn prepare(work: Work, instance: &[String]) -> Result<Ready, String> {
             plan.check().map_err(text)?;
             (None, Box::new(move |control| json(web::run(&plan, control).map_err(text)?)))
         }
-        Work::Serve { dir, listen, threads } => {
-            let server = serve::Server::bind(&dir, &listen).map_err(text)?;
-            let address = server.address().map_err(text)?.to_string();
-            let run = move |control: &Control| {
-                server.run(threads, control).map_err(text)?;
-                Ok(String::new())
-            };
-            (Some(address), Box::new(run))
+        Work::Serve { dir, listen, threads, server } => {
+            serve(server, &dir, &listen, threads).map_err(text)?
         }
         Work::Fileset { dir, dirs } => {
             (None, Box::new(move |control| fileset(&dir, dirs, control)))
@@ -170,6 +167,27 @@ fn prepare(work: Work, instance: &[String]) -> Result<Ready, String> {
             let plan = cpu::Plan { child: instance.to_vec(), ..plan };
             plan.check().map_err(text)?;
             (None, Box::new(move |control| json(cpu::run(&plan, control).map_err(text)?)))
+        }
+    })
+}
+
+fn serve(
+    server: serve::Software,
+    dir: &Path,
+    listen: &str,
+    threads: usize,
+) -> Result<Ready, workload::Error> {
+    let ended = |end: Result<(), workload::Error>| end.map(|()| String::new()).map_err(text);
+    Ok(match server.foreign() {
+        Some(foreign) => {
+            let process = serve::Process::start(foreign, dir, listen, threads)?;
+            let address = process.address().to_string();
+            (Some(address), Box::new(move |control| ended(process.run(control))))
+        }
+        None => {
+            let server = serve::Server::bind(dir, listen)?;
+            let address = server.address()?.to_string();
+            (Some(address), Box::new(move |control| ended(server.run(threads, control))))
         }
     })
 }

@@ -5,16 +5,17 @@
 mod processes;
 
 use agent::{Handle, Line, Security, Stage, Stream, Work};
-use processes::{children, said};
+use processes::{children, said, serving};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use workload::serve::Software;
 
 fn vmeter(args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vmeter"));
@@ -137,6 +138,59 @@ fn a_serial_line_is_served() {
     agent.stop();
     let found = vmeter(&["run", "--serial", "/dev/no-such-line"]);
     assert!(said(&found).contains("/dev/no-such-line: "), "{found:?}");
+}
+
+#[test]
+fn it_runs_real_web_servers_and_leaves_nothing_when_it_is_killed() {
+    for server in [Software::Nginx, Software::Apache] {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(folder.path().join("page"), "a page").unwrap();
+        let (socket, own) = (folder.path().join("socket"), folder.path().join("own"));
+        fs::create_dir(&own).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vmeter"));
+        command.env("TMPDIR", &own).args(["agent", "run", "--unix"]).arg(&socket);
+        let mut agent = serving(command);
+        let stream = UnixStream::connect(&socket).unwrap();
+        let mut handle = Handle::connect(stream, &Security::Transport).unwrap();
+        let dir = folder.path().to_owned();
+        let work = Work::Serve { dir, listen: "127.0.0.1:0".to_owned(), threads: 1, server };
+        // One that is stopped, and one that is there when the agent is killed.
+        let (job, address) = handle.start(&work).unwrap();
+        assert!(page(&address.unwrap()).ends_with("a page"), "{server}");
+        handle.stop(job).unwrap();
+        while matches!(handle.stage(job).unwrap(), Stage::Running { .. }) {}
+        assert_eq!(handle.stage(job).unwrap(), Stage::Over(String::new()));
+        assert_eq!(children(agent.id()), Vec::<String>::new(), "{server}");
+
+        let (_, address) = handle.start(&work).unwrap();
+        let address = address.unwrap();
+        assert!(page(&address).ends_with("a page"), "{server}");
+        let started = children(agent.id());
+        assert_eq!(started.len(), 2, "the server and who watches over it");
+        let workers = started.iter().flat_map(|pid| children(pid.parse().unwrap()));
+        let all: Vec<String> = workers.chain(started.clone()).collect();
+        assert!(all.len() > 2, "{server} has workers");
+        agent.kill().unwrap();
+        agent.wait().unwrap();
+        for pid in all {
+            // Who is dead and not waited for has no program.
+            while fs::read_link(format!("/proc/{pid}/exe")).is_ok() {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+        }
+        assert!(TcpStream::connect(&address).is_err());
+        assert_eq!(fs::read_dir(&own).unwrap().count(), 0, "its configuration is gone");
+    }
+}
+
+/// What a server answers.
+fn page(at: &str) -> String {
+    let mut stream = TcpStream::connect(at).unwrap();
+    stream.write_all(b"GET /page HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 #[test]

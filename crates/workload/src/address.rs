@@ -12,7 +12,12 @@ use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 /// Where that is no address of this machine, or its port is taken.
 pub fn listen(address: &str, backlog: i32) -> Result<TcpListener, Error> {
     let wrong = format!("cannot listen at {address}");
-    bound(resolve(address, &wrong)?, backlog).map_err(Error::io(wrong))
+    let listening = |at| {
+        let socket = bound(at)?;
+        socket.listen(backlog)?;
+        Ok::<_, io::Error>(socket.into())
+    };
+    listening(resolve(address, &wrong)?).map_err(Error::io(wrong))
 }
 
 /// The first address of a `HOST:PORT`; `wrong` stands before what the system says.
@@ -21,13 +26,25 @@ pub fn resolve(address: &str, wrong: &str) -> Result<SocketAddr, Error> {
     found.next().ok_or_else(|| Error::Plan(format!("{address} has no address")))
 }
 
-fn bound(at: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
+/// A port at `address` that nobody else gets, and that a server which sets SO_REUSEADDR, as all do,
+/// may yet listen at, as long as the socket is kept; and where that is.
+///
+/// # Errors
+/// As [`listen`]'s.
+pub fn reserve(address: &str) -> Result<(Socket, SocketAddr), Error> {
+    let wrong = format!("cannot listen at {address}");
+    let socket = bound(resolve(address, &wrong)?).map_err(Error::io(wrong.as_str()))?;
+    let at = socket.local_addr().map_err(Error::io(wrong.as_str()))?;
+    let at = at.as_socket().ok_or(Error::Plan(wrong))?;
+    Ok((socket, at))
+}
+
+fn bound(at: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if at.ip().is_unspecified() && at.is_ipv6() {
         socket.set_only_v6(false)?;
     }
     socket.bind(&SockAddr::from(at))?;
-    socket.listen(backlog)?;
-    Ok(socket.into())
+    Ok(socket)
 }

@@ -1,8 +1,10 @@
-//! A small static web server for tests, and for hosts that have no other: GET and HEAD, files
-//! sent by the kernel, connections kept alive.
+//! Web servers: a small static one for tests, and for hosts that have no other (GET and HEAD, files
+//! sent by the kernel, connections kept alive); and real ones, started as processes.
 
 mod client;
 mod files;
+mod process;
+mod software;
 
 use crate::address::listen;
 use crate::{Control, Error, clock};
@@ -18,6 +20,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
+
+pub use process::Process;
+pub use software::{Foreign, Software};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
