@@ -15,12 +15,12 @@ use crate::spec::{AGENT_PORT, AgentFiles, Kind, Spec};
 use crate::tree::Tree;
 
 /// Part of every image's key: change it with what this file builds.
-pub(crate) const LAYOUT: &str = "2";
+pub(crate) const LAYOUT: &str = "3";
 
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 
 /// The scripts of the machine: place, permissions and text.
-const SCRIPTS: [(&str, &str); 18] = [
+const SCRIPTS: [(&str, &str); 16] = [
     ("init", include_str!("inside/init.sh")),
     ("lab/network.sh", include_str!("inside/network.sh")),
     ("lab/join.sh", include_str!("inside/join.sh")),
@@ -37,8 +37,12 @@ const SCRIPTS: [(&str, &str); 18] = [
     ("usr/bin/guest-stat", include_str!("inside/guest-stat.sh")),
     ("usr/bin/guest-netdev", include_str!("inside/guest-netdev.sh")),
     ("usr/bin/lab-shell", include_str!("inside/lab-shell.sh")),
-    ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n"),
-    ("etc/group", "root:x:0:\n"),
+];
+
+/// The users of machines and guests: root, and the one that Apache's workers go by.
+const USERS: [(&str, &str); 2] = [
+    ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"),
+    ("etc/group", "root:x:0:\nnogroup:x:65534:\n"),
 ];
 
 const GUEST_SCRIPTS: [(&str, &str); 3] = [
@@ -61,10 +65,16 @@ const PROGRAMS: [(&str, &[&str]); 9] = [
     ("util-linux", &["setsid", "taskset"]),
 ];
 
+/// Web servers, of machines and of guests.
+const SERVERS: [(&str, &[&str]); 2] = [("nginx", &["nginx"]), ("apache2-bin", &["apache2"])];
+/// What Apache loads beside its libraries.
+const SERVER_MODULES: [&str; 2] =
+    ["usr/lib/apache2/modules/mod_mpm_event.so", "usr/lib/apache2/modules/mod_authz_core.so"];
+
 /// The packages of a machine of this kind.
 pub(crate) fn packages(kind: Kind) -> Vec<&'static str> {
     let mut names = vec!["linux-image-amd64", "busybox-static", "ncurses-base"];
-    names.extend(PROGRAMS.iter().map(|(package, _)| *package));
+    names.extend(PROGRAMS.iter().chain(&SERVERS).map(|(package, _)| *package));
     match kind {
         Kind::Xen => names.extend(["xen-system-amd64", "xenstore-utils"]),
         Kind::Kvm => names.extend(emulator::PACKAGES),
@@ -75,7 +85,7 @@ pub(crate) fn packages(kind: Kind) -> Vec<&'static str> {
 
 /// All text that goes into images, for their keys.
 pub(crate) fn scripts() -> impl Iterator<Item = &'static str> {
-    SCRIPTS.iter().chain(&GUEST_SCRIPTS).map(|(_, text)| *text)
+    SCRIPTS.iter().chain(&GUEST_SCRIPTS).chain(&USERS).map(|(_, text)| *text)
 }
 
 fn machine_modules(kind: Kind) -> &'static [&'static str] {
@@ -151,15 +161,7 @@ struct Contents<'a> {
 
 impl Contents<'_> {
     fn write(&self, kind: Kind, tree: &Tree, out: impl Write) -> Result<io::Result<()>, LabError> {
-        let paths: Vec<&Path> = self.programs.values().map(PathBuf::as_path).collect();
-        let libraries = tree.libraries(&paths)?;
-        let mut files: Vec<(String, Vec<u8>)> = Vec::new();
-        for (name, path) in &self.programs {
-            files.push((name.clone(), read(path)?));
-        }
-        for (name, path) in libraries {
-            files.push((format!("{LIBRARIES}/{name}"), read(path)?));
-        }
+        let files = with_libraries(&self.programs, tree)?;
         let mut data: Vec<(String, Vec<u8>)> = Vec::new();
         for (name, path) in tree.files().filter(|(name, _)| is_data(kind, name)) {
             data.push((name.to_owned(), read(path)?));
@@ -188,12 +190,33 @@ impl Contents<'_> {
         for (name, text) in SCRIPTS {
             archive.file(name, 0o755, text.as_bytes())?;
         }
+        users(&mut archive)?;
         if let Some(guest) = &self.guest {
             archive.file("lab/vmlinux", 0o644, self.kernel)?;
             archive.file("lab/guest.img", 0o644, guest)?;
         }
         archive.finish()?.flush()
     }
+}
+
+/// Programs, and the libraries that they load: name and contents.
+fn with_libraries(
+    programs: &BTreeMap<String, PathBuf>,
+    tree: &Tree,
+) -> Result<Vec<(String, Vec<u8>)>, LabError> {
+    let paths: Vec<&Path> = programs.values().map(PathBuf::as_path).collect();
+    let mut files = Vec::new();
+    for (name, path) in programs {
+        files.push((name.clone(), read(path)?));
+    }
+    for (name, path) in tree.libraries(&paths)? {
+        files.push((format!("{LIBRARIES}/{name}"), read(path)?));
+    }
+    Ok(files)
+}
+
+fn users<W: Write>(archive: &mut Archive<W>) -> io::Result<()> {
+    USERS.iter().try_for_each(|(name, text)| archive.file(name, 0o644, text.as_bytes()))
 }
 
 /// The directories and links that every root file system starts with, and its shell.
@@ -225,18 +248,23 @@ fn modules<W: Write>(archive: &mut Archive<W>, modules: &[Module]) -> io::Result
     archive.file("lab/modules.order", 0o644, order.as_bytes())
 }
 
-/// A guest's whole root file system: busybox, a few modules and an init.
+/// A guest's whole root file system: busybox, web servers, a few modules and an init.
 fn guest(kind: Kind, tree: &Tree, found: &Modules) -> Result<Vec<u8>, LabError> {
     let busybox = read(tree.program("busybox")?)?;
     let loaded = found.in_order(guest_modules(kind))?;
+    let servers = with_libraries(&servers(tree)?, tree)?;
     let archive = || {
         let mut archive = Archive::new(Vec::new());
         skeleton(&mut archive, "busybox")?;
         archive.file("usr/bin/busybox", 0o755, &busybox)?;
+        for (name, contents) in &servers {
+            archive.file(name, 0o755, contents)?;
+        }
         modules(&mut archive, &loaded)?;
         for (name, text) in GUEST_SCRIPTS {
             archive.file(name, 0o755, text.as_bytes())?;
         }
+        users(&mut archive)?;
         archive.finish()
     };
     archive().map_err(LabError::io("write", Path::new("guest.img")))
@@ -249,7 +277,7 @@ fn programs(kind: Kind, tree: &Tree) -> Result<BTreeMap<String, PathBuf>, LabErr
     if kind == Kind::Kvm {
         names.push(emulator::PROGRAM);
     }
-    let mut found = BTreeMap::new();
+    let mut found = servers(tree)?;
     for name in names {
         found.insert(format!("usr/bin/{name}"), tree.program(name)?.to_owned());
     }
@@ -262,6 +290,18 @@ fn programs(kind: Kind, tree: &Tree) -> Result<BTreeMap<String, PathBuf>, LabErr
             }
         }
         tree.one("usr/lib/xen-", "/bin/xl")?;
+    }
+    Ok(found)
+}
+
+/// The web servers, by their name in the image.
+fn servers(tree: &Tree) -> Result<BTreeMap<String, PathBuf>, LabError> {
+    let mut found = BTreeMap::new();
+    for name in SERVERS.iter().flat_map(|(_, programs)| *programs) {
+        found.insert(format!("usr/sbin/{name}"), tree.program(name)?.to_owned());
+    }
+    for name in SERVER_MODULES {
+        found.insert(name.to_owned(), tree.one(name, "")?.1.to_owned());
     }
     Ok(found)
 }
