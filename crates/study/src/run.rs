@@ -206,7 +206,7 @@ impl<'a> Conduct<'a> {
         for &target in targets {
             let listen = SocketAddr::from((target.address, 0)).to_string();
             let (server, work): (Work, Box<dyn Fn(String) -> Work>) = match self.load {
-                Load::Web { dirs, .. } => {
+                Load::Web { dirs, server, .. } => {
                     let dir = load::fileset(*dirs);
                     for peer in [&mut *client, self.station.target(target)] {
                         waiting.for_fileset(peer, *dirs)?;
@@ -216,7 +216,7 @@ impl<'a> Conduct<'a> {
                         let url = format!("http://{at}/");
                         Work::Web { plan: load::web(&load, (warmup, window), url, &set, seed) }
                     };
-                    (Work::Serve { dir, listen, threads: 1 }, Box::new(work))
+                    (Work::Serve { dir, listen, threads: 1, server: *server }, Box::new(work))
                 }
                 _ => {
                     let plan = load::tcp(self.load, window, warmup);

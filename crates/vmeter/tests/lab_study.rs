@@ -44,6 +44,7 @@ window = "2 s"
 [[workloads]]
 name = "web"
 kind = "web"
+server = "nginx"
 rate = "10/s"
 warmup = "300 ms"
 window = "2 s"

@@ -5,12 +5,13 @@
 
 mod processes;
 
-use processes::{said, serving, sh};
+use processes::{children, said, serving, sh};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use rustix::fs::{FlockOperation, flock};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
@@ -37,6 +38,8 @@ impl Pair {
             sh(&format!("ip -n {name}-{end} link set v0 up"));
         }
         let mut pair = Self { name, folder: tempfile::tempdir().unwrap(), agents: BTreeMap::new() };
+        // Web servers read it as another user.
+        fs::set_permissions(pair.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         pair.start("s");
         pair.start("c");
         pair
@@ -51,6 +54,7 @@ impl Pair {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &format!("{}-{end}", self.name), VMETER]);
         command.args(["agent", "run", "--unix"]).arg(self.socket(end));
+        command.env("TMPDIR", self.folder.path());
         self.agents.insert(end, serving(command));
     }
 
@@ -62,6 +66,22 @@ impl Pair {
 
     /// A plan of many short runs.
     fn plan(&self, repetitions: usize) -> PathBuf {
+        let receive = r#"[[workloads]]
+name = "receive"
+kind = "tcp"
+rate = ["200/s", "400/s"]
+warmup = "20 ms"
+window = "200 ms"
+[[figures]]
+id = "fig-6.1"
+[[figures]]
+id = "fig-6.5"
+"#;
+        self.plan_of(receive, repetitions)
+    }
+
+    /// A plan of these loads and figures.
+    fn plan_of(&self, loads: &str, repetitions: usize) -> PathBuf {
         let path = self.folder.path().join("plan.toml");
         let (host, client) = (self.socket("s"), self.socket("c"));
         let text = format!(
@@ -73,17 +93,7 @@ settle = "0 s"
 [[machines]]
 name = "server"
 agents = {{ host = "{}", client = "{}", addresses = ["10.77.0.1"] }}
-[[workloads]]
-name = "receive"
-kind = "tcp"
-rate = ["200/s", "400/s"]
-warmup = "20 ms"
-window = "200 ms"
-[[figures]]
-id = "fig-6.1"
-[[figures]]
-id = "fig-6.5"
-"#,
+{loads}"#,
             host.display(),
             client.display()
         );
@@ -158,6 +168,43 @@ fn a_study_over_two_machines_with_agents_only() {
     let before = files(&dir);
     assert!(run(&plan, &dir).output().unwrap().status.success());
     assert_eq!(files(&dir), before);
+}
+
+#[test]
+fn real_web_servers_are_measured_and_nothing_of_them_is_left() {
+    let pair = Pair::new("web");
+    let load = |server: &str| {
+        format!(
+            r#"[[workloads]]
+name = "{server}"
+kind = "web"
+server = "{server}"
+rate = "50/s"
+warmup = "20 ms"
+window = "400 ms"
+[[figures]]
+id = "fig-6.2"
+workload = "{server}"
+"#
+        )
+    };
+    let plan = pair.plan_of(&["nginx", "apache"].map(load).concat(), 2);
+    let dir = pair.folder.path().join("study");
+    let output = run(&plan, &dir).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(files(&dir).len(), 4);
+    for run in files(&dir).values() {
+        let run: serde_json::Value = serde_json::from_slice(run).unwrap();
+        let (load, found) = (&run["run"]["load"], &run["run"]["ending"]["measured"]);
+        assert_eq!(load["server"], run["run"]["workload"], "{load}");
+        let outcome = &found["outcomes"][0];
+        assert!(outcome["replies"].as_u64() >= Some(10), "{outcome:#}");
+        assert_eq!(outcome["replies"], outcome["status"]["200"], "{outcome:#}");
+    }
+    // Its servers are told to end, and take their moment.
+    while !children(pair.agents["s"].id()).is_empty() {
+        sleep(Duration::from_millis(10));
+    }
 }
 
 /// The stored attempts, by name.

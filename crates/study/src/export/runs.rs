@@ -7,7 +7,7 @@ use crate::record::{Ending, Record};
 use parquet::errors::Result;
 use workload::web::Per;
 
-const COLUMNS: [(&str, Kind); 46] = [
+const COLUMNS: [(&str, Kind); 47] = [
     ("number", Kind::Int),
     ("block", Kind::Int),
     ("attempt", Kind::Int),
@@ -19,6 +19,7 @@ const COLUMNS: [(&str, Kind); 46] = [
     ("rate", Kind::Real),
     ("per", Kind::Text),
     ("dirs", Kind::Int),
+    ("server", Kind::Text),
     ("instances", Kind::Int),
     ("place", Kind::Text),
     ("text", Kind::Int),
@@ -142,6 +143,7 @@ struct Factors {
     rate: Option<f64>,
     per: Option<&'static str>,
     dirs: Option<i64>,
+    server: Option<&'static str>,
     instances: Option<i64>,
     place: Option<&'static str>,
     text: Option<i64>,
@@ -157,7 +159,7 @@ impl Factors {
             Load::Tcp { size, rate } => {
                 Self { load: "tcp", size: whole(*size), rate: Some(*rate), ..Self::default() }
             }
-            Load::Web { rate, per, dirs } => Self {
+            Load::Web { rate, per, dirs, server } => Self {
                 load: "web",
                 rate: Some(*rate),
                 per: Some(match per {
@@ -165,6 +167,7 @@ impl Factors {
                     Per::Request => "request",
                 }),
                 dirs: count(*dirs),
+                server: Some(server.name()),
                 ..Self::default()
             },
             Load::Cpu { instances, place, text, data, passes } => Self {
@@ -185,13 +188,14 @@ impl Factors {
         }
     }
 
-    fn cells(&self) -> [Cell<'static>; 10] {
+    fn cells(&self) -> [Cell<'static>; 11] {
         [
             Cell::Text(Some(self.load)),
             Cell::Int(self.size),
             Cell::Real(self.rate),
             Cell::Text(self.per),
             Cell::Int(self.dirs),
+            Cell::Text(self.server),
             Cell::Int(self.instances),
             Cell::Text(self.place),
             Cell::Int(self.text),

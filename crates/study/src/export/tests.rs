@@ -35,6 +35,19 @@ fn processes(json: &serde_json::Value, at: &str) -> usize {
 }
 
 #[test]
+fn a_web_loads_factors_are_in_their_columns() {
+    let (_place, store, mut records) = samples::study();
+    let (per, server) = (workload::web::Per::Request, workload::serve::Software::Nginx);
+    records[0].load = crate::plan::Load::Web { rate: 10.0, per, dirs: 2, server };
+    let [runs, _] = export(&store, "quick", &records).unwrap();
+    let row = &rows(&runs)[0];
+    for (name, value) in [("load", "web"), ("per", "request"), ("server", "nginx")] {
+        assert_eq!(text(row, name).as_deref(), Some(value));
+    }
+    assert_eq!((cell(row, "dirs"), cell(row, "size")), (Field::Long(2), Field::Null));
+}
+
+#[test]
 fn both_files_say_what_the_stored_runs_say() {
     let (_place, store, records) = samples::study();
     let [runs, counters] = export(&store, "quick", &records).unwrap();
@@ -48,7 +61,7 @@ fn both_files_say_what_the_stored_runs_say() {
         assert_eq!(cell(row, "rate"), Field::Double(300.0));
         assert_eq!(cell(row, "total"), Field::Double(found.total.unwrap()));
         assert_eq!(cell(row, "acks"), Field::Double(found.acks.unwrap()));
-        for absent in ["dirs", "per", "passes", "place", "reason", "invalid", "seconds"] {
+        for absent in ["dirs", "per", "server", "passes", "place", "reason", "invalid", "seconds"] {
             assert_eq!(cell(row, absent), Field::Null, "{absent}");
         }
         let Field::ListInternal(list) = cell(row, "idd_cpus") else { panic!("a list") };

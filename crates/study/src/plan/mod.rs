@@ -8,6 +8,7 @@ use agent::Setting;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::time::Duration;
+use workload::serve::Software;
 
 /// A plan that was read and checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -175,6 +176,9 @@ pub enum Load {
         per: workload::web::Per,
         /// Directories of the file set.
         dirs: usize,
+        /// What serves it. Runs that were stored before it could be chosen do not say.
+        #[serde(default)]
+        server: Software,
     },
     /// Programs that only compute.
     Cpu {
@@ -212,10 +216,13 @@ impl Load {
     pub fn describe(&self) -> String {
         match self {
             Self::Tcp { size, rate } => format!("TCP {size} B, {rate}/s"),
-            Self::Web { rate, per: workload::web::Per::Connection, .. } => {
-                format!("web, {rate} connections/s")
+            Self::Web { rate, per, server, .. } => {
+                let unit = match per {
+                    workload::web::Per::Connection => "connections",
+                    workload::web::Per::Request => "requests",
+                };
+                format!("web by {server}, {rate} {unit}/s")
             }
-            Self::Web { rate, .. } => format!("web, {rate} requests/s"),
             Self::Cpu { instances, place: CpuPlace::SameGuest, .. } => {
                 format!("CPU, {instances} programs")
             }

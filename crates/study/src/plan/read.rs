@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use toml::{Spanned, Value};
+use workload::serve::Software;
 
 /// The schema's name.
 pub const SCHEMA: &str = "vmeter.plan/1";
@@ -107,6 +108,7 @@ struct RawWorkload {
     rate: Option<Spanned<Value>>,
     size: Option<Spanned<Value>>,
     per: Option<Spanned<String>>,
+    server: Option<Spanned<String>>,
     dirs: Option<usize>,
     instances: Option<Spanned<Value>>,
     place: Option<Spanned<Value>>,
@@ -321,10 +323,11 @@ fn workload(source: &Source<'_>, raw: Spanned<RawWorkload>) -> Result<Workload, 
 /// Refuses what belongs to another kind of workload.
 fn only(source: &Source<'_>, raw: &RawWorkload) -> Result<(), PlanError> {
     let kind = raw.kind.get_ref().as_str();
-    let given: [(&str, Option<usize>, &[&str]); 9] = [
+    let given: [(&str, Option<usize>, &[&str]); 10] = [
         ("rate", raw.rate.as_ref().map(at), &["tcp", "web"]),
         ("size", raw.size.as_ref().map(at), &["tcp"]),
         ("per", raw.per.as_ref().map(at), &["web"]),
+        ("server", raw.server.as_ref().map(at), &["web"]),
         ("dirs", raw.dirs.map(|_| at(&raw.kind)), &["web", "fileset"]),
         ("instances", raw.instances.as_ref().map(at), &["cpu"]),
         ("place", raw.place.as_ref().map(at), &["cpu"]),
@@ -362,8 +365,17 @@ fn web(source: &Source<'_>, here: usize, raw: &RawWorkload) -> Result<Vec<Load>,
             return Err(source.error(raw.per.as_ref().map_or(here, at), problem));
         }
     };
+    let server = server(source, raw.server.as_ref())?;
     let dirs = raw.dirs.unwrap_or(1);
-    Ok(rates.into_iter().map(|rate| Load::Web { rate, per, dirs }).collect())
+    Ok(rates.into_iter().map(|rate| Load::Web { rate, per, dirs, server }).collect())
+}
+
+fn server(source: &Source<'_>, raw: Option<&Spanned<String>>) -> Result<Software, PlanError> {
+    let Some(raw) = raw else { return Ok(Software::default()) };
+    Software::ALL.into_iter().find(|known| known.name() == raw.get_ref()).ok_or_else(|| {
+        let name = raw.get_ref().escape_debug();
+        source.error(at(raw), format!("`{name}` is no server: vmeter, nginx or apache"))
+    })
 }
 
 fn cpu(source: &Source<'_>, here: usize, raw: &RawWorkload) -> Result<Vec<Load>, PlanError> {

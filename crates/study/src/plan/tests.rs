@@ -66,6 +66,7 @@ fn what_cannot_be_is_refused_with_its_line_and_the_remedy() {
         ("\"500 B\"", "\"1 B\"", 22, "choose a size from 76"),
         ("window = \"2 s\"", "window = \"2 days\"", 27, "ms, s, min or h"),
         ("window = \"2 s\"", "place = \"same-guest\"", 27, "does not belong"),
+        ("window = \"2 s\"", "server = \"nginx\"", 27, "does not belong"),
         ("window = \"2 s\"", "targets = 3", 22, "has 3 targets"),
         ("id = \"fig-6.1\"", "id = \"fig-9.9\"", 30, "no figure"),
         ("id = \"fig-6.1\"", "id = \"fig-6.3\"", 29, "does not show"),
@@ -82,6 +83,33 @@ fn what_cannot_be_is_refused_with_its_line_and_the_remedy() {
     let needs = GOOD.replacen("name = \"native\"\n", "name = \"native\"\nneeds-cpus = 9\n", 1);
     assert!(Plan::parse(&needs, "x").unwrap_err().problem.contains("needs 9 CPUs"));
     assert!(Plan::parse("", "x").is_err() && Plan::parse("\0", "x").is_err());
+}
+
+#[test]
+fn a_web_load_names_its_server() {
+    let web = |server: &str| {
+        let text = GOOD
+            .replace("kind = \"tcp\"", "kind = \"web\"")
+            .replace("size = [\"500 B\", \"1448 B\"]", server)
+            .replace("fig-6.1", "fig-6.2");
+        Plan::parse(&text, "x").map(|plan| plan.workloads[0].points[0].clone())
+    };
+    for (text, name) in
+        [("", "vmeter"), ("server = \"nginx\"", "nginx"), ("server = \"apache\"", "apache")]
+    {
+        let load = web(text).unwrap();
+        assert_eq!(load.describe(), format!("web by {name}, 100 connections/s"));
+        // As it is stored; before there was a choice nothing was said.
+        let mut stored = serde_json::to_value(&load).unwrap();
+        assert_eq!(stored["server"], name);
+        assert_eq!(serde_json::from_value::<Load>(stored.clone()).unwrap(), load);
+        stored.as_object_mut().unwrap().remove("server");
+        let old = serde_json::from_value::<Load>(stored).unwrap();
+        assert!(old.describe().starts_with("web by vmeter"));
+    }
+    let error = web("server = \"iis\"").unwrap_err();
+    assert_eq!(error.line, 25);
+    assert!(error.problem.contains("vmeter, nginx or apache"), "{error}");
 }
 
 #[test]
