@@ -9,6 +9,7 @@ mod column;
 mod error;
 mod head;
 mod merge;
+mod parquet;
 mod perf_data;
 mod reader;
 mod sorted;
@@ -18,6 +19,7 @@ mod writer;
 
 pub use error::{Cause, Damage, Error};
 pub use head::{Entry, Environment, Head, SCHEMA};
+pub use parquet::export_parquet;
 pub use perf_data::import_perf_data;
 pub use reader::{Recording, Records};
 pub use writer::{Writer, close};
