@@ -83,7 +83,9 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Opens the events, stopped, on every online CPU. An event that cannot be counted here gives
+    /// Opens the events, stopped, on every online CPU. Of a whole machine names are told from now
+    /// on: read [`crate::existing`] before [`Capture::enable`], as no ring is drained while it
+    /// takes its time, and nothing is missed between the two. An event that cannot be counted here gives
     /// way to `cpu-clock`; what was given up otherwise is in [`Capture::notes`].
     ///
     /// # Errors

@@ -184,7 +184,8 @@ fn base(features: Features) -> perf_event_attr {
     attr
 }
 
-/// The event of names: it counts nothing, and is told of maps, names, births and ends.
+/// The event of names: it counts nothing, and is told of maps, names, births and ends; of a whole
+/// machine from now on.
 ///
 /// # Errors
 /// The kernel's.
@@ -200,6 +201,7 @@ pub(crate) fn open_names(wanted: &Wanted, features: Features, cpu: u32) -> Resul
     attr.set_comm_exec(1);
     attr.set_task(1);
     if wanted.scope == Scope::Machine {
+        attr.set_disabled(0);
         attr.set_context_switch(u64::from(wanted.switches));
     } else {
         attr.set_exclude_kernel(1);

@@ -205,3 +205,27 @@ fn without_privileges_it_says_what_would_do() {
     let (all, kernel) = samples.split_once(' ').unwrap();
     assert!(all.parse::<u32>().unwrap() > 100 && kernel == "0", "{samples}");
 }
+
+/// As long as what exists is read, no sample may take the rings' room, and no name be missed.
+#[test]
+fn a_machine_tells_names_before_it_is_sampled() {
+    if !rustix::process::geteuid().is_root() {
+        println!("not root: the kernel refuses this to others");
+        return;
+    }
+    let mut capture = Capture::open(&wanted(Scope::Machine)).unwrap();
+    let decoder = Decoder::new(&capture.layout()).unwrap();
+    let mut child = Command::new("true").spawn().unwrap();
+    child.wait().unwrap();
+    let mut found = Vec::new();
+    capture
+        .drain(|_, first, second| {
+            let bytes = [first, second].concat();
+            found.extend(decoder.decode(&bytes).map(|record| record.unwrap().what));
+            Ok(())
+        })
+        .unwrap();
+    assert!(found.iter().any(|what| matches!(what,
+        What::Name { pid, name, exec: true, .. } if *pid == child.id() && name == b"true")));
+    assert!(!found.iter().any(|what| matches!(what, What::Sample(_))));
+}
