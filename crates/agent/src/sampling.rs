@@ -76,6 +76,9 @@ impl Sampler {
         let switches = words.is_empty();
         let wanted = Wanted { events: words, scope: Scope::Machine, switches, ring: Wanted::RING };
         let capture = Capture::open(&wanted).map_err(|error| error.to_string())?;
+        // Names are told from the opening on: what comes into being while these are looked up is
+        // told twice, nothing never; and looking them up is in no sample.
+        let existing = sample::existing("/".as_ref());
         capture.enable(true).map_err(|error| error.to_string())?;
         let opened = Opened {
             events: capture.events(),
@@ -83,8 +86,6 @@ impl Sampler {
             cpus: capture.cpus(),
             notes: capture.notes().to_vec(),
         };
-        // After the rings are on: what comes into being meanwhile is told twice, nothing never.
-        let existing = sample::existing("/".as_ref());
         Ok((Self { capture, existing }, opened))
     }
 

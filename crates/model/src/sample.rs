@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct Record {
     /// When, by the stream's own CLOCK_MONOTONIC_RAW.
     pub time: Nanos,
-    /// On which CPU of that kernel.
+    /// On which CPU of that kernel; `u32::MAX` where it is not told (a perf.data without CPUs).
     pub cpu: u32,
     /// What.
     pub what: What,
@@ -173,7 +173,8 @@ pub struct Event {
     pub kind: u32,
     /// perf_event_attr.config.
     pub config: u64,
-    /// Events, or nanoseconds of `cpu-clock`, for each sample.
+    /// Events, or nanoseconds of `cpu-clock`, for each sample; 0 where it varies (a frequency was
+    /// asked for, in a perf.data): samples carry their own.
     pub period: u64,
     /// Whether the unit is nanoseconds.
     pub is_time: bool,

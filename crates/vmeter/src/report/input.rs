@@ -36,6 +36,12 @@ impl Input {
         Ok(())
     }
 
+    /// Writes every sample into columns; with what was damaged.
+    pub fn export(&self, path: &Path) -> Result<Vec<String>> {
+        let damages = ::record::export_parquet(&self.recording, path)?;
+        Ok(damages.iter().map(ToString::to_string).collect())
+    }
+
     /// Where symbols come from.
     pub fn files(&self) -> GuestFiles<'_> {
         GuestFiles::of(&self.recording, &self.path)

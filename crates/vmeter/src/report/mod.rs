@@ -96,6 +96,8 @@ enum Format {
     Firefox,
     /// A line for each sample, as perf script has it
     Script,
+    /// Every sample in columns, for other programs; needs --output
+    Parquet,
 }
 
 impl ReportArgs {
@@ -121,10 +123,15 @@ impl ReportArgs {
 /// No such recording, one of another version, names that it has not, a full disk.
 pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     let input = Input::open(&args.input)?;
-    let (profile, damages) = input.profile(args.options())?;
-    for damage in damages {
-        let _ = writeln!(io::stderr(), "vmeter: {}", model::escape(&damage));
+    if args.format == Format::Parquet {
+        let Some(path) = &args.output else {
+            return Err(Refused("--format parquet needs --output FILE".to_owned()).into());
+        };
+        warn(&input.export(path)?);
+        return Ok(ExitCode::SUCCESS);
     }
+    let (profile, damages) = input.profile(args.options())?;
+    warn(&damages);
     let choice = args.choice(input.view());
     check(&choice, &profile)?;
     let symbols = Symbols::find(&profile, &mut input.files());
@@ -138,6 +145,13 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     write(args, &input, &choice, &profile, &symbols, &mut *out)?;
     out.flush().context("the output")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What of a recording could not be read. Where nobody reads this, the rest is still right.
+fn warn(damages: &[String]) {
+    for damage in damages {
+        let _ = writeln!(io::stderr(), "vmeter: {}", model::escape(damage));
+    }
 }
 
 /// What is not there is said, rather than an empty table shown.
@@ -196,7 +210,8 @@ fn write(
         Format::Folded => Ok(formats::folded(&named, choice, one_event(choice, profile)?, out)?),
         Format::Svg => Ok(formats::flame_graph(&named, choice, one_event(choice, profile)?, out)?),
         Format::Pprof => Ok(formats::pprof(&named, choice, one_event(choice, profile)?, out)?),
-        Format::Firefox | Format::Script => Ok(()),
+        // Made before, from the samples themselves.
+        Format::Firefox | Format::Script | Format::Parquet => Ok(()),
     }
 }
 
