@@ -317,8 +317,7 @@ fn map(misc: u16, body: &[u8], protection: Option<u32>) -> Option<Option<What>> 
         return Some(None);
     }
     let build_id = if protection.is_some() && misc & MISC_MMAP_BUILD_ID != 0 {
-        let length = usize::from(*body.get(32)?);
-        body.get(36..36 + length.min(20)).filter(|id| !id.is_empty())
+        build_id(body.get(32..56)?)
     } else {
         None
     };
@@ -331,6 +330,17 @@ fn map(misc: u16, body: &[u8], protection: Option<u32>) -> Option<Option<What>> 
         build_id: build_id.map(|id| BuildId(id.to_vec())),
         path: text(path, LONGEST_PATH),
     })))
+}
+
+/// The build id in a map's record: its length, three bytes of nothing, and 20 bytes that are zero
+/// behind it. Where another session asked for build ids, the kernel lets the flag stand for those
+/// who did not, whose bytes are then device, inode and generation (perf_event_mmap_output).
+fn build_id(field: &[u8]) -> Option<&[u8]> {
+    let (&length, rest) = field.split_first()?;
+    let (nothing, rest) = rest.split_at_checked(3)?;
+    let (id, behind) = rest.split_at_checked(usize::from(length))?;
+    let none = |bytes: &[u8]| bytes.iter().all(|&byte| byte == 0);
+    (!id.is_empty() && none(nothing) && none(behind)).then_some(id)
 }
 
 /// A string that ends with a zero, or with its field.

@@ -228,3 +228,19 @@ fn no_bytes_make_it_panic_or_go_on_for_ever() {
         assert!(found <= bytes.len() / HEADER + 1);
     }
 }
+
+#[test]
+fn a_device_and_inode_are_no_build_id() {
+    let mut sha1 = vec![20, 0, 0, 0];
+    sha1.extend(1..=20);
+    assert_eq!(build_id(&sha1), Some(&sha1[4..]));
+    let mut short = vec![8, 0, 0, 0];
+    short.extend([9; 8].into_iter().chain([0; 12]));
+    assert_eq!(build_id(&short), Some(&[9; 8][..]));
+    // Major 254, and major 8 with an inode and a generation.
+    for major in [254, 8] {
+        let mut device = vec![major, 0, 0, 0, 0, 0, 0, 0, 0x76, 0xc6, 0x98, 0];
+        device.extend([0, 0, 0, 0, 0x37, 0xd9, 0xf8, 0x62, 0, 0, 0, 0]);
+        assert_eq!(build_id(&device), None);
+    }
+}

@@ -226,6 +226,9 @@ fn one_event(choice: &Choice, profile: &Profile) -> Result<u16> {
     found.ok_or_else(|| Refused("nothing was sampled".to_owned()).into())
 }
 
+/// Images that are named for each reason why functions have no names.
+const MOST_REASONS: usize = 5;
+
 fn rows(limit: usize) -> usize {
     if limit == 0 { usize::MAX } else { limit }
 }
@@ -233,6 +236,7 @@ fn rows(limit: usize) -> usize {
 fn table(args: &ReportArgs, named: &Named<'_>, choice: &Choice, out: &mut dyn Write) -> Result<()> {
     for table in tables(named, choice) {
         table.write(rows(args.limit), out)?;
+        table.write_notes(MOST_REASONS, out)?;
         writeln!(out)?;
     }
     summary::write_busy(named, &summary::busy(named, args.hertz), out)?;
