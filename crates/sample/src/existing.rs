@@ -4,12 +4,18 @@ use crate::build_id;
 use model::{BuildId, Map, Nanos, Record, What};
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// The process whose maps are the kernel's.
 const KERNEL: u32 = u32::MAX;
+/// Bytes of a name, of a list of maps or modules, and of kallsyms that are read: some times what
+/// real ones have.
+const MOST_NAME: u64 = 256;
+const MOST_TEXT: u64 = 16 << 20;
+const MOST_SYMBOLS: u64 = 256 << 20;
 /// What of the kernel lies in front of the modules.
 const KERNEL_NAME: &[u8] = b"[kernel.kallsyms]";
 
@@ -37,7 +43,7 @@ type Known = HashMap<(u64, u64), Option<BuildId>>;
 fn process(place: &Path, pid: u32, known: &mut Known, found: &mut Vec<What>) {
     for entry in fs::read_dir(place.join("task")).into_iter().flatten().flatten() {
         let tid = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
-        let (Some(tid), Ok(mut name)) = (tid, fs::read(entry.path().join("comm"))) else {
+        let (Some(tid), Some(mut name)) = (tid, read(&entry.path().join("comm"), MOST_NAME)) else {
             continue;
         };
         while name.last() == Some(&b'\n') {
@@ -45,7 +51,7 @@ fn process(place: &Path, pid: u32, known: &mut Known, found: &mut Vec<What>) {
         }
         found.push(What::Name { pid, tid, name, exec: false });
     }
-    let maps = fs::read(place.join("maps")).unwrap_or_default();
+    let maps = read(&place.join("maps"), MOST_TEXT).unwrap_or_default();
     for line in maps.split(|&byte| byte == b'\n') {
         let Some(Line { mut map, inode }) = line_of(pid, line) else { continue };
         if inode != 0 {
@@ -92,33 +98,78 @@ fn line_of(pid: u32, line: &[u8]) -> Option<Line> {
     let offset = u64::from_str_radix(text()?, 16).ok()?;
     let (_device, inode) = (text()?, text()?.parse().ok()?);
     let path = words.next().unwrap_or_default().trim_ascii_start();
-    let path = if path.is_empty() { &b"//anon"[..] } else { path }.to_vec();
+    let path = if path.is_empty() { b"//anon".to_vec() } else { unescape(path) };
     let map = Map { pid, tid: pid, start, length, offset, build_id: None, path };
     Some(Line { map, inode })
 }
 
+/// A path as the kernel's records have it: /proc writes a line's end in it as `\012`.
+fn unescape(path: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((&byte, after)) = rest.split_first() {
+        if let Some(after) = rest.strip_prefix(b"\\012") {
+            plain.push(b'\n');
+            rest = after;
+        } else {
+            plain.push(byte);
+            rest = after;
+        }
+    }
+    plain
+}
+
 fn kernel(root: &Path, found: &mut Vec<What>) {
-    let symbols = fs::read_to_string(root.join("proc/kallsyms")).unwrap_or_default();
-    let address = |name: &str| {
-        let line = symbols.lines().find(|line| line.split(' ').nth(2) == Some(name))?;
-        u64::from_str_radix(line.split(' ').next()?, 16).ok().filter(|&address| address != 0)
-    };
-    if let (Some(start), Some(end)) =
-        (address("_stext").or_else(|| address("_text")), address("_etext"))
-    {
-        let build_id =
-            build_id::among(&fs::read(root.join("sys/kernel/notes")).unwrap_or_default());
+    if let Some((start, end)) = text(&root.join("proc/kallsyms")) {
+        let notes = read(&root.join("sys/kernel/notes"), MOST_TEXT).unwrap_or_default();
+        let build_id = build_id::among(&notes);
         found.push(of_kernel(start, end.saturating_sub(start), build_id, KERNEL_NAME.to_vec()));
     }
-    for line in fs::read_to_string(root.join("proc/modules")).unwrap_or_default().lines() {
+    let modules = read(&root.join("proc/modules"), MOST_TEXT).unwrap_or_default();
+    for line in String::from_utf8_lossy(&modules).lines() {
         let words: Vec<&str> = line.split(' ').collect();
         let [name, size, _, _, _, start, ..] = words[..] else { continue };
         let start = start.strip_prefix("0x").and_then(|start| u64::from_str_radix(start, 16).ok());
         let (Some(start @ 1..), Ok(size)) = (start, size.parse()) else { continue };
+        if name.starts_with('.') || name.contains('/') {
+            continue;
+        }
         let notes = root.join("sys/module").join(name).join("notes/.note.gnu.build-id");
-        let build_id = build_id::among(&fs::read(notes).unwrap_or_default());
+        let build_id = build_id::among(&read(&notes, MOST_TEXT).unwrap_or_default());
         found.push(of_kernel(start, size, build_id, format!("[{name}]").into_bytes()));
     }
+}
+
+/// Where the kernel's own code begins and ends: `_stext` (or `_text`) and `_etext`, which are 0
+/// where kptr_restrict hides them.
+fn text(kallsyms: &Path) -> Option<(u64, u64)> {
+    let mut lines = BufReader::new(File::open(kallsyms).ok()?.take(MOST_SYMBOLS));
+    let (mut text, mut stext, mut etext) = (None, None, None);
+    let mut line = Vec::new();
+    while etext.is_none() && lines.read_until(b'\n', &mut line).ok()? > 0 {
+        let mut words = line.trim_ascii_end().splitn(3, |&b| b == b' ');
+        if let (Some(address), Some(name)) = (words.next(), words.nth(1)) {
+            let found = match name {
+                b"_text" => Some(&mut text),
+                b"_stext" => Some(&mut stext),
+                b"_etext" => Some(&mut etext),
+                _ => None,
+            };
+            if let Some(found) = found {
+                let address = std::str::from_utf8(address).ok()?;
+                *found = u64::from_str_radix(address, 16).ok().filter(|&address| address != 0);
+            }
+        }
+        line.clear();
+    }
+    Some((stext.or(text)?, etext?))
+}
+
+/// The file's first bytes.
+fn read(path: &Path, most: u64) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(most).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 fn of_kernel(start: u64, length: u64, build_id: Option<BuildId>, path: Vec<u8>) -> What {
@@ -167,6 +218,54 @@ mod tests {
         }
         // The C library of any distribution has one.
         assert!(seen > 0);
+    }
+
+    #[test]
+    fn a_kernel_and_its_modules_are_read_below_a_root() {
+        let place = tempfile::tempdir().unwrap();
+        let root = place.path();
+        let put = |path: &str, bytes: &[u8]| {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        };
+        let note =
+            |id: u8| [&[4, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0][..], b"GNU\0", &[id, 0, 0, 0]].concat();
+        let symbols = "ffffffff81000000 T _text\nffffffff81000100 T _stext\n\
+                       ffffffff81abc000 T _etext\nffffffffc0001000 t f\t[tun]\n";
+        put("proc/kallsyms", symbols.as_bytes());
+        put("sys/kernel/notes", &note(0xaa));
+        put(
+            "proc/modules",
+            b"tun 61440 0 - Live 0xffffffffc0001000\nx 1 0 - Live 0x0\n../y 1 0 - Live 0x1\n",
+        );
+        put("sys/module/tun/notes/.note.gnu.build-id", &note(0xbb));
+        put("proc/7/task/7/comm", b"a b\n");
+        put("proc/7/maps", b"1000-3000 r-xp 00001000 fe:00 0   /bin/a\\012b\n");
+        let found = existing(root);
+        let id = |id| Some(BuildId(vec![id]));
+        let kernel = |start, length, id, path: &[u8]| of_kernel(start, length, id, path.to_vec());
+        let named = What::Name { pid: 7, tid: 7, name: b"a b".to_vec(), exec: false };
+        let mapped = Map {
+            pid: 7,
+            tid: 7,
+            start: 0x1000,
+            length: 0x2000,
+            offset: 0x1000,
+            build_id: None,
+            path: b"/bin/a\nb".to_vec(),
+        };
+        let expected = [
+            kernel(0xffff_ffff_8100_0100, 0xab_bf00, id(0xaa), KERNEL_NAME),
+            kernel(0xffff_ffff_c000_1000, 61440, id(0xbb), b"[tun]"),
+            named,
+            What::Map(mapped),
+        ];
+        assert_eq!(found.into_iter().map(|record| record.what).collect::<Vec<_>>(), expected);
+        put("proc/kallsyms", b"0000000000000000 T _stext\n0000000000000000 T _etext\n");
+        let is_kernel =
+            |record: &Record| matches!(&record.what, What::Map(map) if map.path == KERNEL_NAME);
+        assert!(!existing(root).iter().any(is_kernel), "addresses are hidden");
     }
 
     #[test]
