@@ -102,10 +102,18 @@ impl Capture {
         let mut openings: Vec<Opening> = Vec::new();
         for word in &wanted.events {
             let opening = Opening::of(word, wanted, features, first, &mut notes)?;
-            // Two events that gave way to the same clock are one.
-            let is = |other: &Opening| other.event.counted == opening.event.counted;
-            if opening.event.counted == opening.event.asked || !openings.iter().any(is) {
-                openings.push(opening);
+            // What gave way to a clock that is counted already, or stands in for this, is one.
+            let is = |other: &&Opening| {
+                let (this, other) = (&opening.event, &other.event);
+                let gave_way = this.counted != this.asked || other.counted != other.asked;
+                other.counted == this.counted && other.period == this.period && gave_way
+            };
+            match openings.iter().find(is).map(|other| other.event.asked.clone()) {
+                Some(other) => notes.push(format!(
+                    "{} is left out: {} is counted for {other} already",
+                    opening.event.asked, opening.event.counted
+                )),
+                None => openings.push(opening),
             }
         }
         let mut wanted = wanted.clone();

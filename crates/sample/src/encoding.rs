@@ -1,6 +1,7 @@
 //! What an event's name is to the kernel: its type and config (perf_event_open(2)).
 
 use crate::Error;
+use crate::processor::Processor;
 use crate::sysfs;
 use perf_event_open_sys::bindings;
 use std::path::Path;
@@ -57,33 +58,41 @@ impl Encoding {
         self.kind == SOFTWARE
     }
 
-    /// The event of this name, on the machine below `root`.
+    /// Whether it counts the cycles of a CPU.
+    pub(crate) fn is_cycles(&self) -> bool {
+        (self.kind, self.config[0]) == (HARDWARE, 0)
+    }
+
+    /// The event of this name, on the machine below `root`; `None` where no code of it is known
+    /// for the processor: one that a CPU has not would count something else, as x86 masks it.
     ///
     /// # Errors
     /// [`Error::NoEvent`].
-    pub(crate) fn named(name: &str, root: &Path) -> Result<Self, Error> {
+    pub(crate) fn named(name: &str, root: &Path) -> Result<Option<Self>, Error> {
         let miss_of = |cache: u32| u64::from(cache) | 1 << 16;
-        Ok(match name {
+        let raw = |code| Self::of(RAW, code, MISSES_PERIOD);
+        Ok(Some(match name {
             "cycles" | "cpu-cycles" => Self::basic(0, CYCLES_PERIOD),
             "instructions" => Self::basic(1, CYCLES_PERIOD),
             "cache-references" => Self::of(HARDWARE, 2, MISSES_PERIOD),
             "cache-misses" => Self::of(HARDWARE, 3, MISSES_PERIOD),
             "branches" => Self::basic(4, MISSES_PERIOD),
             "branch-misses" => Self::of(HARDWARE, 5, MISSES_PERIOD),
-            "llc-misses" => {
-                Self::of(CACHE, miss_of(bindings::PERF_COUNT_HW_CACHE_LL), MISSES_PERIOD)
-            }
+            "llc-misses" => match Processor::of(root).llc_misses() {
+                Some(code) => raw(code),
+                None => Self::of(CACHE, miss_of(bindings::PERF_COUNT_HW_CACHE_LL), MISSES_PERIOD),
+            },
             "dtlb-misses" => {
                 Self::of(CACHE, miss_of(bindings::PERF_COUNT_HW_CACHE_DTLB), MISSES_PERIOD)
             }
-            "l2-misses" => Self::of(RAW, l2_misses(root), MISSES_PERIOD),
+            "l2-misses" => return Ok(Processor::of(root).l2_misses().map(raw)),
             "cpu-clock" => Self::software(0, CLOCK_PERIOD),
             "task-clock" => Self::software(1, CLOCK_PERIOD),
             "page-faults" => Self::software(2, 1),
             "context-switches" => Self::software(3, 1),
             "cpu-migrations" => Self::software(4, 1),
-            _ => return Self::coded(name, root).ok_or_else(|| Error::NoEvent(name.to_owned())),
-        })
+            _ => Self::coded(name, root).ok_or_else(|| Error::NoEvent(name.to_owned()))?,
+        }))
     }
 
     /// `r01c2` or `pmu/…/`.
@@ -100,34 +109,15 @@ impl Encoding {
     }
 }
 
-/// Demand requests that missed the second-level cache. Intel: L2_RQSTS.MISS (24h, 3Fh); AMD Zen:
-/// instruction and data misses of L2 requests (64h, 09h of the PPR). An unknown CPU gets an event
-/// that no CPU has, so that it is found absent.
-fn l2_misses(root: &Path) -> u64 {
-    let info = std::fs::read_to_string(root.join("proc/cpuinfo")).unwrap_or_default();
-    let field = |key: &str| {
-        let line = info.lines().find(|line| line.split(':').next().map(str::trim) == Some(key))?;
-        line.split_once(':').map(|(_, value)| value.trim())
-    };
-    let family = field("cpu family").and_then(|family| family.parse::<u32>().ok());
-    match (field("vendor_id"), family) {
-        (Some("GenuineIntel"), Some(6)) => 0x3f24,
-        (Some("AuthenticAMD" | "HygonGenuine"), Some(0x17..)) => 0x0964,
-        _ => u64::MAX,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
 
     #[test]
     fn names_are_the_kernels_numbers() {
         let root = Path::new("/");
-        let event = |name| Encoding::named(name, root).map(|e| (e.kind, e.config[0])).ok();
+        let event = |name| Encoding::named(name, root).unwrap().map(|e| (e.kind, e.config[0]));
         assert_eq!(event("cycles"), Some((0, 0)));
-        assert_eq!(event("llc-misses"), Some((3, 0x1_0002)));
         assert_eq!(event("dtlb-misses"), Some((3, 0x1_0003)));
         assert_eq!(event("cpu-clock"), Some((1, 0)));
         assert_eq!(event("r01c2"), Some((4, 0x1c2)));
@@ -137,15 +127,20 @@ mod tests {
     }
 
     #[test]
-    fn the_second_level_cache_is_the_processors_own() {
+    fn misses_are_the_processors_own() {
         let place = tempfile::tempdir().unwrap();
-        fs::create_dir(place.path().join("proc")).unwrap();
-        let on = |info: &str| {
-            fs::write(place.path().join("proc/cpuinfo"), info).unwrap();
-            Encoding::named("l2-misses", place.path()).unwrap().config[0]
+        std::fs::create_dir(place.path().join("proc")).unwrap();
+        let on = |name: &str, info: &str| {
+            std::fs::write(place.path().join("proc/cpuinfo"), info).unwrap();
+            Encoding::named(name, place.path()).unwrap().map(|e| (e.kind, e.config[0]))
         };
-        assert_eq!(on("processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\n"), 0x3f24);
-        assert_eq!(on("processor\t: 0\nvendor_id\t: AuthenticAMD\ncpu family\t: 25\n"), 0x0964);
-        assert_eq!(on("vendor_id : Other\n"), u64::MAX);
+        let zen = "vendor_id\t: AuthenticAMD\ncpu family\t: 25\nmodel\t: 17\n";
+        assert_eq!(on("l2-misses", zen), Some((4, 0x0964)));
+        assert_eq!(on("llc-misses", zen), Some((4, 0x5c43)));
+        let intel = "vendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t: 85\n";
+        assert_eq!(on("l2-misses", intel), Some((4, 0x3f24)));
+        assert_eq!(on("llc-misses", intel), Some((3, 0x1_0002)));
+        // A raw code that a CPU has not would count something else (x86_pmu_hw_config masks it).
+        assert_eq!(on("l2-misses", "vendor_id : Other\n"), None);
     }
 }

@@ -36,6 +36,12 @@ pub enum Error {
         /// What it is; `unknown` where it cannot be read.
         paranoid: String,
     },
+    /// The process is not there.
+    #[error("there is no process {0}: it may have ended")]
+    NoProcess(u32),
+    /// Each event of each CPU is an open file.
+    #[error("too many open files for all events and CPUs: raise the limit (ulimit -n)")]
+    Files,
     /// The event cannot be counted here, and nothing can in its place.
     #[error("cannot open {event}: {source}")]
     Open {

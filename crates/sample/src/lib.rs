@@ -14,6 +14,7 @@ mod kernel;
 mod layout;
 mod machine;
 mod opening;
+mod processor;
 mod shape;
 mod sysfs;
 mod word;

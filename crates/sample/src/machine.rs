@@ -4,6 +4,7 @@ use crate::kernel;
 use crate::sysfs;
 use perf_event_open_sys::bindings::{PERF_COUNT_SW_DUMMY, PERF_TYPE_SOFTWARE, perf_event_attr};
 use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use std::fs;
 use std::path::Path;
 
@@ -61,6 +62,16 @@ pub(crate) fn most_samples() -> u64 {
         .and_then(|text| text.parse().ok())
         .unwrap_or(100_000)
         .max(1)
+}
+
+/// Raises the number of files that may be open as far as it goes: whether that is any further.
+pub(crate) fn more_files() -> bool {
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return false;
+    }
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).is_ok()
 }
 
 /// The online CPUs of the machine below `root`; none where that is not told.

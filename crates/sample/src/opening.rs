@@ -3,6 +3,7 @@
 use crate::encoding::Encoding;
 use crate::kernel;
 use crate::machine::{self, FORMAT_LOST, Features};
+use crate::processor::Processor;
 use crate::sysfs;
 use crate::{Error, Scope, Wanted, Word};
 use model::{Absent, Event};
@@ -47,14 +48,18 @@ impl Opening {
         notes: &mut Vec<String>,
     ) -> Result<Self, Error> {
         let asked = Encoding::named(&word.name, Path::new("/"))?;
-        let opening = Self::with(word, &word.name, &asked, wanted, features)?;
-        let why = match opening.probe(cpu, notes) {
-            Ok(opening) if !asked.is_in_any_loop || opening.counts() => return Ok(opening),
-            Ok(_) => "it stands still while a program runs".to_owned(),
-            Err(Error::Open { source, .. }) if is_absent(&source) && !asked.is_software() => {
-                source.to_string()
+        let why = if let Some(asked) = asked {
+            let opening = Self::with(word, &word.name, &asked, wanted, features)?;
+            match opening.probe(cpu, notes) {
+                Ok(opening) if !asked.is_in_any_loop || opening.counts() => return Ok(opening),
+                Ok(_) => "it stands still while a program runs".to_owned(),
+                Err(Error::Open { source, .. }) if is_absent(&source) && !asked.is_software() => {
+                    source.to_string()
+                }
+                Err(error) => return Err(error),
             }
-            Err(error) => return Err(error),
+        } else {
+            "no code of it is known for this processor".to_owned()
         };
         notes.push(format!("{} cannot be counted here ({why}): cpu-clock in its place", word.name));
         // A period of cycles is none of nanoseconds.
@@ -70,11 +75,9 @@ impl Opening {
         features: Features,
     ) -> Result<Self, Error> {
         let period = word.period.unwrap_or(encoding.period);
-        if encoding.is_time {
-            let least = SHORTEST_CLOCK.max(1_000_000_000 / machine::most_samples());
-            if period < least {
-                return Err(Error::Period { event: word.name.clone(), period, least });
-            }
+        let least = shortest(encoding);
+        if period < least {
+            return Err(Error::Period { event: word.name.clone(), period, least });
         }
         let event = Event {
             asked: word.name.clone(),
@@ -156,6 +159,17 @@ impl Opening {
     }
 }
 
+/// The shortest period at which the kernel neither lengthens it nor throttles the event, where
+/// that is known beforehand: of clocks and of cycles.
+fn shortest(encoding: &Encoding) -> u64 {
+    let most = machine::most_samples();
+    if encoding.is_time {
+        return SHORTEST_CLOCK.max(1_000_000_000_u64.div_ceil(most));
+    }
+    let hertz = encoding.is_cycles().then(|| Processor::of(Path::new("/")).hertz).flatten();
+    hertz.map_or(1, |hertz| hertz.div_ceil(most).max(1))
+}
+
 /// Where CPUs are of several kinds, each kind has a PMU of its own, which the upper half of a
 /// generic event's config names (PERF_PMU_TYPE_SHIFT).
 fn of_core(root: &Path, kind: u32, cpu: u32) -> u64 {
@@ -219,16 +233,28 @@ fn open(mut attr: perf_event_attr, scope: Scope, cpu: u32, event: &str) -> Resul
             (i32::try_from(pid).unwrap_or(i32::MAX), "a process", 2)
         }
     };
-    kernel::open(&attr, pid, Some(cpu)).map_err(|source| match source.kind() {
+    let mut opened = kernel::open(&attr, pid, Some(cpu));
+    if matches!(&opened, Err(error) if is(error, Errno::MFILE)) && machine::more_files() {
+        opened = kernel::open(&attr, pid, Some(cpu));
+    }
+    opened.map_err(|source| match source.kind() {
         io::ErrorKind::PermissionDenied => {
             Error::NotPermitted { what, needed, paranoid: machine::paranoid() }
         }
-        _ => Error::Open { event: event.to_owned(), source },
+        _ if is(&source, Errno::MFILE) => Error::Files,
+        _ => match scope {
+            Scope::Command(pid) if is(&source, Errno::SRCH) => Error::NoProcess(pid),
+            _ => Error::Open { event: event.to_owned(), source },
+        },
     })
+}
+
+fn is(error: &io::Error, errno: Errno) -> bool {
+    error.raw_os_error() == Some(errno.raw_os_error())
 }
 
 /// Whether an error says that the event does not exist, on this machine or this CPU.
 pub(crate) fn is_absent(error: &io::Error) -> bool {
     let absent = [Errno::NOENT, Errno::NODEV, Errno::NXIO, Errno::OPNOTSUPP, Errno::INVAL];
-    absent.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+    absent.iter().any(|&errno| is(error, errno))
 }

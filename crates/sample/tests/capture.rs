@@ -156,4 +156,32 @@ fn what_cannot_be_is_refused_with_what_would_do() {
     let error = open("cpu-clock:100").unwrap_err();
     assert!(matches!(error, Error::Period { least: 10_000.., .. }), "{error}");
     assert!(matches!(open("cycle"), Err(Error::NoEvent(_))));
+    let mut child = Command::new("true").spawn().unwrap();
+    child.wait().unwrap();
+    let error = Capture::open(&wanted("cpu-clock", Scope::Command(child.id()))).unwrap_err();
+    assert!(matches!(error, Error::NoProcess(pid) if pid == child.id()), "{error}");
+}
+
+#[test]
+fn a_clock_stands_in_once() {
+    let mut child = stopped("true");
+    let mut wanted = wanted("cpu-clock", Scope::Command(child.id()));
+    // Whatever this machine has, nothing of these is counted twice.
+    for name in ["cycles", "l2-misses", "cpu-clock:2M"] {
+        wanted.events.push(name.parse().unwrap());
+    }
+    let capture = Capture::open(&wanted).unwrap();
+    let events = capture.events();
+    let clocks: Vec<u64> =
+        events.iter().filter(|e| e.counted == "cpu-clock").map(|e| e.period).collect();
+    println!("{events:?} {:?}", capture.notes());
+    assert_eq!(clocks, [1_000_000, 2_000_000]);
+    let named = |name: &str| {
+        events.iter().any(|event| event.asked == name)
+            || capture.notes().iter().any(|note| note.contains(&format!("{name} is left out")))
+    };
+    assert!(named("cycles") && named("l2-misses"));
+    assert_eq!(capture.layout().ids.len(), events.len() * capture.cpus() as usize);
+    go_on(&child);
+    child.wait().unwrap();
 }
