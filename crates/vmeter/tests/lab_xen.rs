@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
 mod machine;
-mod recording;
 
 use lab::{Kind, Receive};
 use machine::{
@@ -20,43 +19,6 @@ fn xen_4_17() {
 #[test]
 fn xen_4_20() {
     checks("trixie", "Xen 4.20");
-}
-
-/// Mode B: Domain-0 and both guests sample themselves at the same time, each on a CPU of its own;
-/// the busy time by equation 4.9 of the one that computes is xentop's. An emulator of two cores can
-/// give no more emulated CPUs their time; and of a domain that only wakes now and then, most of what
-/// Xen counts is waking it, which is in no sample of its own.
-#[test]
-fn domains_sample_themselves() {
-    let mut spec = spec(Kind::Xen, "bookworm");
-    spec.cpus = 3;
-    checked(&spec, |host| {
-        host.sh("xl vcpu-set Domain-0 1");
-        for (domain, cpu) in [("Domain-0", 0), ("g1", 1), ("g2", 2)] {
-            host.sh(&format!("xl vcpu-pin {domain} all {cpu}"));
-        }
-        recording::put_spinner(host, 1);
-        host.sh("guest 1 '/tmp/spin </dev/null >/dev/null 2>&1 &'");
-        host.sh("(xentop -b -i 2 -d 12 -f >/tmp/xentop &) >/dev/null 2>&1; sleep 1");
-        let report = recording::recorded(host, 15);
-        let output = host.sh("until [ $(grep -c Domain-0 /tmp/xentop) = 2 ]; do sleep 0.2; done; \
-                              cat /tmp/xentop");
-        for (name, domain) in [("host", "Domain-0"), ("g1", "g1"), ("g2", "g2")] {
-            let seconds = number(recording::stream(&report, name), "/duration_s");
-            let vms = report["vms"].as_array().unwrap().iter();
-            let busy: f64 = vms.filter(|vm| vm["vm"] == name).map(|vm| number(vm, "/busy_s")).sum();
-            let theirs = xentop(&output, domain).0.number("CPU(%)");
-            let ours = 100.0 * busy / seconds;
-            if domain == "g1" {
-                close("g1 CPU %", ours, theirs, 0.05 * theirs);
-            } else {
-                println!("{domain} CPU %: vmeter {ours:.2}, xentop {theirs:.2}");
-            }
-        }
-        assert_eq!(recording::stream(&report, "g1")["role"], "samples-itself");
-        recording::spins(&report, "g1");
-        recording::kernels_are_named(&report, "g1");
-    });
 }
 
 /// One boot, every check.
