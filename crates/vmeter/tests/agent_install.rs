@@ -8,7 +8,7 @@ use agent::{Handle, Security, Setting, Stream, Work};
 use processes::said;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -20,7 +20,13 @@ fn install(args: &[&str]) -> Output {
 }
 
 fn install_by(program: &Path, args: &[&str]) -> Output {
-    Command::new(program).args(["agent", "install"]).args(args).output().unwrap()
+    loop {
+        match Command::new(program).args(["agent", "install"]).args(args).output() {
+            // Another test's child, between its fork and its exec, has the copy still open.
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+            found => return found.unwrap(),
+        }
+    }
 }
 
 /// The program where a service can run it, wherever this checkout is.
