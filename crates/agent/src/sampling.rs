@@ -2,7 +2,7 @@
 //! lasts.
 
 use crate::scratch::PIECE;
-use model::{Event, Nanos, Record, What};
+use model::{Event, Record, What};
 use sample::{Capture, Layout, Scope, Wanted, Word};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -170,9 +170,4 @@ fn read_piece(path: &PathBuf, offset: u64, elf: bool) -> io::Result<(Vec<u8>, u6
         return Err(io::Error::other("too large"));
     }
     Ok((bytes, size))
-}
-
-/// The agent's clock of samples (CLOCK_MONOTONIC_RAW).
-pub(crate) fn now() -> Nanos {
-    sample::now()
 }

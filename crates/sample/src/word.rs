@@ -1,5 +1,6 @@
 //! Events as they are written on a command line: `NAME` or `NAME:PERIOD`.
 
+use std::fmt;
 use std::str::FromStr;
 
 /// An event's name, and its period where one was given.
@@ -9,6 +10,16 @@ pub struct Word {
     pub name: String,
     /// Events (nanoseconds of clocks) for each sample; `None` is the event's usual one.
     pub period: Option<u64>,
+}
+
+impl fmt::Display for Word {
+    /// As it is parsed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.period {
+            Some(period) => write!(f, "{}:{period}", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
 }
 
 impl FromStr for Word {
@@ -54,6 +65,9 @@ mod tests {
         let word = |text: &str| text.parse::<Word>();
         let of = |name: &str, period| Ok(Word { name: name.to_owned(), period });
         assert_eq!(word("cycles"), of("cycles", None));
+        for text in ["cycles", "cpu/event=0x3c,umask=0/:1000"] {
+            assert_eq!(word(text).unwrap().to_string(), text);
+        }
         assert_eq!(word("cpu-clock:1M"), of("cpu-clock", Some(1_000_000)));
         assert_eq!(
             word("cpu/event=0x3c,umask=0/:1e7"),

@@ -68,24 +68,23 @@ impl Place for Here<'_> {
     }
 
     fn run(&mut self, word: Option<&Word>) -> Result<Run> {
-        let mut capture = word.map(|word| Capture::open(&wanted(word))).transpose()?;
-        let decoder = capture.as_ref().map(|c| Decoder::new(&c.layout())).transpose()?;
-        let mut tally = Tally::default();
-        if let Some(capture) = &capture {
+        let open = |word| -> Result<_> {
+            let capture = Capture::open(&wanted(word))?;
+            let decoder = Decoder::new(&capture.layout())?;
             capture.enable(true)?;
-        }
+            Ok((capture, decoder))
+        };
+        let mut sampling = word.map(open).transpose()?;
+        let mut tally = Tally::default();
         let outcome = thread::scope(|scope| {
             let work = scope.spawn(|| cpu::run(self.plan, self.control));
             while !work.is_finished() {
-                match (&mut capture, &decoder) {
-                    (Some(capture), Some(decoder)) => {
+                match &mut sampling {
+                    Some((capture, decoder)) => {
                         capture.wait(DRAIN)?;
-                        capture.drain(|_, first, second| {
-                            tally.add(decoder, &[first, second].concat());
-                            Ok(())
-                        })?;
+                        tally.drain(capture, decoder)?;
                     }
-                    _ => thread::sleep(DRAIN / 10),
+                    None => thread::sleep(DRAIN / 10),
                 }
             }
             match work.join() {
@@ -93,12 +92,9 @@ impl Place for Here<'_> {
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         })?;
-        if let (Some(capture), Some(decoder)) = (&mut capture, &decoder) {
+        if let Some((capture, decoder)) = &mut sampling {
             capture.enable(false)?;
-            capture.drain(|_, first, second| {
-                tally.add(decoder, &[first, second].concat());
-                Ok(())
-            })?;
+            tally.drain(capture, decoder)?;
         }
         tally.run(&outcome, self.by_cpu_time)
     }
@@ -127,8 +123,7 @@ impl<'a> There<'a> {
     }
 
     fn sampling(word: &Word) -> Sampling {
-        let period = word.period.map_or_else(String::new, |period| format!(":{period}"));
-        Sampling::Itself(vec![format!("{}{period}", word.name)])
+        Sampling::Itself(vec![word.to_string()])
     }
 }
 
@@ -179,6 +174,13 @@ struct Tally {
 }
 
 impl Tally {
+    fn drain(&mut self, capture: &mut Capture, decoder: &Decoder) -> std::io::Result<()> {
+        capture.drain(|_, first, second| {
+            self.add(decoder, &[first, second].concat());
+            Ok(())
+        })
+    }
+
     fn add(&mut self, decoder: &Decoder, bytes: &[u8]) {
         // Bytes of an agent may be no records: then there are fewer samples, which shows.
         for record in decoder.decode(bytes).flatten() {

@@ -13,14 +13,6 @@ use std::process::{Child, ExitCode};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// An event as it is written.
-pub fn written(word: &Word) -> String {
-    match word.period {
-        Some(period) => format!("{}:{period}", word.name),
-        None => word.name.clone(),
-    }
-}
-
 /// Whether the kernel lets this process sample everything.
 pub fn may_sample_all() -> bool {
     let words = vec![Word { name: "cpu-clock".to_owned(), period: None }];

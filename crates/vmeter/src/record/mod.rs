@@ -73,7 +73,7 @@ pub fn run(args: &RecordArgs) -> Result<ExitCode> {
         return Err(Refused(why).into());
     }
     let security = args.key.security()?;
-    let words: Vec<String> = args.event.iter().map(host::written).collect();
+    let words: Vec<String> = args.event.iter().map(Word::to_string).collect();
     let guests = args
         .agent
         .iter()
@@ -124,7 +124,7 @@ fn scope(command: Option<&host::Command>) -> Result<Scope> {
     match command {
         Some(command) => Ok(Scope::Command(command.pid())),
         None => Err(Refused(
-            "sampling all CPUs needs root, CAP_PERFMON or kernel.perf_event_paranoid = -1; \
+            "sampling all CPUs needs root, CAP_PERFMON or kernel.perf_event_paranoid = 0; \
              without them give a COMMAND, which alone is sampled then"
                 .to_owned(),
         )

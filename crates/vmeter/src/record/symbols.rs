@@ -63,7 +63,7 @@ pub fn kallsyms(stream: usize) -> String {
 /// Keeps the kernels' symbols in which samples fell, and asks the guests for such programs.
 pub fn collect(folder: &Path, sources: Vec<Source>, writer: &mut Writer) -> Result<()> {
     let recording = Recording::open(folder)?;
-    let profile = super::super::report::read(&recording, Options::default())?.0;
+    let profile = crate::report::read(&recording, Options::default())?.0;
     let mut programs: BTreeMap<usize, BTreeSet<Vec<u8>>> = BTreeMap::new();
     let mut addresses: BTreeMap<usize, BTreeSet<u64>> = BTreeMap::new();
     for (key, _) in &profile.entries {
