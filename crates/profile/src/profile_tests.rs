@@ -183,6 +183,29 @@ fn mode_a_names_two_guests_by_their_own_switches_and_maps() {
     assert_eq!(uncertain, [(1, 0), (0, 0), (1, 0)]);
 }
 
+/// A guest's kernel is not where the program that runs has its code.
+#[test]
+fn a_mode_that_was_read_too_late_is_seen_by_the_address() {
+    let (host, mut records) = host();
+    records.extend([
+        sample(1100, VCPU, Mode::GuestKernel, 0x40_0010),
+        sample(1150, VCPU, Mode::GuestKernel, 0x70_0010),
+        sample(1200, VCPU, Mode::GuestKernel, 0xffff_ffff_8100_0000),
+    ]);
+    let web1 = Stream { clock: clock(0, 5), ..stream("web1", Role::NamesOnly, vec![]) };
+    let one =
+        vec![named(7, "httpd"), mapped(7, 0x40_0000, "/usr/sbin/httpd"), switched(1000, 0, 7)];
+    let (streams, records) = ([host, web1], vec![boxed(records), boxed(one)]);
+    let profile = Profile::read(&streams, records, Options::default());
+    let expected = [
+        "web1 guest kernel vcpu httpd [guest kernel] 700010 1",
+        "web1 guest kernel vcpu httpd [guest kernel] ffffffff81000000 1",
+        "web1 guest user vcpu httpd /usr/sbin/httpd 410 1",
+    ];
+    assert_eq!(lines(&profile), expected);
+    assert_eq!(profile.streams[1].misread, 1);
+}
+
 #[test]
 fn mode_b_takes_the_guests_own_samples_and_none_twice() {
     let (host, mut records) = host();

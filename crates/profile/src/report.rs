@@ -24,6 +24,8 @@ pub struct StreamReport {
     pub span: Option<(Nanos, Nanos)>,
     /// CPU → records that its kernel lost.
     pub lost: BTreeMap<u32, u64>,
+    /// When the first and the last loss was told, by the host's clock: when there was room again.
+    pub lost_span: Option<(Nanos, Nanos)>,
     /// CPU → times that its kernel throttled an event.
     pub throttled: BTreeMap<u32, u64>,
     /// Of a guest: no alignment of clocks is off by more, in nanoseconds; the largest of all
@@ -36,6 +38,9 @@ pub struct StreamReport {
     pub uncertain: u64,
     /// Of a guest in mode A: samples before any switch was seen on their vCPU.
     pub unplaced: u64,
+    /// Of a guest in mode A: samples that were told of its kernel, at addresses that the program
+    /// that ran has mapped: they are the program's.
+    pub misread: u64,
     /// Of a guest that samples itself: the host's samples of the same event in it, which are
     /// not counted a second time.
     pub duplicates: u64,
@@ -76,11 +81,13 @@ impl StreamReport {
             others: 0,
             span: None,
             lost: BTreeMap::new(),
+            lost_span: None,
             throttled: BTreeMap::new(),
             clock_bound: stream.clock.iter().map(|segment| segment.bound).max(),
             clock_segments: stream.clock.len(),
             uncertain: 0,
             unplaced: 0,
+            misread: 0,
             duplicates: 0,
             unaligned: 0,
             invalid: 0,
@@ -93,15 +100,26 @@ impl StreamReport {
     pub(crate) fn saw(&mut self, record: &Record, time: Nanos) {
         // Maps and names of what was there before have no time of their own.
         if matches!(record.what, What::Sample(_) | What::Switch { .. }) {
-            let (first, last) = self.span.unwrap_or((time, time));
-            self.span = Some((first.min(time), last.max(time)));
+            self.span = Some(over(self.span, time));
         }
         match record.what {
             What::Sample(_) => self.samples += 1,
-            What::Lost { count } => add(&mut self.lost, record.cpu, count),
+            What::Lost { count } => {
+                add(&mut self.lost, record.cpu, count);
+                self.lost_span = Some(over(self.lost_span, time));
+            }
             What::Throttle { on: true } => add(&mut self.throttled, record.cpu, 1),
             _ => self.others += 1,
         }
+    }
+
+    /// A span in seconds after the first sample or switch.
+    #[must_use]
+    pub fn since_begin(&self, span: Option<(Nanos, Nanos)>) -> Option<(f64, f64)> {
+        let (begin, _) = self.span?;
+        span.map(|(from, to)| {
+            (from.saturating_sub(begin).seconds(), to.saturating_sub(begin).seconds())
+        })
     }
 
     /// From the first sample or switch to the last, on the host's clock; `None` where there is none.
@@ -109,6 +127,12 @@ impl StreamReport {
     pub fn duration(&self) -> Option<Nanos> {
         self.span.map(|(first, last)| last.saturating_sub(first))
     }
+}
+
+/// A span that has a moment in it too.
+fn over(span: Option<(Nanos, Nanos)>, time: Nanos) -> (Nanos, Nanos) {
+    let (first, last) = span.unwrap_or((time, time));
+    (first.min(time), last.max(time))
 }
 
 fn add(counts: &mut BTreeMap<u32, u64>, cpu: u32, count: u64) {

@@ -111,19 +111,26 @@ pub fn write_busy(named: &Named<'_>, busy: &[Busy], to: &mut dyn Write) -> io::R
 #[must_use]
 pub fn warnings(report: &StreamReport) -> Vec<String> {
     let mut said: Vec<String> = report.notes.iter().map(|note| sentence(note)).collect();
+    for (cpu, count) in &report.lost {
+        said.push(format!("{count} records lost on CPU {cpu}: use a longer period"));
+    }
+    if let Some((from, to)) = report.since_begin(report.lost_span) {
+        said.push(format!("the losses were told from {from:.3} s to {to:.3} s after the begin"));
+    }
     let mut say = |count: u64, what: &str| {
         if count > 0 {
             said.push(format!("{count} {what}"));
         }
     };
-    for (cpu, &count) in &report.lost {
-        say(count, &format!("records lost on CPU {cpu}: use a longer period or a larger buffer"));
-    }
     for (cpu, &count) in &report.throttled {
         say(count, &format!("times throttled on CPU {cpu}: use a longer period"));
     }
     say(report.uncertain, "samples so near a switch that their process may be the other");
     say(report.unplaced, "samples of processes that are not known: no switch was seen before");
+    say(
+        report.misread,
+        "samples told of its kernel at a program's addresses: they are the program's",
+    );
     say(report.duplicates, "samples of the host in this guest, which it took itself: left out");
     say(report.unaligned, "records left out: the guest's clock was not aligned");
     say(report.invalid, "samples of an event that the stream does not have: left out");

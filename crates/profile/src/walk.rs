@@ -4,7 +4,7 @@
 //! host's stream, and along with it, by its clock, the guests that send names only. Nothing is
 //! held of a sample once it is placed.
 
-use crate::guest::{Clock, Guest};
+use crate::guest::{Clock, Guest, Running};
 use crate::image::{ImageId, Kind};
 use crate::known::{Known, NO_STREAM};
 use crate::names::Names;
@@ -308,7 +308,20 @@ impl Source {
 /// Gives a sample that the host took in a guest the guest's own names.
 fn name_by_guest(guest: &mut Guest<'_>, known: &mut Known, placed: &mut Placed, user: Option<u64>) {
     guest.advance(placed.time, known);
-    let running = guest.running(placed.cpu, placed.time, user);
+    let mut user = user;
+    let mut running = guest.running(placed.cpu, placed.time, user);
+    // Under emulation KVM may read the mode of a moment before. A process shares its space with
+    // the kernel: what a program has mapped is no place of the kernel's.
+    let address = placed.instruction;
+    let of_program = |running: &Running, spaces: &mut Spaces| {
+        running.pid != 0 && spaces.find(running.pid, address).is_some()
+    };
+    if user.is_none() && running.is_some_and(|running| of_program(&running, &mut guest.spaces)) {
+        guest.report.misread += 1;
+        placed.layer = Layer::GuestUser;
+        user = Some(address);
+        running = guest.running(placed.cpu, placed.time, user);
+    }
     let pid = running.map(|running| running.pid);
     (placed.pid, placed.tid, placed.idle) = (pid, running.map(|running| running.tid), false);
     placed.certain = running.is_some_and(|running| running.certain);
