@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
 mod machine;
+mod recording;
+mod spinner;
 
 use lab::{Kind, Receive};
 use machine::{
@@ -14,6 +16,7 @@ use serde_json::Value;
 #[test]
 fn kvm_with_vhost() {
     checked(&spec(Kind::Kvm, "bookworm"), |host| {
+        samples_see_into_guests(host);
         counted_on_the_right_side(host);
         guest_time(host);
         guests_report(host);
@@ -80,6 +83,32 @@ fn guests_report(host: &mut Host) {
         close(&format!("{name} stolen %"), percent("/steal_s"), percent("/ready_s"), 5.0);
         assert!((30.0..70.0).contains(&percent("/steal_s")), "{vm:#}");
     }
+}
+
+/// Mode A: the host samples its guests, their agents name what ran. g1 computes, g2 receives.
+fn samples_see_into_guests(host: &mut Host) {
+    recording::put_spinner(host, 1);
+    let stream = host.machine().receive(Receive { guest: 2, bytes_per_second: 200_000 }).unwrap();
+    host.sh("guest 1 '/tmp/spin </dev/null >/dev/null 2>&1 &'");
+    let report = recording::recorded(host, 20, ":");
+    host.sh("guest 1 'killall spin'");
+    drop(stream);
+    for name in ["g1", "g2"] {
+        let stream = recording::stream(&report, name);
+        assert_eq!(stream["role"], "names-only", "{stream:#}");
+        println!("{name}: clock within {} s", stream["clock_bound_s"]);
+        recording::kernels_are_named(&report, name);
+    }
+    recording::spins(&report, "g1");
+    // vhost, the VMM and the host itself are apart from the guest and from each other.
+    let of = |vm: &str, layer: &str, part: &str| {
+        recording::samples(&report, |row| {
+            row["vm"] == vm && row["layer"] == layer && row["part"] == part
+        })
+    };
+    let (vhost, vcpu) = (of("g2", "host-kernel", "io"), of("g2", "host-kernel", "vcpu"));
+    println!("g2: vhost {vhost}, KVM in its vCPU's thread {vcpu} samples");
+    assert!(vhost > 0.0 && vcpu > 0.0);
 }
 
 /// A tap's reception is the guest's transmission: ours are the guest's own counters.

@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
 mod machine;
+mod recording;
+mod spinner;
 
-use lab::{Kind, Receive};
+use lab::{Clock, Kind, Receive};
 use machine::{
     AGENTS, Host, a_build_is_its_own, checked, close, named, number, reported, spec, workloads,
 };
@@ -19,6 +21,39 @@ fn xen_4_17() {
 #[test]
 fn xen_4_20() {
     checks("trixie", "Xen 4.20");
+}
+
+/// Mode B: Domain-0 and both guests sample themselves at the same time, each busy on a CPU of its
+/// own; each one's busy time by equation 4.9 is xentop's. By the instruction clock: an emulator of
+/// two cores can give three busy CPUs no more of the host's time. None of them sleeps: a CPU that
+/// Xen wakes waits for its turn in the emulator, which Xen takes for the domain's time and which is
+/// in no sample of the domain's.
+#[test]
+fn domains_sample_themselves() {
+    let mut spec = spec(Kind::Xen, "bookworm");
+    (spec.cpus, spec.clock) = (3, Clock::Instructions);
+    checked(&spec, |host| {
+        host.sh("xl vcpu-set Domain-0 1");
+        for (domain, cpu) in [("Domain-0", 0), ("g1", 1), ("g2", 2)] {
+            host.sh(&format!("xl vcpu-pin {domain} all {cpu}"));
+        }
+        recording::put_spinner(host, 1);
+        host.sh("guest 1 '/tmp/spin </dev/null >/dev/null 2>&1 &'");
+        let spin = "sh -c \"while :; do :; done\" </dev/null >/dev/null 2>&1";
+        host.sh(&format!("({spin} &); guest 2 '{spin} &'"));
+        let report = recording::recorded(host, 8, "xentop -b -i 2 -d 6 -f >/tmp/xentop");
+        let output = host.sh("cat /tmp/xentop");
+        for (name, domain) in [("host", "Domain-0"), ("g1", "g1"), ("g2", "g2")] {
+            let seconds = number(recording::stream(&report, name), "/duration_s");
+            let vms = report["vms"].as_array().unwrap().iter();
+            let busy: f64 = vms.filter(|vm| vm["vm"] == name).map(|vm| number(vm, "/busy_s")).sum();
+            let theirs = xentop(&output, domain).0.number("CPU(%)");
+            close(&format!("{domain} CPU %"), 100.0 * busy / seconds, theirs, 0.05 * theirs);
+        }
+        assert_eq!(recording::stream(&report, "g1")["role"], "samples-itself");
+        recording::spins(&report, "g1");
+        recording::kernels_are_named(&report, "g1");
+    });
 }
 
 /// One boot, every check.

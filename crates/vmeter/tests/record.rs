@@ -4,37 +4,15 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
 mod processes;
+mod spinner;
 
 use processes::said;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
-
-/// Two functions, one with three times the work of the other, for some seconds.
-const SPINNER: &str = "
-typedef unsigned long u64;
-#define SPIN(name, count) \
-    __attribute__((noinline)) u64 name(u64 x) { \
-        for (int i = 0; i < (count); i++) x = x * 6364136223846793005UL + 1; return x; }
-SPIN(spin_three, 300000)
-SPIN(spin_one, 100000)
-int main(void) {
-    u64 x = 1;
-    for (int i = 0; i < 3000; i++) { x = spin_three(x); x = spin_one(x); }
-    return x == 0;
-}
-";
-
-fn spinner(place: &Path) -> PathBuf {
-    let (source, program) = (place.join("spin.c"), place.join("spin"));
-    fs::write(&source, SPINNER).unwrap();
-    let built = Command::new("cc").args(["-O1", "-o"]).args([&program, &source]).status().unwrap();
-    assert!(built.success());
-    program
-}
 
 fn vmeter(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vmeter"));
@@ -81,7 +59,7 @@ fn chi_squared(a: [f64; 2], b: [f64; 2]) -> f64 {
 #[test]
 fn functions_have_the_samples_that_perf_gives_them() {
     let place = tempfile::tempdir().unwrap();
-    let program = spinner(place.path());
+    let program = spinner::build(place.path());
     let (ours, theirs) = (place.path().join("ours"), place.path().join("perf.data"));
     let event = "cpu-clock:1000000";
     let recorded = vmeter(&["record", "-e", event, "-o", text(&ours), "--"]).arg(&program).output();
@@ -110,7 +88,7 @@ fn functions_have_the_samples_that_perf_gives_them() {
 #[test]
 fn every_format_is_made() {
     let place = tempfile::tempdir().unwrap();
-    let program = spinner(place.path());
+    let program = spinner::build(place.path());
     let dir = place.path().join("rec");
     let run = vmeter(&["record", "-e", "cpu-clock", "-o", text(&dir), "--"]).arg(&program).output();
     assert!(run.as_ref().unwrap().status.success(), "{}", said(run.as_ref().unwrap()));
@@ -141,7 +119,7 @@ fn every_format_is_made() {
 #[test]
 fn a_recorder_that_is_killed_leaves_what_it_had() {
     let place = tempfile::tempdir().unwrap();
-    let program = spinner(place.path());
+    let program = spinner::build(place.path());
     let dir = place.path().join("rec");
     let mut recorder = vmeter(&["record", "-e", "cpu-clock:100000", "-o", text(&dir), "--"])
         .arg(&program)

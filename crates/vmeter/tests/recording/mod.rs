@@ -1,0 +1,65 @@
+//! Recordings in the lab: a program of known functions in a guest, and what the report says of it.
+
+#![allow(dead_code, reason = "each test program uses its part")]
+
+use crate::machine::{AGENTS, Host, close, number};
+use crate::spinner;
+use serde_json::Value;
+
+/// Compiles the spinner and puts it into a guest, as /tmp/spin.
+pub fn put_spinner(host: &mut Host, guest: u32) {
+    let place = tempfile::tempdir().unwrap();
+    let program = spinner::build_alone(place.path());
+    let bytes = std::fs::read(&program).unwrap();
+    let text = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, bytes);
+    host.sh(&format!(
+        "guest {guest} 'echo {text} | base64 -d >/tmp/spin && chmod +x /tmp/spin && echo put' \
+         | grep put"
+    ));
+}
+
+/// Records for so many seconds with both guests' agents, and runs something once it has begun;
+/// the report as JSON.
+pub fn recorded(host: &mut Host, seconds: u32, meanwhile: &str) -> Value {
+    let output = host.sh(&format!(
+        "rm -rf /tmp/rec; vmeter record -e cpu-clock:4M --duration {seconds}s -o /tmp/rec {AGENTS} \
+         2>&1 & until [ -s /tmp/rec/stream-0.raw ]; do sleep 0.2; done; {meanwhile}; wait; \
+         vmeter report /tmp/rec --limit 12; vmeter report /tmp/rec --format json"
+    ));
+    let at = output.find("{\"schema\"").unwrap_or_else(|| panic!("no report: {output}"));
+    println!("{}", &output[..at]);
+    serde_json::from_str(output[at..].trim()).unwrap_or_else(|error| panic!("{error}: {output}"))
+}
+
+/// Samples of the rows that are so.
+pub fn samples(report: &Value, is: impl Fn(&Value) -> bool) -> f64 {
+    let rows = report["rows"].as_array().unwrap().iter();
+    rows.filter(|row| row["idle"] == false && is(row)).map(|row| number(row, "/samples")).sum()
+}
+
+/// The spinner's functions, in the guest's user mode, by their share of work.
+pub fn spins(report: &Value, vm: &str) {
+    let user = |row: &Value| row["vm"] == vm && row["layer"] == "guest-user";
+    let of = |name: &str| {
+        samples(report, |row| user(row) && row["process"] == "spin" && row["symbol"] == name)
+    };
+    let (all, three, one) = (samples(report, user), of("spin_three"), of("spin_one"));
+    println!("{vm}: {all} samples in guest programs, spin_three {three}, spin_one {one}");
+    assert!(all > 300.0, "{all} samples");
+    assert!((three + one) / all >= 0.95, "{} of them named", (three + one) / all);
+    close("spin_three of both", three / (three + one), 0.75, 0.0375);
+}
+
+/// Guest kernels' functions have names.
+pub fn kernels_are_named(report: &Value, vm: &str) {
+    let kernel = |row: &Value| row["vm"] == vm && row["layer"] == "guest-kernel";
+    let all = samples(report, kernel);
+    let named = samples(report, |row| kernel(row) && row["symbol"].is_string());
+    println!("{vm}: {all} samples in its kernel, {named} named");
+    assert!(all > 0.0 && named >= 0.95 * all, "{named} of {all}");
+}
+
+/// A stream of the report.
+pub fn stream<'a>(report: &'a Value, name: &str) -> &'a Value {
+    crate::machine::named(&report["streams"], name)
+}
