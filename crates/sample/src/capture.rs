@@ -80,6 +80,8 @@ pub struct Capture {
     ids: Vec<(u64, u16)>,
     scope: Scope,
     notes: Vec<String>,
+    /// The ring that is drained first.
+    next: u16,
 }
 
 impl Capture {
@@ -153,6 +155,7 @@ impl Capture {
             ids: Vec::new(),
             scope: wanted.scope,
             notes: Vec::new(),
+            next: 0,
         };
         for number in numbers {
             match capture.open_on(*number, openings, wanted, features) {
@@ -293,7 +296,12 @@ impl Capture {
         mut take: impl FnMut(u16, &[u8], &[u8]) -> io::Result<()>,
     ) -> io::Result<()> {
         let rings = self.cpus.iter_mut().flat_map(|cpu| &mut cpu.rings);
-        for (number, ring) in (0..).zip(rings) {
+        let mut rings: Vec<_> = (0..).zip(rings).collect();
+        // Where `take` refused a ring the last time, that one comes first.
+        let first = rings.iter().position(|(number, _)| *number == self.next).unwrap_or(0);
+        rings.rotate_left(first);
+        for (number, ring) in rings {
+            self.next = number;
             ring.drain(|first, second| take(number, first, second))?;
         }
         Ok(())
@@ -335,7 +343,7 @@ impl Capture {
             running = running.saturating_add(count.running);
         }
         if enabled == 0 {
-            return Err(Absent::NotProvided("it was never enabled".into()));
+            return Err(Absent::NotProvided("sampling was never ended".into()));
         }
         Ok((running as f64 / enabled as f64).min(1.0))
     }

@@ -86,7 +86,7 @@ impl Opening {
             config: encoding.config[0],
             period,
             is_time: encoding.is_time,
-            share: Err(Absent::NotProvided("it was never enabled".into())),
+            share: Err(Absent::NotProvided("sampling was never ended".into())),
         };
         let mut attr = base(features);
         attr.type_ = encoding.kind;

@@ -1,8 +1,8 @@
 //! What vmeter costs, and what its loads do for their CPU, side by side with xentop, top, iperf3,
-//! httperf, wrk and ab, and a report over many runs: `make bench`.
+//! httperf, wrk, ab and perf, and a report over many runs: `make bench`.
 //!
-//! Arguments choose parts (`web`, `tcp`, `connections`, `agent`, `xen`, `many`, `report`); none
-//! means all. `cargo bench` adds `--bench`.
+//! Arguments choose parts (`web`, `tcp`, `connections`, `agent`, `xen`, `many`, `report`,
+//! `sampling`); none means all. `cargo bench` adds `--bench`.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a benchmark")]
 
@@ -14,6 +14,7 @@ mod machine;
 mod many;
 #[path = "../tests/processes/mod.rs"]
 mod processes;
+mod recordings;
 #[path = "../tests/servers/mod.rs"]
 mod servers;
 
@@ -46,6 +47,9 @@ fn main() {
     }
     if wants("report") {
         dataset::measure();
+    }
+    if wants("sampling") {
+        recordings::measure();
     }
     if wants("xen") {
         against_xentop();

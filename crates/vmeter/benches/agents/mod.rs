@@ -16,13 +16,14 @@ const IDLE: Duration = Duration::from_secs(20);
 const SNAPSHOTS: u32 = 50;
 
 /// The running agent.
-struct Agent {
+pub struct Agent {
     child: Child,
     folder: tempfile::TempDir,
 }
 
 impl Agent {
-    fn start() -> Self {
+    /// Starts it on a socket of its own.
+    pub fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new(program());
         command.args(["agent", "run", "--platform", "kvm", "--unix"]);
@@ -31,14 +32,15 @@ impl Agent {
         Self { child, folder }
     }
 
-    fn connect(&self) -> Handle<Stream> {
+    /// A controller's connection.
+    pub fn connect(&self) -> Handle<Stream> {
         let socket = self.folder.path().join("socket");
         let stream = Stream::connect(socket.to_str().unwrap()).unwrap();
         Handle::connect(stream, &Security::Transport).unwrap()
     }
 
     /// CPU seconds of all its threads so far, to the nanosecond.
-    fn cpu(&self) -> f64 {
+    pub fn cpu(&self) -> f64 {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
         let run = |task: std::io::Result<fs::DirEntry>| {
             let text = fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap();

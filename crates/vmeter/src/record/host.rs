@@ -213,13 +213,13 @@ impl Host {
         let mut failed = None;
         self.capture
             .drain(|ring, first, second| {
-                for bytes in [first, second].into_iter().filter(|bytes| !bytes.is_empty()) {
-                    if let Err(error) = writer.append(stream, ring, sample::now(), bytes) {
-                        failed = Some(error);
-                        return Err(std::io::ErrorKind::Other.into());
-                    }
-                }
-                Ok(())
+                // A record may begin at the ring's end and go on at its begin.
+                let joined = (!second.is_empty()).then(|| [first, second].concat());
+                let bytes = joined.as_deref().unwrap_or(first);
+                writer.append(stream, ring, sample::now(), bytes).map_err(|error| {
+                    failed = Some(error);
+                    std::io::ErrorKind::Other.into()
+                })
             })
             .or_else(|error| {
                 failed.map_or(Err(anyhow::Error::from(error)), |failed| Err(failed.into()))

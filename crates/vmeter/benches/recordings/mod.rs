@@ -1,0 +1,293 @@
+//! Sampling against perf, in turn: what recording costs the recorder, the disk and the program that
+//! is sampled, what a report costs, and what an agent costs that tells names.
+
+use crate::agents::Agent;
+use crate::machine::program;
+use agent::Sampling;
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Rounds of what is compared.
+const ROUNDS: usize = 5;
+/// Of a recording whose costs are compared, in nanoseconds.
+const PERIOD: &str = "100000";
+/// Switches a second that an agent tells of.
+const SWITCHES: u32 = 1000;
+
+/// What a process used, until its end.
+#[derive(Debug, Clone, Copy)]
+struct Cost {
+    user_s: f64,
+    system_s: f64,
+    wall_s: f64,
+    peak_mb: f64,
+}
+
+impl Cost {
+    fn cpu_s(&self) -> f64 {
+        self.user_s + self.system_s
+    }
+}
+
+/// Programs that keep every CPU busy.
+struct Busy(Vec<Child>);
+
+impl Busy {
+    fn start() -> Self {
+        let cpus = std::thread::available_parallelism().unwrap().get();
+        let spin = || Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+        Self((0..cpus).map(|_| spin()).collect())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Prints all.
+pub fn measure() {
+    let place = tempfile::tempdir().unwrap();
+    recorders(&place);
+    slowdown(&place);
+    reports(&place);
+    names();
+}
+
+fn vmeter(args: &[&str], dir: &Path) -> Command {
+    let mut command = Command::new(program());
+    command.args(args).arg(dir);
+    command
+}
+
+fn perf(args: &[&str], file: &Path) -> Command {
+    let mut command = Command::new("perf");
+    // Without build ids: perf 6.1 now and then fails as it collects them.
+    command.args(["record", "-q", "-B", "-N", "-o"]).arg(file).args(args);
+    command
+}
+
+/// Runs it to its end, which must be a success.
+fn run(mut command: Command) -> Cost {
+    let began = Instant::now();
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let pid = Pid::from_child(&child);
+    let read =
+        |what| fs::read_to_string(format!("/proc/{}/{what}", child.id())).unwrap_or_default();
+    let mut peak_kb = 0.0_f64;
+    // It is left as a zombie, whose times are those of all its threads.
+    let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+    while waitid(WaitId::Pid(pid), ended).unwrap().is_none() {
+        let status = read("status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kb = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        peak_kb = peak_kb.max(kb.unwrap_or(0.0));
+        sleep(Duration::from_millis(20));
+    }
+    let wall_s = began.elapsed().as_secs_f64();
+    let stat = read("stat");
+    let fields: Vec<&str> = stat[stat.rfind(')').unwrap()..].split_whitespace().collect();
+    // utime and stime are fields 14 and 15; the name's end is in the second.
+    let seconds = |at: usize| fields[at - 2].parse::<f64>().unwrap() / 100.0;
+    let (user_s, system_s) = (seconds(14), seconds(15));
+    let status = child.wait().unwrap();
+    assert!(status.success(), "{command:?}: {status}");
+    Cost { user_s, system_s, wall_s, peak_mb: peak_kb / 1024.0 }
+}
+
+fn median(mut all: Vec<f64>) -> f64 {
+    all.sort_by(f64::total_cmp);
+    all[all.len() / 2]
+}
+
+/// Bytes of a file, or of a folder's files.
+fn size(path: &Path) -> f64 {
+    let bytes: u64 = match fs::read_dir(path) {
+        Ok(entries) => entries.map(|entry| entry.unwrap().metadata().unwrap().len()).sum(),
+        Err(_) => fs::metadata(path).unwrap().len(),
+    };
+    bytes as f64
+}
+
+/// Samples that a report counts in a recording or a perf.data.
+fn samples(path: &Path) -> f64 {
+    let output = vmeter(&["report", "--format", "json"], path).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rows = report["rows"].as_array().unwrap().iter();
+    rows.map(|row| row["samples"].as_f64().unwrap()).sum()
+}
+
+/// CPU time and bytes for a sample, of all CPUs, which are busy.
+fn recorders(place: &TempDir) {
+    let busy = Busy::start();
+    let event = format!("cpu-clock:{PERIOD}");
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        let dir = place.path().join(format!("rec-{round}"));
+        let cost = run(vmeter(&["record", "-e", &event, "--duration", "8s", "-o"], &dir));
+        let count = samples(&dir);
+        ours.push((cost, count, size(&dir)));
+        let file = place.path().join("perf.data");
+        let cost = run(perf(&["-e", "cpu-clock", "-c", PERIOD, "-a", "--", "sleep", "8"], &file));
+        let count = samples(&file);
+        theirs.push((cost, count, size(&file)));
+    }
+    drop(busy);
+    let of = |all: &[(Cost, f64, f64)], what: fn(&Cost) -> f64| {
+        1e9 * median(all.iter().map(|(cost, count, _)| what(cost) / count).collect())
+    };
+    let bytes = |all: &[(Cost, f64, f64)]| {
+        median(all.iter().map(|(_, count, size)| size / count).collect())
+    };
+    println!("recording all CPUs, {event}, {:.0} samples in 8 s:", ours[0].1);
+    let (a, b) = (of(&ours, |cost| cost.user_s), of(&theirs, |cost| cost.user_s));
+    println!("  user CPU a sample: vmeter {a:.0} ns, perf {b:.0} ns, wanted ≤ perf's");
+    let (a, b) = (of(&ours, Cost::cpu_s), of(&theirs, Cost::cpu_s));
+    println!("  user and system: vmeter {a:.0} ns, perf {b:.0} ns");
+    let (a, b) = (bytes(&ours), bytes(&theirs));
+    println!(
+        "  bytes a sample, symbols included: vmeter {a:.2}, perf {b:.2} ({:.3}), wanted ≤ 0.5",
+        a / b
+    );
+}
+
+/// How much longer fixed work takes because it is sampled.
+fn slowdown(place: &TempDir) {
+    let work = program();
+    let work = [work.to_str().unwrap(), "bench", "cpu", "--passes", "100", "--same-cpu"];
+    let event = format!("cpu-clock:{PERIOD}");
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        let bare = || {
+            let mut command = Command::new(work[0]);
+            command.args(&work[1..]);
+            seconds(command)
+        };
+        let before = bare();
+        let mut command =
+            vmeter(&["record", "-e", &event, "-o"], &place.path().join(format!("work-{round}")));
+        command.arg("--").args(work);
+        let sampled = seconds(command);
+        let file = place.path().join("work.data");
+        let with =
+            seconds(perf(&[&["-e", "cpu-clock", "-c", PERIOD, "--"][..], &work].concat(), &file));
+        let without = f64::midpoint(before, bare());
+        ours.push(sampled / without);
+        theirs.push(with / without);
+    }
+    println!(
+        "a program's own time while it is sampled at {event}: vmeter {:+.2} %, perf {:+.2} %, \
+         wanted ≤ perf's",
+        100.0 * (median(ours) - 1.0),
+        100.0 * (median(theirs) - 1.0)
+    );
+}
+
+/// What the work says of its own time, which is no part of the recorder's begin and end.
+fn seconds(mut command: Command) -> f64 {
+    let result = tempfile::NamedTempFile::new().unwrap();
+    let path = result.path().to_path_buf();
+    // Recorders leave their command's standard output alone.
+    command.args(["--json"]).arg(&path).stdin(Stdio::null());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let found: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    found["instances"][0]["seconds"].as_f64().unwrap()
+}
+
+/// Reports of perf.data with 1.2 and 10 million samples.
+fn reports(place: &TempDir) {
+    let busy = Busy::start();
+    let record = |name: &str, seconds: f64| {
+        let file = place.path().join(name);
+        let time = format!("{seconds:.1}");
+        run(perf(&["-e", "cpu-clock", "-c", "25000", "-a", "--", "sleep", &time], &file));
+        let count = samples(&file);
+        (file, count)
+    };
+    let (_, rate) = record("try.data", 4.0);
+    let rate = rate / 4.0;
+    let (file, count) = record("middle.data", 1.2e6 / rate);
+    let (large, many) = record("large.data", 10e6 / rate);
+    drop(busy);
+    let report = |file: &Path| run(vmeter(&["report"], file));
+    let peer = |word: &str| {
+        let mut command = Command::new("perf");
+        command.args([word, "-i"]).arg(&file);
+        if word == "report" {
+            command.arg("--stdio");
+        }
+        run(command)
+    };
+    println!("report of a perf.data of {count:.0} samples:");
+    let all: Vec<[Cost; 3]> =
+        (0..3).map(|_| [report(&file), peer("report"), peer("script")]).collect();
+    let of =
+        |at: usize, what: fn(&Cost) -> f64| median(all.iter().map(|row| what(&row[at])).collect());
+    for (at, name) in ["vmeter report", "perf report --stdio", "perf script"].iter().enumerate() {
+        let (wall, cpu) = (of(at, |cost| cost.wall_s), of(at, Cost::cpu_s));
+        println!("  {name}: {wall:.2} s, CPU {cpu:.2} s, {:.0} MB", of(at, |cost| cost.peak_mb));
+    }
+    for (at, least) in [(1, 5.0), (2, 10.0)] {
+        let (wall, cpu) =
+            (of(at, |c| c.wall_s) / of(0, |c| c.wall_s), of(at, Cost::cpu_s) / of(0, Cost::cpu_s));
+        println!("  ratio: {wall:.1} of the time, {cpu:.1} of the CPU, wanted ≥ {least}");
+    }
+    let one = of(0, |cost| cost.wall_s);
+    let ten = report(&large);
+    println!(
+        "  {many:.0} samples: {:.2} s, {:.0} MB; {:.2} times the time of each, wanted about 1",
+        ten.wall_s,
+        ten.peak_mb,
+        ten.wall_s / many / (one / count)
+    );
+}
+
+/// CPU of an agent that tells names and switches, as a recorder in mode A asks.
+fn names() {
+    let agent = Agent::start();
+    let mut handle = agent.connect();
+    handle.sample(&Sampling::Names).unwrap();
+    handle.existing().unwrap();
+    while handle.drain().unwrap().more {}
+    // Each wake is a switch to it and one away.
+    let wakes = f64::from(SWITCHES) / 2.0;
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                sleep(Duration::from_secs_f64(1.0 / wakes));
+            }
+        });
+        let (before, switched, from) = (agent.cpu(), context_switches(), Instant::now());
+        while from.elapsed() < Duration::from_secs(20) {
+            while handle.drain().unwrap().more {}
+            sleep(Duration::from_millis(250));
+        }
+        let seconds = from.elapsed().as_secs_f64();
+        let part = 100.0 * (agent.cpu() - before) / seconds;
+        let rate = (context_switches() - switched) / seconds;
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        println!(
+            "agent, mode A at {rate:.0} switches/s: {part:.3} % of a CPU, wanted ≤ 0.5 at 1000"
+        );
+    });
+}
+
+/// Switches of all CPUs so far.
+fn context_switches() -> f64 {
+    let stat = fs::read_to_string("/proc/stat").unwrap();
+    stat.lines().find_map(|line| line.strip_prefix("ctxt ")).unwrap().parse().unwrap()
+}
