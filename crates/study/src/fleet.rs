@@ -1,6 +1,7 @@
 //! The machines of a study: booted or found, each with the agents on it.
 
 use crate::plan::{Machine, Place, Plan};
+use crate::sampling::Files;
 use agent::{Handle, Key, Security, Stream};
 use lab::{AgentFiles, Cache, Spec, Testbed};
 use std::net::{IpAddr, SocketAddr};
@@ -83,10 +84,17 @@ impl Peer {
     /// Where it cannot be reached, has another key or another version.
     pub fn handle(&mut self) -> Result<&mut Handle<Stream>, agent::Error> {
         if self.handle.is_none() {
-            let stream = Stream::connect(&self.address)?;
-            self.handle = Some(Handle::connect(stream, &self.security)?);
+            self.handle = Some(self.another()?);
         }
         self.handle.as_mut().ok_or(agent::Error::Unexpected)
+    }
+
+    /// A connection of its own, beside the one for all else.
+    ///
+    /// # Errors
+    /// As [`Self::handle`].
+    pub fn another(&self) -> Result<Handle<Stream>, agent::Error> {
+        Handle::connect(Stream::connect(&self.address)?, &self.security)
     }
 
     /// Gives up the connection; what it began ends, what it set is set back.
@@ -116,6 +124,8 @@ pub struct Station {
     pub guests: Vec<Peer>,
     /// Where loads go to.
     pub targets: Vec<Target>,
+    /// What names functions on its machines.
+    pub(crate) files: Files,
     /// Alive as long as this is.
     _testbed: Option<Testbed>,
 }
@@ -151,6 +161,7 @@ impl Station {
                     client: client.as_ref().map(|at| peer("client", at)),
                     targets: if guests.is_empty() { own.collect() } else { theirs.collect() },
                     guests: guests.iter().map(|guest| peer(&guest.name, &guest.agent)).collect(),
+                    files: Files::default(),
                     _testbed: None,
                 })
             }
@@ -196,6 +207,7 @@ impl Station {
             client: bed.client.as_ref().map(|client| peer("client", client, 0)),
             guests: (1..=spec.guests).map(|n| peer(&format!("g{n}"), &bed.server, n)).collect(),
             targets,
+            files: Files::default(),
             _testbed: Some(bed),
         })
     }
@@ -203,6 +215,11 @@ impl Station {
     /// All agents.
     pub fn peers(&mut self) -> impl Iterator<Item = &mut Peer> {
         [&mut self.host].into_iter().chain(&mut self.client).chain(&mut self.guests)
+    }
+
+    /// The agents of the host and of the first guests.
+    pub fn host_and_guests(&mut self, guests: usize) -> impl Iterator<Item = &mut Peer> {
+        [&mut self.host].into_iter().chain(self.guests.iter_mut().take(guests))
     }
 
     /// The agent of a target.

@@ -16,6 +16,7 @@ mod run;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 mod samples;
+mod sampling;
 mod schedule;
 mod store;
 
@@ -26,7 +27,7 @@ pub use fleet::{FleetError, Means, Station};
 pub use measures::{LAYERS, Measures};
 pub use plan::{Plan, PlanError};
 pub use plans::{Listed, PLANS};
-pub use record::{Counters, Data, Ending, Record};
+pub use record::{Counters, Data, Ending, Function, Record, Sampled};
 pub use results::report;
 pub use schedule::{Run, Treatment, describe, schedule};
 pub use store::{Store, StoreError};

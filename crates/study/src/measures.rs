@@ -1,9 +1,9 @@
 //! What a run's raw counters say, in the terms of the figures.
 
 use crate::plan::Load;
-use crate::record::{Counters, Record};
+use crate::record::{Counters, Data, Record};
 use account::Usage;
-use model::Nanos;
+use model::{Event, Nanos};
 use workload::{cpu, tcp, web};
 
 /// The quantities of a run. What the run cannot tell is `None`.
@@ -39,8 +39,23 @@ pub struct Measures {
     pub idd_cpus: Vec<Option<f64>>,
     /// Busy CPUs of each guest.
     pub guest_cpus: Vec<Option<f64>>,
+    /// What was sampled, by event: in the host and in all guests together.
+    pub sampled: Vec<Counted>,
     /// Why the run itself says that it is not valid.
     pub invalid: Option<String>,
+}
+
+/// What was sampled of an event.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Counted {
+    /// The event, as it was asked for.
+    pub asked: String,
+    /// As it was counted; `cpu-clock` where there are no counters.
+    pub counted: String,
+    /// Events, nanoseconds of clocks, for each sample.
+    pub period: u64,
+    /// Events: the samples' periods, those of idle CPUs apart.
+    pub events: f64,
 }
 
 /// The layers of a machine's busy time, from the bottom of a stack.
@@ -84,6 +99,7 @@ impl Measures {
             }
             Load::Fileset { .. } => {}
         }
+        found.sampled = sampled(data);
         let events = found.events_per_s.zip(data.window_s).map(|(rate, window)| rate * window);
         found.host_events_per_s = events.zip(found.interval_s).map(|(count, t)| count / t);
         found.cost_s = found.total.zip(found.host_events_per_s).map(|(cpus, rate)| cpus / rate);
@@ -181,6 +197,26 @@ impl Measures {
             }
         }
     }
+}
+
+fn sampled(data: &Data) -> Vec<Counted> {
+    let Some(first) = data.samples.values().next() else { return Vec::new() };
+    let all = || data.samples.values();
+    let one = |event: &Event| {
+        let own = all().flat_map(|sampled| &sampled.functions);
+        let own = own.filter(|function| function.event == event.asked);
+        // Where one of the machines could not count it, nobody's count is that of the event.
+        let theirs = all().flat_map(|sampled| &sampled.events);
+        let other = theirs.filter(|other| other.asked == event.asked);
+        let counted = other.map(|other| &other.counted).find(|other| **other != event.asked);
+        Counted {
+            asked: event.asked.clone(),
+            counted: counted.unwrap_or(&event.counted).clone(),
+            period: event.period,
+            events: own.map(|function| function.events as f64).sum(),
+        }
+    };
+    first.events.iter().map(one).collect()
 }
 
 /// CPUs that were busy on the host, the monitor's own time apart.

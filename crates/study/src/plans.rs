@@ -19,6 +19,8 @@ macro_rules! plans {
 pub const PLANS: &[Listed] = plans![
     "quick",
     "table-5.1",
+    "table-5.2",
+    "fig-5.2",
     "fig-6.1",
     "fig-6.2",
     "fig-6.3",
@@ -27,6 +29,7 @@ pub const PLANS: &[Listed] = plans![
     "fig-6.7",
     "fig-6.9",
     "fig-6.10",
+    "fig-6.11",
 ];
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What is kept of a run: raw counters, the load's own result, the machines.
 
 use crate::plan::Load;
-use model::{Interrupts, Snapshot};
+use model::{Event, Interrupts, Snapshot};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use workload::Environment;
@@ -54,6 +54,10 @@ pub struct Data {
     pub busy_before: Option<f64>,
     /// The load's own results (docs/bench.md), one for each target.
     pub outcomes: Vec<serde_json::Value>,
+    /// What the agents sampled during the load, by whose it is: `host`, a guest's name; nothing
+    /// where the load says no `sample`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub samples: BTreeMap<String, Sampled>,
     /// The machines that took part, by their role: `host`, `client`, a guest's name.
     pub environments: BTreeMap<String, Environment>,
     /// The host's interrupts and the CPUs that they may go to.
@@ -62,6 +66,36 @@ pub struct Data {
     pub changes: Vec<String>,
     /// What to know before believing it.
     pub warnings: Vec<String>,
+}
+
+/// What an agent sampled of its own machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sampled {
+    /// The events, as they were asked for and as they were counted.
+    pub events: Vec<Event>,
+    /// Samples by function; those of idle CPUs apart.
+    pub functions: Vec<Function>,
+    /// Records that the kernel lost.
+    pub lost: u64,
+    /// What was given up, and what is missing.
+    pub notes: Vec<String>,
+}
+
+/// What a function had of an event; escaped text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Function {
+    /// The event, as it was asked for.
+    pub event: String,
+    /// The process's name.
+    pub process: String,
+    /// The image's file name, or what it is in brackets.
+    pub image: String,
+    /// The function; `None` is all that has no name in the image.
+    pub symbol: Option<String>,
+    /// Samples.
+    pub samples: u64,
+    /// Events, nanoseconds of clocks: the sum of their periods.
+    pub events: u64,
 }
 
 /// Two readings of the same counters.

@@ -6,6 +6,7 @@ use crate::load;
 use crate::measures::busy_cpus;
 use crate::plan::{Configuration, CpuPlace, Load, Workload};
 use crate::record::{Counters, Data};
+use crate::sampling::Samplers;
 use agent::{Stage, Work};
 use model::Snapshot;
 use std::net::SocketAddr;
@@ -90,9 +91,21 @@ impl<'a> Conduct<'a> {
         self.set(&mut data)?;
         self.describe(&mut data)?;
         self.settle(&mut data)?;
+        let sampled = self.load.sample().iter().map(ToString::to_string).collect::<Vec<_>>();
+        let samplers = if sampled.is_empty() {
+            None
+        } else {
+            let guests = self.guests_at_work();
+            Some(Samplers::begin(self.station.host_and_guests(guests), &sampled)?)
+        };
         match self.load {
             Load::Cpu { .. } => self.compute(&mut data)?,
             _ => self.serve(&mut data)?,
+        }
+        if let Some(samplers) = samplers {
+            // Nobody asks for the names of generated functions.
+            let named = !matches!(self.load, Load::Cpu { .. });
+            data.samples = samplers.end(named.then_some(&mut self.station.files))?;
         }
         Ok(data)
     }
@@ -145,6 +158,15 @@ impl<'a> Conduct<'a> {
     fn waiting(&self) -> Waiting<'a> {
         let Workload { warmup, window, .. } = *self.workload;
         Waiting { stop: self.stop, warmup, window }
+    }
+
+    /// How many guests, from the first on, have a part in the load.
+    fn guests_at_work(&self) -> usize {
+        match self.load {
+            Load::Cpu { instances, place: CpuPlace::DifferentGuests, .. } => *instances,
+            Load::Cpu { .. } => 1,
+            _ => self.workload.targets,
+        }
     }
 
     fn targets(&self) -> Vec<Target> {

@@ -7,7 +7,7 @@ use crate::record::{Ending, Record};
 use parquet::errors::Result;
 use workload::web::Per;
 
-const COLUMNS: [(&str, Kind); 47] = [
+const COLUMNS: [(&str, Kind); 48] = [
     ("number", Kind::Int),
     ("block", Kind::Int),
     ("attempt", Kind::Int),
@@ -25,6 +25,7 @@ const COLUMNS: [(&str, Kind); 47] = [
     ("text", Kind::Int),
     ("data", Kind::Int),
     ("passes", Kind::Int),
+    ("sample", Kind::Text),
     ("began_unix_s", Kind::Real),
     ("took_s", Kind::Real),
     ("state", Kind::Text),
@@ -137,7 +138,7 @@ fn quantities<'a>(found: Option<&'a Measures>) -> Vec<Cell<'a>> {
 
 /// What was varied: of each load what it has.
 #[derive(Default)]
-struct Factors {
+struct Factors<'a> {
     load: &'static str,
     size: Option<i64>,
     rate: Option<f64>,
@@ -149,17 +150,19 @@ struct Factors {
     text: Option<i64>,
     data: Option<i64>,
     passes: Option<i64>,
+    sample: &'a [String],
 }
 
-impl Factors {
-    fn of(load: &Load) -> Self {
+impl<'a> Factors<'a> {
+    fn of(load: &'a Load) -> Self {
         let whole = |value: u64| i64::try_from(value).ok();
         let count = |value: usize| i64::try_from(value).ok();
         match load {
             Load::Tcp { size, rate } => {
                 Self { load: "tcp", size: whole(*size), rate: Some(*rate), ..Self::default() }
             }
-            Load::Web { rate, per, dirs, server } => Self {
+            Load::Web { rate, per, dirs, server, sample } => Self {
+                sample,
                 load: "web",
                 rate: Some(*rate),
                 per: Some(match per {
@@ -170,7 +173,8 @@ impl Factors {
                 server: Some(server.name()),
                 ..Self::default()
             },
-            Load::Cpu { instances, place, text, data, passes } => Self {
+            Load::Cpu { instances, place, text, data, passes, sample } => Self {
+                sample,
                 load: "cpu",
                 instances: count(*instances),
                 place: Some(match place {
@@ -188,7 +192,7 @@ impl Factors {
         }
     }
 
-    fn cells(&self) -> [Cell<'static>; 11] {
+    fn cells(&self) -> [Cell<'a>; 12] {
         [
             Cell::Text(Some(self.load)),
             Cell::Int(self.size),
@@ -201,6 +205,7 @@ impl Factors {
             Cell::Int(self.text),
             Cell::Int(self.data),
             Cell::Int(self.passes),
+            Cell::Texts(self.sample),
         ]
     }
 }

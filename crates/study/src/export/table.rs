@@ -29,6 +29,8 @@ pub(super) enum Kind {
 #[derive(Debug, Clone)]
 pub(super) enum Cell<'a> {
     Text(Option<&'a str>),
+    /// With commas between; none is null.
+    Texts(&'a [String]),
     Int(Option<i64>),
     Real(Option<f64>),
     Bool(Option<bool>),
@@ -134,6 +136,13 @@ impl Column {
                     self.texts.push(text);
                 }
                 value.is_some()
+            }
+            (Kind::Text, Cell::Texts(words)) => {
+                if !words.is_empty() {
+                    let text = self.text(&words.join(","));
+                    self.texts.push(text);
+                }
+                !words.is_empty()
             }
             (Kind::Int, Cell::Int(value)) => {
                 self.ints.extend(*value);

@@ -38,7 +38,8 @@ fn processes(json: &serde_json::Value, at: &str) -> usize {
 fn a_web_loads_factors_are_in_their_columns() {
     let (_place, store, mut records) = samples::study();
     let (per, server) = (workload::web::Per::Request, workload::serve::Software::Nginx);
-    records[0].load = crate::plan::Load::Web { rate: 10.0, per, dirs: 2, server };
+    records[0].load =
+        crate::plan::Load::Web { rate: 10.0, per, dirs: 2, server, sample: Vec::new() };
     let [runs, _] = export(&store, "quick", &records).unwrap();
     let row = &rows(&runs)[0];
     for (name, value) in [("load", "web"), ("per", "request"), ("server", "nginx")] {

@@ -2,6 +2,7 @@
 
 mod kiviat;
 mod lines;
+mod profiles;
 mod relative;
 mod rows;
 mod tables;
@@ -16,6 +17,10 @@ pub use rows::Rows;
 pub enum FigureKind {
     /// Table 5.1: the file set.
     Table51,
+    /// Table 5.2: samples by image and function.
+    Table52,
+    /// Figure 5.2: what sampling costs, by its period.
+    Fig52,
     /// Figure 6.1: CPU by receive rate.
     Fig61,
     /// Figure 6.2: replies by connections.
@@ -32,6 +37,8 @@ pub enum FigureKind {
     Fig69,
     /// Figure 6.10: n programs on a CPU.
     Fig610,
+    /// Figure 6.11: cache misses of n programs on a CPU.
+    Fig611,
     /// CPU for each packet or reply, by layer.
     Layers,
     /// What a VM costs relative to native, with its interval.
@@ -50,8 +57,10 @@ enum Needs {
 
 impl FigureKind {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::Table51,
+        Self::Table52,
+        Self::Fig52,
         Self::Fig61,
         Self::Fig62,
         Self::Fig63,
@@ -60,6 +69,7 @@ impl FigureKind {
         Self::Fig67,
         Self::Fig69,
         Self::Fig610,
+        Self::Fig611,
         Self::Layers,
         Self::Ratio,
     ];
@@ -69,6 +79,8 @@ impl FigureKind {
     pub fn id(self) -> &'static str {
         match self {
             Self::Table51 => "table-5.1",
+            Self::Table52 => "table-5.2",
+            Self::Fig52 => "fig-5.2",
             Self::Fig61 => "fig-6.1",
             Self::Fig62 => "fig-6.2",
             Self::Fig63 => "fig-6.3",
@@ -77,6 +89,7 @@ impl FigureKind {
             Self::Fig67 => "fig-6.7",
             Self::Fig69 => "fig-6.9",
             Self::Fig610 => "fig-6.10",
+            Self::Fig611 => "fig-6.11",
             Self::Layers => "layers",
             Self::Ratio => "ratio",
         }
@@ -92,8 +105,8 @@ impl FigureKind {
         match self {
             Self::Table51 => Needs::Fileset,
             Self::Fig61 | Self::Fig64 | Self::Fig65 | Self::Fig67 | Self::Fig69 => Needs::Tcp,
-            Self::Fig62 | Self::Fig63 => Needs::Web,
-            Self::Fig610 => Needs::Cpu,
+            Self::Fig62 | Self::Fig63 | Self::Table52 => Needs::Web,
+            Self::Fig52 | Self::Fig610 | Self::Fig611 => Needs::Cpu,
             Self::Layers => Needs::Network,
             Self::Ratio => Needs::Any,
         }
@@ -117,10 +130,18 @@ impl FigureKind {
             let name = plan.workloads[workload].name.escape_debug();
             return Err(format!("workload `{name}` is of a kind that it does not show"));
         }
+        let points = &plan.workloads[workload].points;
+        let sampled = points.iter().any(|load| !load.sample().is_empty());
+        if matches!(self, Self::Table52 | Self::Fig52 | Self::Fig611) && !sampled {
+            return Err("it is of samples: say `sample = \"EVENT\"` in the workload".to_owned());
+        }
         let compared = (0..plan.machines.len()).any(|machine| plan.baseline(machine).is_some());
         let virtual_ones = plan.machines.iter().any(|machine| !machine.place.is_native());
         match self {
-            Self::Fig610 | Self::Ratio if !compared => {
+            Self::Fig52 if points.iter().all(|load| !load.sample().is_empty()) => {
+                Err("it compares with no sampling: add `none` to `sample`".to_owned())
+            }
+            Self::Fig610 | Self::Fig611 | Self::Ratio if !compared => {
                 let needs = "a machine without guests and one with, by the same clock";
                 Err(format!("it compares with native: {needs}"))
             }
@@ -139,6 +160,8 @@ impl FigureKind {
     pub fn draw(self, rows: &Rows<'_>) -> Figure {
         let mut figure = match self {
             Self::Table51 => tables::file_set(rows),
+            Self::Table52 => profiles::functions(rows),
+            Self::Fig52 => profiles::overhead(rows),
             Self::Fig61 => lines::cpu_by_rate(rows),
             Self::Fig62 => lines::replies(rows),
             Self::Fig63 => lines::cpu_by_connections(rows),
@@ -147,6 +170,7 @@ impl FigureKind {
             Self::Fig67 => kiviat::interrupts(rows, 1),
             Self::Fig69 => kiviat::interrupts(rows, 2),
             Self::Fig610 => relative::programs(rows),
+            Self::Fig611 => profiles::misses(rows),
             Self::Layers => tables::layers(rows),
             Self::Ratio => relative::ratio(rows),
         };

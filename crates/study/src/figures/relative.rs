@@ -18,24 +18,24 @@ fn cost(load: &Load, measures: &Measures) -> Option<f64> {
     }
 }
 
-/// A VM's cost over native's at a point.
-struct Compared {
+/// A cost at a point over that at another.
+pub(super) struct Compared {
     native: Measured,
     other: Measured,
     /// Fieller's interval.
-    ratio: Option<Measured>,
+    pub ratio: Option<Measured>,
     /// By a bootstrap of the blocks' log-ratios.
     resampled: Option<Measured>,
 }
 
-fn compare(
+/// Compares a quantity at two points; each is a machine, a configuration and a point of the load.
+pub(super) fn compare(
     rows: &Rows<'_>,
     native: (usize, usize, usize),
     other: (usize, usize, usize),
+    quantity: impl Fn(&Measures) -> Option<f64>,
 ) -> Option<Compared> {
-    let load = &rows.points()[other.2];
-    let (below, above) =
-        (rows.values(native, |m| cost(load, m)), rows.values(other, |m| cost(load, m)));
+    let (below, above) = (rows.values(native, &quantity), rows.values(other, &quantity));
     let only = |values: &[(usize, f64)]| values.iter().map(|(_, v)| *v).collect::<Vec<f64>>();
     let pairs: Vec<(f64, f64)> = above
         .iter()
@@ -57,8 +57,16 @@ fn compare(
     })
 }
 
-/// All comparisons of a workload: machine, configuration, point.
+/// All comparisons of a workload's cost with native: machine, configuration, point.
 fn comparisons(rows: &Rows<'_>) -> Vec<((usize, usize, usize), Compared)> {
+    with_native(rows, cost)
+}
+
+/// All comparisons of a quantity with native's at the same load: machine, configuration, point.
+pub(super) fn with_native(
+    rows: &Rows<'_>,
+    quantity: impl Fn(&Load, &Measures) -> Option<f64>,
+) -> Vec<((usize, usize, usize), Compared)> {
     let mut all = Vec::new();
     for (point, load) in rows.points().iter().enumerate() {
         for machine in rows.virtual_ones() {
@@ -66,7 +74,8 @@ fn comparisons(rows: &Rows<'_>) -> Vec<((usize, usize, usize), Compared)> {
             let base = (native, 0, native_point(rows, load).unwrap_or(point));
             for configuration in 0..rows.plan.machines[machine].configurations.len() {
                 let at = (machine, configuration, point);
-                all.extend(compare(rows, base, at).map(|found| (at, found)));
+                let found = compare(rows, base, at, |measures| quantity(load, measures));
+                all.extend(found.map(|found| (at, found)));
             }
         }
     }

@@ -3,7 +3,8 @@
 use crate::figure::{Measured, Missing};
 use crate::measures::Measures;
 use crate::plan::{Load, Plan};
-use crate::record::Record;
+use crate::record::{Record, Sampled};
+use std::collections::BTreeMap;
 
 /// A valid run.
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub struct Row<'a> {
     pub measures: &'a Measures,
     /// What the load itself said.
     pub outcomes: &'a [serde_json::Value],
+    /// What was sampled, by whose it is.
+    pub samples: Option<&'a BTreeMap<String, Sampled>>,
 }
 
 /// All valid runs of a workload.
@@ -69,6 +72,7 @@ impl<'a> Rows<'a> {
                 block: record.block,
                 point,
                 measures,
+                samples: record.data().map(|data| &data.samples),
                 outcomes: record.data().map(|data| data.outcomes.as_slice()).unwrap_or_default(),
             });
         }

@@ -179,6 +179,9 @@ pub enum Load {
         /// What serves it. Runs that were stored before it could be chosen do not say.
         #[serde(default)]
         server: Software,
+        /// What is sampled meanwhile.
+        #[serde(default)]
+        sample: Events,
     },
     /// Programs that only compute.
     Cpu {
@@ -192,6 +195,9 @@ pub enum Load {
         data: u64,
         /// Passes of each: the fixed work.
         passes: u64,
+        /// What is sampled meanwhile.
+        #[serde(default)]
+        sample: Events,
     },
     /// The web file set itself: its statistics, no machine.
     Fileset {
@@ -199,6 +205,9 @@ pub enum Load {
         dirs: usize,
     },
 }
+
+/// Events, each as `NAME` or `NAME:PERIOD`, that the agents sample during a load; mostly none.
+pub type Events = Vec<String>;
 
 /// Where instances of the CPU load run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -214,7 +223,7 @@ impl Load {
     /// A line for people.
     #[must_use]
     pub fn describe(&self) -> String {
-        match self {
+        let text = match self {
             Self::Tcp { size, rate } => format!("TCP {size} B, {rate}/s"),
             Self::Web { rate, per, server, .. } => {
                 let unit = match per {
@@ -228,7 +237,30 @@ impl Load {
             }
             Self::Cpu { instances, .. } => format!("CPU, {instances} programs, a guest each"),
             Self::Fileset { dirs } => format!("file set of {dirs} directories"),
+        };
+        match self.sample() {
+            [] => text,
+            events => format!("{text}, sampled by {}", events.join(" and ")),
         }
+    }
+
+    /// The events that are sampled meanwhile.
+    #[must_use]
+    pub fn sample(&self) -> &[String] {
+        match self {
+            Self::Web { sample, .. } | Self::Cpu { sample, .. } => sample,
+            Self::Tcp { .. } | Self::Fileset { .. } => &[],
+        }
+    }
+
+    /// The same load with other events sampled, where it can have some.
+    #[must_use]
+    pub fn sampled_by(&self, events: &[String]) -> Self {
+        let mut load = self.clone();
+        if let Self::Web { sample, .. } | Self::Cpu { sample, .. } = &mut load {
+            *sample = events.to_vec();
+        }
+        load
     }
 }
 

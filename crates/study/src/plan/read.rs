@@ -1,7 +1,8 @@
 //! The text of a plan, before it is known whether it can be.
 
 use super::{
-    Configuration, CpuPlace, Figure, Guest, Lab, Load, Machine, Place, Plan, PlanError, Workload,
+    Configuration, CpuPlace, Events, Figure, Guest, Lab, Load, Machine, Place, Plan, PlanError,
+    Workload,
 };
 use crate::figures::FigureKind;
 use crate::quantity;
@@ -115,6 +116,7 @@ struct RawWorkload {
     text: Option<Spanned<String>>,
     data: Option<Spanned<String>>,
     passes: Option<u64>,
+    sample: Option<Spanned<Value>>,
 }
 
 #[derive(Deserialize)]
@@ -323,7 +325,7 @@ fn workload(source: &Source<'_>, raw: Spanned<RawWorkload>) -> Result<Workload, 
 /// Refuses what belongs to another kind of workload.
 fn only(source: &Source<'_>, raw: &RawWorkload) -> Result<(), PlanError> {
     let kind = raw.kind.get_ref().as_str();
-    let given: [(&str, Option<usize>, &[&str]); 10] = [
+    let given: [(&str, Option<usize>, &[&str]); 11] = [
         ("rate", raw.rate.as_ref().map(at), &["tcp", "web"]),
         ("size", raw.size.as_ref().map(at), &["tcp"]),
         ("per", raw.per.as_ref().map(at), &["web"]),
@@ -334,6 +336,7 @@ fn only(source: &Source<'_>, raw: &RawWorkload) -> Result<(), PlanError> {
         ("text", raw.text.as_ref().map(at), &["cpu"]),
         ("data", raw.data.as_ref().map(at), &["cpu"]),
         ("passes", raw.passes.map(|_| at(&raw.kind)), &["cpu"]),
+        ("sample", raw.sample.as_ref().map(at), &["web", "cpu"]),
     ];
     for (name, place, kinds) in given {
         if let Some(place) = place.filter(|_| !kinds.contains(&kind)) {
@@ -367,7 +370,30 @@ fn web(source: &Source<'_>, here: usize, raw: &RawWorkload) -> Result<Vec<Load>,
     };
     let server = server(source, raw.server.as_ref())?;
     let dirs = raw.dirs.unwrap_or(1);
-    Ok(rates.into_iter().map(|rate| Load::Web { rate, per, dirs, server }).collect())
+    let samples = samples(source, here, raw)?;
+    let points = |sample: &Events| {
+        let point = |&rate| Load::Web { rate, per, dirs, server, sample: sample.clone() };
+        rates.iter().map(point).collect::<Vec<_>>()
+    };
+    Ok(samples.iter().flat_map(points).collect())
+}
+
+/// What is sampled: `none`, or events with commas between; each may have its period.
+fn samples(source: &Source<'_>, here: usize, raw: &RawWorkload) -> Result<Vec<Events>, PlanError> {
+    let Some(given) = &raw.sample else { return Ok(vec![Vec::new()]) };
+    let events = |text: &str| match text {
+        "none" => Ok(Vec::new()),
+        list => {
+            // A comma inside of `pmu/…/` is the event's own.
+            let mut inside = false;
+            let parts = list.split(|letter| {
+                inside ^= letter == '/';
+                letter == ',' && !inside
+            });
+            parts.map(|word| Ok(word.parse::<sample::Word>()?.to_string())).collect()
+        }
+    };
+    texts(source, here, "sample", Some(given), events)
 }
 
 fn server(source: &Source<'_>, raw: Option<&Spanned<String>>) -> Result<Software, PlanError> {
@@ -407,9 +433,21 @@ fn cpu(source: &Source<'_>, here: usize, raw: &RawWorkload) -> Result<Vec<Load>,
         given => texts(source, here, "place", given.as_ref(), place)?,
     };
     let passes = raw.passes.unwrap_or(plan.passes);
-    let point = |place, instances| Load::Cpu { instances, place, text, data, passes };
-    let points = places.iter().flat_map(|&p| instances.iter().map(move |&n| point(p, n)));
-    Ok(points.collect())
+    let samples = samples(source, here, raw)?;
+    let mut points = Vec::new();
+    for sample in &samples {
+        for &place in &places {
+            points.extend(instances.iter().map(|&instances| Load::Cpu {
+                instances,
+                place,
+                text,
+                data,
+                passes,
+                sample: sample.clone(),
+            }));
+        }
+    }
+    Ok(points)
 }
 
 /// A text or several, each read as what it is.
