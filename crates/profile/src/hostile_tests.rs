@@ -114,7 +114,7 @@ fn no_stream_makes_it_panic_and_nothing_shown_drives_a_terminal() {
         for table in tables(&named, &Choice::default()) {
             table.write(1000, &mut shown).unwrap();
         }
-        let busy = summary::busy(&named, Some(1e9));
+        let busy = summary::busy(&named, Some(1e9), &Default::default());
         summary::write_busy(&named, &busy, &mut shown).unwrap();
         summary::write_streams(&named, &mut shown).unwrap();
         let shown = String::from_utf8(shown).unwrap();

@@ -23,12 +23,17 @@ pub struct Busy {
     pub count: Count,
     /// Busy time B of all layers (equation 4.9), for events that are time or cycles.
     pub busy: Reading<Nanos>,
+    /// The same by the counters (equation 4.8's B), where they were read.
+    pub counted: Reading<Nanos>,
 }
+
+/// VM, or `host` → its busy time by the counters, for what it is sampled of.
+pub type Counters = BTreeMap<String, Reading<Nanos>>;
 
 /// The busy time of each VM and of the host, by each event. `hertz` is the rate at which CPUs
 /// count the event `cycles`; without it, only clocks give times.
 #[must_use]
-pub fn busy(named: &Named<'_>, hertz: Option<f64>) -> Vec<Busy> {
+pub fn busy(named: &Named<'_>, hertz: Option<f64>, counters: &Counters) -> Vec<Busy> {
     let mut sums: BTreeMap<(VmIndex, u16), BTreeMap<(Layer, u16), Count>> = BTreeMap::new();
     for row in named.rows.iter().filter(|row| !row.idle) {
         let sum = sums.entry((row.vm, row.event)).or_default();
@@ -47,7 +52,9 @@ pub fn busy(named: &Named<'_>, hertz: Option<f64>) -> Vec<Busy> {
             time(named, report, event, count, hertz)
         });
         let busy = times.sum::<Reading<Nanos>>();
-        Busy { vm, event, layers, count, busy }
+        let unread = || Err(Absent::NotProvided("the recording has no counters of it".into()));
+        let counted = counters.get(named.profile.vm(vm)).cloned().unwrap_or_else(unread);
+        Busy { vm, event, layers, count, busy, counted }
     };
     sums.into_iter().map(one).collect()
 }
@@ -83,14 +90,17 @@ fn time(
 /// # Errors
 /// As of the writer.
 pub fn write_busy(named: &Named<'_>, busy: &[Busy], to: &mut dyn Write) -> io::Result<()> {
-    writeln!(to, "{:<20}  {:<16}  {:>9}  {:>12}  by layer", "vm", "event", "samples", "busy s")?;
+    let heads = ("vm", "event", "samples", "busy s", "counters s");
+    let (vm, event, samples, busy_s, counted) = heads;
+    writeln!(to, "{vm:<20}  {event:<12}  {samples:>9}  {busy_s:>10}  {counted:>10}  by layer")?;
     for one in busy {
         let event = named.profile.events().get(usize::from(one.event));
         let event = event.map_or(String::new(), |event| sentence(&event.counted));
-        let time = match &one.busy {
+        let seconds = |time: &Reading<Nanos>| match time {
             Ok(time) => format!("{:.3}", time.seconds()),
             Err(_) => "-".to_owned(),
         };
+        let (time, counted) = (seconds(&one.busy), seconds(&one.counted));
         let percent =
             |count: &Count| 100.0 * count.samples as f64 / one.count.samples.max(1) as f64;
         let layers = one.layers.iter();
@@ -99,7 +109,7 @@ pub fn write_busy(named: &Named<'_>, busy: &[Busy], to: &mut dyn Write) -> io::R
             .collect();
         let (vm, samples) = (named.profile.shown_vm(one.vm), one.count.samples);
         let layers = layers.join(", ");
-        writeln!(to, "{vm:<20}  {event:<16}  {samples:>9}  {time:>12}  {layers}")?;
+        writeln!(to, "{vm:<20}  {event:<12}  {samples:>9}  {time:>10}  {counted:>10}  {layers}")?;
         if let Err(absent) = &one.busy {
             writeln!(to, "{:<20}  busy time: {}", "", sentence(&absent.to_string()))?;
         }

@@ -106,7 +106,7 @@ fn busy_time_is_equation_4_9() {
         let streams = [stream.clone()];
         let profile = Profile::read(&streams, vec![records(1000)], Options::default());
         let named = Named::new(&profile, &Symbols::default());
-        summary::busy(&named, hertz)[0].busy.clone()
+        summary::busy(&named, hertz, &Default::default())[0].busy.clone()
     };
     assert_eq!(read(&guest, Some(2e9)), Ok(Nanos(50_000_000_000)));
     assert!(read(&guest, None).is_err(), "cycles are no time without a rate");
@@ -141,7 +141,7 @@ fn idle_time_is_no_work_unless_it_is_asked_for() {
     );
     let with = &tables(&named, &Choice { idle: true, ..Choice::default() })[0];
     assert_eq!((with.total.samples, with.idle), (3, 0));
-    let busy = summary::busy(&named, None);
+    let busy = summary::busy(&named, None, &Default::default());
     assert_eq!((busy.len(), busy[0].busy.clone()), (1, Ok(Nanos(1000))));
 }
 
@@ -160,7 +160,8 @@ fn what_guests_call_themselves_drives_no_terminal() {
     let profile = Profile::read(&[guest], vec![boxed(records)], Options::default());
     let named = Named::new(&profile, &Symbols::default());
     let mut out = text(&tables(&named, &Choice::default())[0], 10).into_bytes();
-    summary::write_busy(&named, &summary::busy(&named, None), &mut out).unwrap();
+    summary::write_busy(&named, &summary::busy(&named, None, &Default::default()), &mut out)
+        .unwrap();
     summary::write_streams(&named, &mut out).unwrap();
     let out = String::from_utf8(out).unwrap();
     assert!(out.lines().all(|line| line.chars().all(|c| !c.is_control() && c != '\u{202e}')));

@@ -343,7 +343,7 @@ impl Capture {
             running = running.saturating_add(count.running);
         }
         if enabled == 0 {
-            return Err(Absent::NotProvided("sampling was never ended".into()));
+            return Err(Absent::NotProvided("it was never enabled".into()));
         }
         Ok((running as f64 / enabled as f64).min(1.0))
     }

@@ -4,7 +4,7 @@ use crate::label::sentence;
 use crate::named::{Named, Row};
 use crate::place::{Layer, Part};
 use crate::report::StreamReport;
-use crate::summary::{busy, warnings};
+use crate::summary::{Counters, busy, warnings};
 use crate::table::Choice;
 use model::{Absent, Reading, Role};
 use serde::Serialize;
@@ -67,6 +67,7 @@ struct Vm {
     samples: u64,
     events: u64,
     busy_s: Option<f64>,
+    counters_s: Option<f64>,
     layers: BTreeMap<Layer, u64>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     absent: BTreeMap<&'static str, String>,
@@ -104,6 +105,7 @@ pub fn json(
     named: &Named<'_>,
     choice: &Choice,
     hertz: Option<f64>,
+    counters: &Counters,
     to: &mut dyn Write,
 ) -> io::Result<()> {
     let events = named.profile.events().iter().map(|event| Event {
@@ -112,8 +114,10 @@ pub fn json(
         unit: if event.is_time { "ns" } else { "events" },
     });
     let chosen = |vm| choice.vms.is_empty() || choice.vms.iter().any(|c| c == named.profile.vm(vm));
-    let vms = busy(named, hertz).into_iter().filter(|busy| chosen(busy.vm)).map(|busy| {
-        let (busy_s, absent) = reading("busy_s", &busy.busy.map(|time| time.seconds()));
+    let vms = busy(named, hertz, counters).into_iter().filter(|busy| chosen(busy.vm)).map(|busy| {
+        let (busy_s, mut absent) = reading("busy_s", &busy.busy.map(|time| time.seconds()));
+        let (counters_s, more) = reading("counters_s", &busy.counted.map(|time| time.seconds()));
+        absent.extend(more);
         let layers = busy.layers.iter().map(|(&layer, count)| (layer, count.samples));
         Vm {
             vm: named.profile.shown_vm(busy.vm),
@@ -121,6 +125,7 @@ pub fn json(
             samples: busy.count.samples,
             events: busy.count.events,
             busy_s,
+            counters_s,
             layers: layers.collect(),
             absent,
         }

@@ -71,6 +71,11 @@ fn text(write: impl FnOnce(&Named<'_>, &Symbols, &mut Vec<u8>)) -> String {
     text
 }
 
+/// Counters that say a microsecond of web1, and nothing of the host.
+fn counters() -> crate::summary::Counters {
+    [("web1".to_owned(), Ok(model::Nanos(1_000)))].into()
+}
+
 fn choice() -> Choice {
     Choice::default()
 }
@@ -102,7 +107,7 @@ cpu-clock,1,20.0000,1000,web1,httpd,poll\r
 
 #[test]
 fn json_has_every_row_and_says_why_something_is_absent() {
-    let text = text(|named, _, to| json(named, &choice(), None, to).unwrap());
+    let text = text(|named, _, to| json(named, &choice(), None, &counters(), to).unwrap());
     let json: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(json["schema"], SCHEMA);
     assert_eq!(json["events"][0]["unit"], "ns");
@@ -118,6 +123,10 @@ fn json_has_every_row_and_says_why_something_is_absent() {
     assert_eq!(rows.iter().filter(|row| row["idle"] == true).count(), 1);
     let web1 = json["vms"].as_array().unwrap().iter().find(|vm| vm["vm"] == "web1").unwrap();
     assert_eq!((&web1["busy_s"], &web1["layers"]["guest-kernel"]), (&4e-6.into(), &3.into()));
+    assert_eq!(web1["counters_s"], 1e-6);
+    let host = json["vms"].as_array().unwrap().iter().find(|vm| vm["vm"] == "host").unwrap();
+    assert_eq!(host["counters_s"], Value::Null);
+    assert!(host["absent"]["counters_s"].as_str().unwrap().contains("no counters"));
     let stream = &json["streams"][1];
     assert_eq!((&stream["lost"]["2"], &stream["clock_bound_s"]), (&5.into(), &1e-8.into()));
 }

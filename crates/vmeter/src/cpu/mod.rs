@@ -1,7 +1,7 @@
 //! `vmeter cpu`: busy time, cumulative or across two moments (Xencpu's heir, section 4.2.1).
 
 mod command;
-mod moments;
+pub mod moments;
 mod print;
 
 use crate::args::ReadArgs;

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use model::Snapshot;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 /// The name and version of the form.
@@ -38,8 +38,13 @@ pub fn lines(snapshots: &[&Snapshot]) -> Result<String> {
 /// The first and the last snapshot of a file.
 pub fn load(path: &Path) -> Result<(Snapshot, Snapshot)> {
     let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    read(file, path)
+}
+
+/// The first and the last snapshot of such lines; `path` names them in errors.
+pub fn read(lines: impl Read, path: &Path) -> Result<(Snapshot, Snapshot)> {
     let (mut first, mut last) = (None, None);
-    for (number, line) in BufReader::new(std::io::Read::take(file, LONGEST)).lines().enumerate() {
+    for (number, line) in BufReader::new(lines.take(LONGEST)).lines().enumerate() {
         let line = line.with_context(|| format!("cannot read {}", path.display()))?;
         let snapshot =
             parse(&line).with_context(|| format!("{}, line {}", path.display(), number + 1))?;

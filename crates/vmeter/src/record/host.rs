@@ -1,11 +1,11 @@
 //! The host's part of a recording: its events, the VMs on it, and the command that is run.
 
+use super::counters::Counters;
 use super::symbols::{self, Source};
 use crate::args::ReadArgs;
 use ::record::Writer;
 use anyhow::{Context, Result};
 use model::{Absent, Duty, Event, Need, Part, Platform, Reading, Role, Serving, Stream, VmId};
-use platform::{OpenError, Want};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use sample::{Capture, Scope, Wanted, Word};
 use std::ffi::OsString;
@@ -93,6 +93,7 @@ pub struct Host {
     serving: Vec<Serving>,
     /// Whether VMs run in KVM here: then the host's samples are in them too.
     kvm: bool,
+    counters: Option<Counters>,
 }
 
 impl Host {
@@ -100,19 +101,18 @@ impl Host {
     pub fn open(events: &[Word], scope: Scope, read: &ReadArgs) -> Result<Self> {
         let wanted = Wanted { events: events.to_vec(), scope, switches: false, ring: Wanted::RING };
         let capture = Capture::open(&wanted)?;
-        let mut host = Self { capture, scope, vms: Vec::new(), serving: Vec::new(), kvm: false };
-        match read.open() {
-            Ok(mut source) => {
-                let want = Want { vcpus: true, placement: false, exact_idle: false };
-                for vm in source.read(want)?.vms {
-                    if vm.platform != Platform::Cgroup {
-                        host.add_vm(vm);
-                    }
-                }
-            }
-            // A machine without VMs has programs.
-            Err(OpenError::NotHere { .. }) => {}
-            Err(error) => return Err(error.into()),
+        let mut counters = Counters::open(read)?;
+        let found = counters.read()?.vms;
+        let mut host = Self {
+            capture,
+            scope,
+            vms: Vec::new(),
+            serving: Vec::new(),
+            kvm: false,
+            counters: Some(counters),
+        };
+        for vm in found.into_iter().filter(|vm| vm.platform != Platform::Cgroup) {
+            host.add_vm(vm);
         }
         Ok(host)
     }
@@ -141,6 +141,12 @@ impl Host {
     /// The VMs' names, raw.
     pub fn vms(&self) -> Vec<String> {
         self.vms.clone()
+    }
+
+    /// The counters, for who reads them at both ends; none where a command alone is sampled, of
+    /// which they do not tell.
+    pub fn counters(&mut self) -> Option<Counters> {
+        self.counters.take().filter(|_| self.scope == Scope::Machine)
     }
 
     /// Whether the host's samples see into its VMs (mode A).

@@ -1,9 +1,11 @@
 //! `vmeter record`: samples of the host and of the VMs whose agents are named, in one recording.
 
+mod counters;
 mod guest;
 mod host;
 mod symbols;
 
+pub use counters::busy;
 pub use symbols::GuestFiles;
 
 use crate::args::{ReadArgs, duration};
@@ -92,6 +94,10 @@ pub fn run(args: &RecordArgs) -> Result<ExitCode> {
     announce(&host, &guests);
 
     let writer = Mutex::new(writer);
+    let mut counters = host.counters();
+    if let Some(counters) = &mut counters {
+        counters.begin();
+    }
     let until = args.duration.map(|time| Instant::now() + time);
     host.enable(true)?;
     if let Some(command) = &command {
@@ -107,6 +113,9 @@ pub fn run(args: &RecordArgs) -> Result<ExitCode> {
         ended
     })?;
     let mut writer = writer.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if let Some(counters) = counters {
+        counters.end(&mut writer)?;
+    }
     finish(args, host, host_stream, guests, &mut writer)?;
     let damages = writer.close()?;
     summary(args, &damages)?;

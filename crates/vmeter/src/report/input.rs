@@ -4,6 +4,7 @@ use crate::record::{GuestFiles, VIEW};
 use ::record::Recording;
 use anyhow::{Context, Result};
 use model::Stream;
+use profile::summary::Counters;
 use profile::{Options, Placed, Profile, Records};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -45,6 +46,11 @@ impl Input {
     /// Where symbols come from.
     pub fn files(&self) -> GuestFiles<'_> {
         GuestFiles::of(&self.recording, &self.path)
+    }
+
+    /// Busy times by the counters at both ends; none of a perf.data.
+    pub fn counters(&self) -> Counters {
+        crate::record::busy(&self.recording)
     }
 
     /// The VMs that it was recorded to show; all where it is empty.

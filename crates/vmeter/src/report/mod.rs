@@ -204,9 +204,9 @@ fn write(
         return differ(args, &named, other, choice, out);
     }
     match args.format {
-        Format::Table => table(args, &named, choice, out),
+        Format::Table => table(args, &named, choice, &input.counters(), out),
         Format::Csv => Ok(formats::csv(&named, choice, out)?),
-        Format::Json => Ok(formats::json(&named, choice, args.hertz, out)?),
+        Format::Json => Ok(formats::json(&named, choice, args.hertz, &input.counters(), out)?),
         Format::Folded => Ok(formats::folded(&named, choice, one_event(choice, profile)?, out)?),
         Format::Svg => Ok(formats::flame_graph(&named, choice, one_event(choice, profile)?, out)?),
         Format::Pprof => Ok(formats::pprof(&named, choice, one_event(choice, profile)?, out)?),
@@ -233,13 +233,19 @@ fn rows(limit: usize) -> usize {
     if limit == 0 { usize::MAX } else { limit }
 }
 
-fn table(args: &ReportArgs, named: &Named<'_>, choice: &Choice, out: &mut dyn Write) -> Result<()> {
+fn table(
+    args: &ReportArgs,
+    named: &Named<'_>,
+    choice: &Choice,
+    counters: &summary::Counters,
+    out: &mut dyn Write,
+) -> Result<()> {
     for table in tables(named, choice) {
         table.write(rows(args.limit), out)?;
         table.write_notes(MOST_REASONS, out)?;
         writeln!(out)?;
     }
-    summary::write_busy(named, &summary::busy(named, args.hertz), out)?;
+    summary::write_busy(named, &summary::busy(named, args.hertz, counters), out)?;
     writeln!(out)?;
     Ok(summary::write_streams(named, out)?)
 }
