@@ -20,6 +20,7 @@ mod pending;
 mod record;
 mod report;
 mod study;
+mod terminal;
 mod top;
 
 use args::{Cli, Command};

@@ -4,7 +4,6 @@ mod batch;
 mod column;
 mod csv;
 mod figure;
-mod fit;
 #[cfg(test)]
 mod fixture;
 mod guests;
@@ -20,6 +19,7 @@ mod table;
 use crate::args::{ReadArgs, interval};
 use crate::failure::Refused;
 use crate::monitor::{AgentKey, Monitor};
+use crate::terminal::fit;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use column::Column;

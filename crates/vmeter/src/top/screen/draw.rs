@@ -3,62 +3,32 @@
 use super::app::{App, Mode};
 use super::help;
 use super::layout::{Columns, Lines};
+use crate::terminal::{self, Theme, dim, fit, reversed};
 use crate::top::figure::{Figure, figure};
 use crate::top::note::notes;
 use crate::top::rows::{Item, Row, ends};
 use crate::top::sampler::Sampled;
-use crate::top::{Column, fit, header};
+use crate::top::{Column, header};
 use account::Usage;
 use model::State;
 use ratatui::Frame;
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 
-/// Colours, unless the user wants none (NO_COLOR).
-#[derive(Debug, Clone, Copy)]
-pub struct Theme {
-    /// Colours are used.
-    pub colour: bool,
-}
-
-impl Theme {
-    /// As the environment says.
-    pub fn from_environment() -> Self {
-        Self { colour: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) }
+/// The style of a row.
+fn row_style(theme: Theme, item: Item<'_>) -> Style {
+    match item {
+        Item::Vm(vm) => match vm.state {
+            State::Crashed => theme.paint(Style::new(), Color::Red),
+            State::Ended | State::Dying | State::Shutdown => dim(),
+            State::Paused => theme.paint(Style::new(), Color::Yellow),
+            _ => Style::new(),
+        },
+        Item::Driver(_) => theme.paint(Style::new(), Color::Cyan),
+        Item::Vcpu(_) | Item::Thread(_) | Item::Pending => theme.paint(Style::new(), Color::Green),
+        Item::Hidden { .. } | Item::Unattributed => dim(),
+        Item::Total => Style::new().add_modifier(Modifier::BOLD),
     }
-
-    fn paint(self, style: Style, colour: Color) -> Style {
-        if self.colour { style.fg(colour) } else { style }
-    }
-
-    fn warning(self) -> Style {
-        self.paint(Style::new().add_modifier(Modifier::BOLD), Color::Yellow)
-    }
-
-    fn row(self, item: Item<'_>) -> Style {
-        match item {
-            Item::Vm(vm) => match vm.state {
-                State::Crashed => self.paint(Style::new(), Color::Red),
-                State::Ended | State::Dying | State::Shutdown => dim(),
-                State::Paused => self.paint(Style::new(), Color::Yellow),
-                _ => Style::new(),
-            },
-            Item::Driver(_) => self.paint(Style::new(), Color::Cyan),
-            Item::Vcpu(_) | Item::Thread(_) | Item::Pending => {
-                self.paint(Style::new(), Color::Green)
-            }
-            Item::Hidden { .. } | Item::Unattributed => dim(),
-            Item::Total => Style::new().add_modifier(Modifier::BOLD),
-        }
-    }
-}
-
-fn dim() -> Style {
-    Style::new().add_modifier(Modifier::DIM)
-}
-
-fn reversed() -> Style {
-    Style::new().add_modifier(Modifier::REVERSED)
 }
 
 /// Draws the whole screen.
@@ -69,9 +39,7 @@ pub fn draw(frame: &mut Frame<'_>, app: &mut App, sampled: Option<&Sampled>, the
         Mode::Help(_) => canvas.help(app, sampled.map(|s| &s.usage)),
         _ => canvas.screen(app, sampled),
     };
-    for (line, y) in lines.into_iter().zip(area.top()..area.bottom()) {
-        frame.buffer_mut().set_line(area.left(), y, &line, area.width);
-    }
+    terminal::show(frame, lines);
 }
 
 /// The size to fill.
@@ -84,13 +52,11 @@ struct Canvas {
 
 impl Canvas {
     fn line(self, text: &str, style: Style) -> Line<'static> {
-        Line::styled(fit::cut(text, self.width).into_owned(), style)
+        terminal::line(text, self.width, style)
     }
 
     fn bar(self, text: &str) -> Line<'static> {
-        let mut full = String::new();
-        fit::pad(&mut full, text, self.width, true);
-        Line::styled(full, reversed())
+        terminal::bar(text, self.width)
     }
 
     fn help(self, app: &mut App, usage: Option<&Usage>) -> Vec<Line<'static>> {
@@ -181,12 +147,12 @@ impl Canvas {
         }
         let shown = rows.iter().enumerate().skip(app.top).take(shares.list);
         for (index, row) in shown {
-            let style = self.theme.row(row.item);
+            let style = row_style(self.theme, row.item);
             let style = if Some(index) == selected { style.patch(reversed()) } else { style };
             lines.push(self.row(row, &columns, usage, style));
         }
         for row in last_rows.iter().take(shares.ends) {
-            lines.push(self.row(row, &columns, usage, self.theme.row(row.item)));
+            lines.push(self.row(row, &columns, usage, row_style(self.theme, row.item)));
         }
         if shares.reason > 0 {
             let left = shares.list.saturating_sub(rows.len().saturating_sub(app.top));

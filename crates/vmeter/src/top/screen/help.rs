@@ -1,7 +1,8 @@
 //! The help text.
 
+use crate::terminal::fit;
+use crate::top::Column;
 use crate::top::note::Note;
-use crate::top::{Column, fit};
 
 /// More lines than the text has.
 pub const LONGEST: usize = 200;
@@ -42,7 +43,7 @@ pub fn lines(notes: &[Note]) -> Vec<String> {
     if !notes.is_empty() {
         lines.extend([String::new(), "NOTES".to_owned()]);
         for note in notes {
-            lines.extend(wrapped(&model::escape(&note.to_string()), 76));
+            lines.extend(fit::wrap(&model::escape(&note.to_string()), 76, ("  ! ", "    ")));
         }
     }
     lines.extend([String::new(), "COLUMNS".to_owned()]);
@@ -51,21 +52,6 @@ pub fn lines(notes: &[Note]) -> Vec<String> {
             format!("  {:<5} {:<15} {}", column.title(), column.key(), column.what())
         }),
     );
-    lines
-}
-
-/// The text in lines of at most `width` columns, the first marked as a note.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec!["  !".to_owned()];
-    for word in text.split(' ') {
-        let Some(line) = lines.last_mut() else { break };
-        if fit::width(line) + 1 + fit::width(word) > width {
-            lines.push(format!("    {word}"));
-        } else {
-            line.push(' ');
-            line.push_str(word);
-        }
-    }
     lines
 }
 

@@ -3,6 +3,7 @@
 use super::app::{App, Mode};
 use super::help;
 use crate::args;
+use crate::terminal::LONGEST_PROMPT;
 use crate::top::Column;
 use crate::top::rows::RowKey;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
@@ -27,9 +28,6 @@ pub enum Effect {
 
 /// The intervals that `+` and `-` step through, in milliseconds.
 const STEPS: [u64; 10] = [100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 300_000];
-
-/// A prompt takes no more characters.
-const LONGEST_PROMPT: usize = 64;
 
 impl App {
     /// Takes a key; `rows` are those that can be selected.

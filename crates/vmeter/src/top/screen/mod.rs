@@ -5,22 +5,18 @@ mod draw;
 mod help;
 mod keys;
 mod layout;
-mod terminal;
-mod wake;
 
 use super::View;
 use super::sampler::{Sampled, Sampler};
 use super::schedule::Schedule;
+use crate::terminal::{self, Taken, Theme, Wake, Woken};
 use anyhow::Result;
 use app::App;
-use draw::Theme;
 use keys::Effect;
 use platform::Source;
-use ratatui::crossterm::event::{self, Event, KeyEventKind};
+use ratatui::crossterm::event::KeyEvent;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use terminal::Taken;
-use wake::{Wake, Woken};
 
 /// What the arguments ask for.
 #[derive(Debug)]
@@ -45,24 +41,19 @@ pub fn run(source: &mut dyn Source, plan: Plan) -> Result<ExitCode> {
     session.sampler.start(session.app.want())?;
     let wake = Wake::new()?;
     let theme = Theme::from_environment();
-    let mut terminal = Taken::take()?;
+    let mut taken = Taken::take("--batch needs none")?;
     loop {
         session.read_if_due();
-        terminal
-            .draw(|frame| draw::draw(frame, &mut session.app, session.shown.as_ref(), theme))?;
+        taken.draw(|frame| draw::draw(frame, &mut session.app, session.shown.as_ref(), theme))?;
         match wake.wait(session.time_left())? {
             Woken::Signal(signal) => return Ok(ExitCode::from(128 + signal)),
             Woken::Input | Woken::Time => {}
         }
-        while event::poll(Duration::ZERO)? {
-            let Event::Key(key) = event::read()? else { continue };
-            if key.kind == KeyEventKind::Release {
-                continue;
-            }
+        while let Some(key) = terminal::key()? {
             match session.key(key) {
                 Effect::Quit => return Ok(ExitCode::SUCCESS),
-                Effect::Redraw => terminal.clear()?,
-                Effect::Suspend => terminal.suspend()?,
+                Effect::Redraw => taken.clear()?,
+                Effect::Suspend => taken.suspend()?,
                 _ => {}
             }
         }
@@ -98,7 +89,7 @@ impl Session<'_> {
         (!self.app.paused).then(|| self.schedule.left(Instant::now()))
     }
 
-    fn key(&mut self, key: event::KeyEvent) -> Effect {
+    fn key(&mut self, key: KeyEvent) -> Effect {
         let rows = self.app.rows(self.shown.as_ref());
         let row_keys = rows.into_iter().map(|row| row.key).collect::<Vec<_>>();
         let effect = self.app.key(key, &row_keys);

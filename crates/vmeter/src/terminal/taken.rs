@@ -6,19 +6,22 @@ use rustix::process::{Signal, getpid, kill_process};
 
 /// The terminal in raw mode, on its alternate screen. Given back when dropped; a panic gives it
 /// back before its message is printed (ratatui's hook).
-pub struct Taken(DefaultTerminal);
+pub struct Taken {
+    terminal: DefaultTerminal,
+    instead: &'static str,
+}
 
 impl Taken {
-    /// Takes the terminal over.
+    /// Takes the terminal over; `instead` says what works without one.
     ///
     /// # Errors
     /// The terminal's; what was changed by then is undone.
-    pub fn take() -> Result<Self> {
+    pub fn take(instead: &'static str) -> Result<Self> {
         match ratatui::try_init() {
-            Ok(terminal) => Ok(Self(terminal)),
+            Ok(terminal) => Ok(Self { terminal, instead }),
             Err(error) => {
                 let _ = ratatui::try_restore();
-                Err(error).context("cannot use the terminal; --batch needs none")
+                Err(error).with_context(|| format!("cannot use the terminal; {instead}"))
             }
         }
     }
@@ -28,7 +31,7 @@ impl Taken {
     /// # Errors
     /// The terminal's.
     pub fn draw(&mut self, frame: impl FnOnce(&mut Frame<'_>)) -> Result<()> {
-        self.0.draw(frame).map(|_| ()).context("cannot write to the terminal")
+        self.terminal.draw(frame).map(|_| ()).context("cannot write to the terminal")
     }
 
     /// Has everything drawn anew.
@@ -36,7 +39,7 @@ impl Taken {
     /// # Errors
     /// The terminal's.
     pub fn clear(&mut self) -> Result<()> {
-        self.0.clear().context("cannot write to the terminal")
+        self.terminal.clear().context("cannot write to the terminal")
     }
 
     /// Gives the terminal back and stops the process until the shell continues it (Ctrl-Z).
@@ -46,7 +49,7 @@ impl Taken {
     pub fn suspend(&mut self) -> Result<()> {
         give_back();
         kill_process(getpid(), Signal::TSTP).context("cannot stop")?;
-        *self = Self::take()?;
+        *self = Self::take(self.instead)?;
         self.clear()
     }
 }

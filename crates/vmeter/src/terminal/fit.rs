@@ -82,6 +82,26 @@ pub fn pad(out: &mut String, text: &str, columns: usize, left: bool) {
     }
 }
 
+/// The words of a text in lines of at most `most` columns, what goes before the first line and
+/// before the others included; a word that is longer has a line of its own.
+pub fn wrap(text: &str, most: usize, (first, others): (&str, &str)) -> Vec<String> {
+    let mut lines = vec![first.to_owned()];
+    let mut begun = false;
+    for word in text.split(' ') {
+        let Some(line) = lines.last_mut() else { break };
+        if begun && width(line) + 1 + width(word) > most {
+            lines.push(format!("{others}{word}"));
+            continue;
+        }
+        if begun {
+            line.push(' ');
+        }
+        line.push_str(word);
+        begun = true;
+    }
+    lines
+}
+
 /// A percentage in at most five columns: one decimal while there is room for it.
 pub fn percent(value: f64) -> String {
     match value {
@@ -158,6 +178,13 @@ mod tests {
         assert_eq!(elide("web1", 1), "…");
         assert_eq!(elide("web1", 0), "");
         assert_eq!(elide("東京大阪京都", 7), "東京…都");
+    }
+
+    #[test]
+    fn words_go_to_the_next_line_where_one_is_full() {
+        let lines = wrap("one two three-and-four five", 9, ("! ", "  "));
+        assert_eq!(lines, ["! one two", "  three-and-four", "  five"]);
+        assert_eq!(wrap("", 9, ("", "")), [""]);
     }
 
     #[test]
