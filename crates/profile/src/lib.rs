@@ -21,6 +21,7 @@ mod space;
 pub mod summary;
 pub mod symbols;
 pub mod table;
+pub mod tree;
 mod walk;
 mod words;
 

@@ -60,7 +60,7 @@ pub fn busy(named: &Named<'_>, hertz: Option<f64>, counters: &Counters) -> Vec<B
 }
 
 /// Equation 4.9 of what a stream counted, brought to all of the time where events took turns.
-fn time(
+pub(crate) fn time(
     named: &Named<'_>,
     report: Option<&StreamReport>,
     event: u16,

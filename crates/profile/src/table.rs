@@ -2,7 +2,7 @@
 
 use crate::label::sentence;
 use crate::named::{Named, Row};
-use crate::profile::Count;
+use crate::profile::{Count, Profile};
 use crate::words::{WordId, Words};
 use account::equations::percentages;
 use ahash::AHashMap;
@@ -139,14 +139,19 @@ pub struct TableRow {
 /// The tables of a profile, one for each event that the choice lets through.
 #[must_use]
 pub fn tables(named: &Named<'_>, choice: &Choice) -> Vec<Table> {
-    let events = named.profile.events().iter().enumerate().filter(|(_, event)| {
-        let is = |name: &String| *name == event.asked || *name == event.counted;
-        choice.events.is_empty() || choice.events.iter().any(is)
-    });
-    events.filter_map(|(at, _)| Some(table(named, choice, u16::try_from(at).ok()?))).collect()
+    choice.chosen_events(named.profile).map(|event| table(named, choice, event)).collect()
 }
 
 impl Choice {
+    /// The events that were chosen, by their numbers.
+    pub(crate) fn chosen_events(&self, profile: &Profile) -> impl Iterator<Item = u16> {
+        let events = profile.events().iter().zip(0..).filter(|(event, _)| {
+            let is = |name: &String| *name == event.asked || *name == event.counted;
+            self.events.is_empty() || self.events.iter().any(is)
+        });
+        events.map(|(_, number)| number)
+    }
+
     /// Whether a row is of a VM that was chosen.
     #[must_use]
     pub fn lets(&self, named: &Named<'_>, row: &Row) -> bool {
