@@ -1,16 +1,19 @@
 //! `vmeter report`: where the events of a recording happened, as tables and files.
 
+mod browse;
 mod input;
 
 pub use input::read;
 
 use crate::failure::Refused;
 use anyhow::{Context, Result};
+use browse::{App, Subject};
 use clap::{Args, ValueEnum};
 use input::Input;
 use profile::formats;
 use profile::symbols::Symbols;
 use profile::table::{Choice, Column, Sort, tables};
+use profile::tree::trees;
 use profile::{Named, Options, Profile, summary};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -26,13 +29,13 @@ pub struct ReportArgs {
     /// Compares with this one: what of the second is not as it is in the first
     #[arg(long, value_name = "DIR")]
     diff: Option<PathBuf>,
+    /// Opens the report level by level on the terminal, --by being the levels; ? is its help
+    #[arg(long, conflicts_with_all = ["diff", "format", "output", "limit"])]
+    browse: bool,
     /// What rows are added up by: vm, layer, part, process, image, symbol, with commas between
-    #[arg(
-        long,
-        value_name = "LIST",
-        value_delimiter = ',',
-        default_value = "vm,layer,process,image,symbol"
-    )]
+    ///
+    /// Unasked all but part, and with --browse all but part and layer.
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
     by: Vec<Column>,
     /// These VMs alone; `host` is the host
     #[arg(long, value_name = "NAME")]
@@ -108,8 +111,17 @@ impl ReportArgs {
             Order::Names => Sort::Names,
         };
         let vms = if self.vm.is_empty() { view } else { self.vm.clone() };
-        let (by, events) = (self.by.clone(), self.event.clone());
+        let (by, events) = (self.by(), self.event.clone());
         Choice { by, sort, vms, events, idle: self.idle, full_paths: self.full_paths }
+    }
+
+    /// The columns, or the browser's levels.
+    fn by(&self) -> Vec<Column> {
+        match (self.by.is_empty(), self.browse) {
+            (false, _) => self.by.clone(),
+            (true, true) => vec![Column::Vm, Column::Process, Column::Image, Column::Symbol],
+            (true, false) => Choice::default().by,
+        }
     }
 
     fn options(&self) -> Options {
@@ -122,6 +134,9 @@ impl ReportArgs {
 /// # Errors
 /// No such recording, one of another version, names that it has not, a full disk.
 pub fn run(args: &ReportArgs) -> Result<ExitCode> {
+    if args.browse {
+        browse::check_terminal()?;
+    }
     let input = Input::open(&args.input)?;
     if args.format == Format::Parquet {
         let Some(path) = &args.output else {
@@ -135,6 +150,9 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     let choice = args.choice(input.view());
     check(&choice, &profile)?;
     let symbols = Symbols::find(&profile, &mut input.files());
+    if args.browse {
+        return browse(args, &choice, &Named::new(&profile, &symbols), &damages);
+    }
     let mut out: Box<dyn Write> = match &args.output {
         None => Box::new(BufWriter::new(io::stdout().lock())),
         Some(path) => {
@@ -145,6 +163,18 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     write(args, &input, &choice, &profile, &symbols, &mut *out)?;
     out.flush().context("the output")?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn browse(
+    args: &ReportArgs,
+    choice: &Choice,
+    named: &Named<'_>,
+    damages: &[String],
+) -> Result<ExitCode> {
+    let trees = trees(named, choice, args.hertz);
+    let subject = Subject::new(&args.input, named, &trees, damages);
+    let app = App::new(subject, trees, choice.sort);
+    browse::run(app.ok_or_else(|| Refused("nothing was sampled".to_owned()))?)
 }
 
 /// What of a recording could not be read. Where nobody reads this, the rest is still right.
