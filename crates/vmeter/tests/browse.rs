@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 const VMETER: &str = env!("CARGO_BIN_EXE_vmeter");
 /// Taking the alternate screen, and giving it back.
@@ -61,20 +62,39 @@ impl Screen {
 
     /// Reads until the text was written: a word, as blanks may be passed over.
     fn wait_for(&mut self, text: &str) {
-        let mut buffer = [0; 4096];
-        let patience = Timespec { tv_sec: 30, tv_nsec: 0 };
         while !self.seen.contains(text) {
-            let mut ready = [PollFd::new(&self.terminal, PollFlags::IN)];
-            let ready = poll(&mut ready, Some(&patience)).unwrap();
-            assert!(ready > 0, "no {text:?} in {:?}", self.seen);
-            let count = self.terminal.read(&mut buffer).unwrap();
-            self.seen.push_str(&String::from_utf8_lossy(&buffer[..count]));
+            assert!(self.read(Duration::from_secs(30)), "no {text:?} in {:?}", self.seen);
         }
+    }
+
+    /// Reads what comes within a time; whether anything did. Answers where the cursor is.
+    fn read(&mut self, within: Duration) -> bool {
+        let within = Timespec::try_from(within).unwrap();
+        let mut ready = [PollFd::new(&self.terminal, PollFlags::IN)];
+        if poll(&mut ready, Some(&within)).unwrap() == 0 {
+            return false;
+        }
+        let mut buffer = [0; 4096];
+        let count = self.terminal.read(&mut buffer).unwrap();
+        let text = String::from_utf8_lossy(&buffer[..count]).into_owned();
+        self.seen.push_str(&text);
+        if text.contains("\u{1b}[6n") {
+            self.press("\u{1b}[1;1R");
+        }
+        true
     }
 
     /// Whether keys come line by line, as a shell leaves a terminal.
     fn is_as_it_was(&self) -> bool {
         tcgetattr(&self.line).unwrap().local_modes.contains(LocalModes::ICANON | LocalModes::ECHO)
+    }
+}
+
+impl Drop for Screen {
+    /// A test that failed leaves no browser behind; it has ended already elsewhere.
+    fn drop(&mut self) {
+        let _ = self.browser.kill();
+        let _ = self.browser.wait();
     }
 }
 
@@ -109,6 +129,28 @@ fn it_shows_the_recording_and_gives_the_terminal_back() {
         assert_eq!(ended.code(), Some(status), "{keys:?}");
         assert!(screen.is_as_it_was(), "{keys:?}");
     }
+}
+
+#[test]
+fn it_goes_on_where_it_was_stopped() {
+    let place = tempfile::tempdir().unwrap();
+    let dir = recording(place.path());
+    let mut screen = Screen::open(&dir);
+    screen.wait_for("q:quit");
+    screen.press("\u{1a}");
+    screen.wait_for(GIVEN_BACK);
+    screen.seen.clear();
+    // It may not have stopped yet: then it has to be continued once more.
+    while !screen.seen.contains("q:quit") {
+        kill_process(Pid::from_child(&screen.browser), Signal::CONT).unwrap();
+        screen.read(Duration::from_millis(200));
+    }
+    assert!(screen.seen.contains(TAKEN) && !screen.seen.contains(GIVEN_BACK));
+    assert!(!screen.is_as_it_was(), "keys come one by one again");
+    screen.press("q");
+    screen.wait_for(GIVEN_BACK);
+    assert_eq!(screen.browser.wait().unwrap().code(), Some(0));
+    assert!(screen.is_as_it_was());
 }
 
 #[test]

@@ -17,13 +17,7 @@ impl Taken {
     /// # Errors
     /// The terminal's; what was changed by then is undone.
     pub fn take(instead: &'static str) -> Result<Self> {
-        match ratatui::try_init() {
-            Ok(terminal) => Ok(Self { terminal, instead }),
-            Err(error) => {
-                let _ = ratatui::try_restore();
-                Err(error).with_context(|| format!("cannot use the terminal; {instead}"))
-            }
-        }
+        Ok(Self { terminal: init(instead)?, instead })
     }
 
     /// Draws a frame, in the terminal's size of now.
@@ -49,7 +43,8 @@ impl Taken {
     pub fn suspend(&mut self) -> Result<()> {
         give_back();
         kill_process(getpid(), Signal::TSTP).context("cannot stop")?;
-        *self = Self::take(self.instead)?;
+        // In its place, and no other `Taken`: dropping this one would give the terminal back.
+        self.terminal = init(self.instead)?;
         self.clear()
     }
 }
@@ -58,6 +53,13 @@ impl Drop for Taken {
     fn drop(&mut self) {
         give_back();
     }
+}
+
+fn init(instead: &'static str) -> Result<DefaultTerminal> {
+    ratatui::try_init().or_else(|error| {
+        let _ = ratatui::try_restore();
+        Err(error).with_context(|| format!("cannot use the terminal; {instead}"))
+    })
 }
 
 /// There is nobody to tell where this fails: the terminal is gone.
