@@ -20,8 +20,8 @@ pub struct Record {
 pub enum What {
     /// An event's counter ran over its period.
     Sample(Sample),
-    /// A thread maps executable memory.
-    Map(Map),
+    /// A thread maps executable memory. Boxed: maps are rare, and samples move often.
+    Map(Box<Map>),
     /// A thread has a new name.
     Name {
         /// Its process.

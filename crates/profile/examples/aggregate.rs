@@ -98,7 +98,7 @@ fn processes() -> impl Iterator<Item = Record> {
         let name = format!("program-{}", pid % PROGRAMS).into_bytes();
         let named = What::Name { pid, tid: pid, name, exec: true };
         let map = move |n: u64| {
-            What::Map(Map {
+            What::Map(Box::new(Map {
                 pid,
                 tid: pid,
                 start: 0x7f00_0000_0000 + n * 0x100_0000,
@@ -106,7 +106,7 @@ fn processes() -> impl Iterator<Item = Record> {
                 offset: 0,
                 build_id: None,
                 path: format!("/usr/lib/lib{n}.so").into_bytes(),
-            })
+            }))
         };
         let record = |what| Record { time: Nanos(0), cpu: 0, what };
         std::iter::once(record(named)).chain((0..IMAGES).map(move |n| record(map(n))))

@@ -33,7 +33,7 @@ fn map(time: u64, pid: u32) -> Record {
         build_id: None,
         path: b"/bin/p".to_vec(),
     };
-    Record { time: Nanos(time), cpu: 0, what: What::Map(map) }
+    Record { time: Nanos(time), cpu: 0, what: What::Map(Box::new(map)) }
 }
 
 fn guest(clock: Vec<ClockSegment>, records: Vec<Record>) -> (Guest<'static>, Known) {

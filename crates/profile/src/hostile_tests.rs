@@ -33,7 +33,7 @@ fn what(random: &mut TestRng) -> What {
     let mut task = || number(random) as u32;
     let (pid, tid, parent) = (task(), task(), task());
     match random.random_range(0..9) {
-        0 => What::Map(Map {
+        0 => What::Map(Box::new(Map {
             pid,
             tid,
             start: number(random),
@@ -41,7 +41,7 @@ fn what(random: &mut TestRng) -> What {
             offset: number(random),
             build_id: Some(BuildId(bytes(random))).filter(|_| pid % 2 == 0),
             path: bytes(random),
-        }),
+        })),
         1 => What::Name { pid, tid, name: bytes(random), exec: parent % 2 == 0 },
         2 => What::Fork { pid, tid, parent },
         3 => What::Exit { pid, tid },

@@ -96,7 +96,7 @@ impl Known {
         record: Record,
     ) {
         match record.what {
-            What::Map(map) => self.map(spaces, stream, kernel, map),
+            What::Map(map) => self.map(spaces, stream, kernel, &map),
             What::Name { pid, tid, name, exec } => {
                 let name = self.names.id(&name, LONGEST_NAME);
                 spaces.name(pid, tid, name, exec);
@@ -107,7 +107,7 @@ impl Known {
         }
     }
 
-    fn map(&mut self, spaces: &mut Spaces, stream: u16, kernel: ImageId, map: Map) {
+    fn map(&mut self, spaces: &mut Spaces, stream: u16, kernel: ImageId, map: &Map) {
         let of_kernel = map.pid == crate::space::KERNEL;
         let image = if of_kernel && is_kernel_itself(&map.path) {
             kernel
@@ -117,7 +117,7 @@ impl Known {
             let build_id = build_id(map.build_id.clone());
             self.images.id(Image { stream, kind, name, build_id })
         };
-        spaces.map(map.pid, region(&map, image));
+        spaces.map(map.pid, region(map, image));
     }
 
     /// A name's bytes, raw.

@@ -11,7 +11,7 @@ const BYTES: usize = 128 << 20;
 
 /// A name by its number: the same number is the same bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct NameId(u32);
+pub struct NameId(pub(crate) u32);
 
 /// The names.
 #[derive(Debug, Clone)]

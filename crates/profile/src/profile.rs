@@ -147,28 +147,36 @@ struct Sums {
     /// Keys, their addresses left out, by their numbers.
     keys: Vec<Key>,
     numbers: AHashMap<Key, u32>,
-    last: Option<(Key, u32)>,
+    /// Keys that came lately, with their numbers: CPUs take turns in what they do.
+    recent: [Option<(Key, u32)>; RECENT],
 }
+
+/// Keys that are found without a look into the table.
+const RECENT: usize = 32;
 
 impl Sums {
     fn add(&mut self, key: Key, period: u64) {
         let address = key.address.unwrap_or(0);
         let key = Key { address: key.address.map(|_| 0), ..key };
-        let number = match self.last {
+        let image = key.image.0 as usize;
+        let place = (image.wrapping_mul(7) ^ key.process.0 as usize ^ key.layer as usize) % RECENT;
+        let number = match self.recent[place] {
             Some((last, number)) if last == key => number,
-            _ => self.number(key),
+            _ => {
+                let number = self.number(key);
+                self.recent[place] = Some((key, number));
+                number
+            }
         };
         self.counts.entry((number, address)).or_default().add(period);
     }
 
     fn number(&mut self, key: Key) -> u32 {
-        let number = *self.numbers.entry(key).or_insert_with(|| {
+        *self.numbers.entry(key).or_insert_with(|| {
             self.keys.push(key);
             // So many keys find no room in memory.
             u32::try_from(self.keys.len() - 1).unwrap_or(u32::MAX)
-        });
-        self.last = Some((key, number));
-        number
+        })
     }
 
     fn entries(self) -> Vec<(Key, Count)> {

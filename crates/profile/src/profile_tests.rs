@@ -52,7 +52,18 @@ pub(crate) fn named(pid: u32, name: &str) -> Record {
 pub(crate) fn mapped(pid: u32, start: u64, path: &str) -> Record {
     let build_id = Some(BuildId(vec![path.len() as u8; 20]));
     let path = path.into();
-    at(1, What::Map(Map { pid, tid: pid, start, length: 0x1000, offset: 0x400, build_id, path }))
+    at(
+        1,
+        What::Map(Box::new(Map {
+            pid,
+            tid: pid,
+            start,
+            length: 0x1000,
+            offset: 0x400,
+            build_id,
+            path,
+        })),
+    )
 }
 
 pub(crate) fn switched(time: u64, cpu: u32, pid: u32) -> Record {

@@ -61,10 +61,72 @@ struct Process {
     last: usize,
 }
 
+/// Processes that are found without a look into the table: a power of two.
+const RECENT: usize = 64;
+
+/// Processes by their numbers.
+#[derive(Debug, Clone)]
+struct Processes {
+    places: AHashMap<u32, usize>,
+    all: Vec<Process>,
+    /// Places of processes that are gone.
+    free: Vec<usize>,
+    /// Processes that were asked for lately, with their places.
+    recent: [Option<(u32, usize)>; RECENT],
+}
+
+impl Default for Processes {
+    fn default() -> Self {
+        let (places, all, free) = Default::default();
+        Self { places, all, free, recent: [None; RECENT] }
+    }
+}
+
+impl Processes {
+    fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    fn contains(&self, pid: u32) -> bool {
+        self.places.contains_key(&pid)
+    }
+
+    fn get(&mut self, pid: u32) -> Option<&mut Process> {
+        let recent = &mut self.recent[pid as usize % RECENT];
+        let place = match *recent {
+            Some((known, place)) if known == pid => place,
+            _ => {
+                let place = *self.places.get(&pid)?;
+                *recent = Some((pid, place));
+                place
+            }
+        };
+        self.all.get_mut(place)
+    }
+
+    /// The process, a new one where there was none.
+    fn entry(&mut self, pid: u32) -> &mut Process {
+        let place = *self.places.entry(pid).or_insert_with(|| {
+            self.free.pop().unwrap_or_else(|| {
+                self.all.push(Process::default());
+                self.all.len() - 1
+            })
+        });
+        &mut self.all[place]
+    }
+
+    fn remove(&mut self, pid: u32) -> Option<Process> {
+        let place = self.places.remove(&pid)?;
+        self.recent[pid as usize % RECENT] = None;
+        self.free.push(place);
+        self.all.get_mut(place).map(std::mem::take)
+    }
+}
+
 /// The processes of one kernel.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Spaces {
-    processes: AHashMap<u32, Process>,
+    processes: Processes,
     /// Names of threads that are not their process's main one.
     threads: AHashMap<u32, NameId>,
     ended: VecDeque<u32>,
@@ -84,7 +146,7 @@ impl Spaces {
         if region.start >= region.end || !self.room(pid) {
             return;
         }
-        let process = self.processes.entry(pid).or_default();
+        let process = self.processes.entry(pid);
         let before = process.regions.len();
         // One map can cut one in two: two more, at most.
         if before + 2 > self.limits.maps || self.maps + before + 2 > self.limits.all_maps {
@@ -108,7 +170,7 @@ impl Spaces {
             return;
         }
         if pid == tid || exec {
-            self.processes.entry(pid).or_default().name = Some(name);
+            self.processes.entry(pid).name = Some(name);
         } else {
             self.threads.insert(tid, name);
         }
@@ -123,10 +185,10 @@ impl Spaces {
         self.forget(pid);
         self.threads.remove(&tid);
         if self.room(pid)
-            && let Some(parent) = self.processes.get(&parent)
+            && let Some(parent) = self.processes.get(parent)
         {
             let child = parent.clone();
-            self.processes.insert(pid, child);
+            *self.processes.entry(pid) = child;
         }
     }
 
@@ -136,7 +198,7 @@ impl Spaces {
             self.threads.remove(&tid);
             return;
         }
-        if !self.processes.contains_key(&pid) {
+        if !self.processes.contains(pid) {
             return;
         }
         self.ended.push_back(pid);
@@ -149,8 +211,8 @@ impl Spaces {
     }
 
     /// The name of a process.
-    pub(crate) fn process_name(&self, pid: u32) -> NameId {
-        match self.processes.get(&pid).and_then(|process| process.name) {
+    pub(crate) fn process_name(&mut self, pid: u32) -> NameId {
+        match self.processes.get(pid).and_then(|process| process.name) {
             Some(name) => name,
             None if pid == 0 => Names::IDLE,
             None => Names::UNKNOWN,
@@ -158,13 +220,14 @@ impl Spaces {
     }
 
     /// The name of a thread: its process's, where it has none of its own.
-    pub(crate) fn thread_name(&self, pid: u32, tid: u32) -> NameId {
-        self.threads.get(&tid).copied().unwrap_or_else(|| self.process_name(pid))
+    pub(crate) fn thread_name(&mut self, pid: u32, tid: u32) -> NameId {
+        let own = if pid == tid { None } else { self.threads.get(&tid).copied() };
+        own.unwrap_or_else(|| self.process_name(pid))
     }
 
     /// The image at an address of a process, with the address in it.
     pub(crate) fn find(&mut self, pid: u32, address: u64) -> Option<(ImageId, u64)> {
-        let process = self.processes.get_mut(&pid)?;
+        let process = self.processes.get(pid)?;
         let inside = |region: &&Region| region.start <= address && address < region.end;
         let region = match process.regions.get(process.last).filter(inside) {
             Some(region) => region,
@@ -182,7 +245,7 @@ impl Spaces {
     /// Whether there is room for what is to be known of a process; counts where there is none.
     fn room(&mut self, pid: u32) -> bool {
         let known = self.processes.len() + self.threads.len();
-        let room = known < self.limits.tasks || self.processes.contains_key(&pid);
+        let room = known < self.limits.tasks || self.processes.contains(pid);
         // A process may name any number of threads.
         let room = room && self.threads.len() < self.limits.tasks;
         self.dropped.tasks += u64::from(!room);
@@ -190,7 +253,7 @@ impl Spaces {
     }
 
     fn forget(&mut self, pid: u32) {
-        if let Some(process) = self.processes.remove(&pid)
+        if let Some(process) = self.processes.remove(pid)
             && Arc::strong_count(&process.regions) == 1
         {
             self.maps = self.maps.saturating_sub(process.regions.len());

@@ -107,6 +107,6 @@ proptest! {
         for address in 0..100 {
             prop_assert_eq!(spaces.find(1, address), bytes.get(&address).copied());
         }
-        prop_assert!(spaces.maps == spaces.processes[&1].regions.len());
+        prop_assert!(spaces.maps == spaces.processes.entry(1).regions.len());
     }
 }

@@ -92,7 +92,8 @@ fn guest_records(truth: Truth, turns: &[(u64, u32, u32)]) -> Vec<Record> {
         let path = format!("/bin/program-{pid}").into_bytes();
         let name = What::Name { pid, tid: pid, name: path.clone(), exec: true };
         let (start, length, build_id) = (TEXT, 0x1000, None);
-        let map = What::Map(Map { pid, tid: pid, start, length, offset: 0, build_id, path });
+        let map =
+            What::Map(Box::new(Map { pid, tid: pid, start, length, offset: 0, build_id, path }));
         records.extend([name, map].map(|what| Record { time: Nanos(0), cpu: 0, what }));
     }
     records.extend(turns.iter().map(|&(at, cpu, pid)| Record {

@@ -371,7 +371,7 @@ fn other(context: &Context, rest: &mut Reader, bytes: &[u8]) -> Result<What, Mal
                 _ => Some(BuildId(rest.text(bytes)?.to_vec())),
             };
             let path = rest.text(bytes)?.to_vec();
-            What::Map(Map { pid, tid, start, length, offset, build_id, path })
+            What::Map(Box::new(Map { pid, tid, start, length, offset, build_id, path }))
         }
         NAME => {
             let exec = rest.number(bytes)? != 0;

@@ -9,6 +9,8 @@ use model::{Record, Stream};
 use sample::Decoder;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
 
 /// A recording.
 #[derive(Debug)]
@@ -99,6 +101,76 @@ impl Recording {
 /// The records of a stream, in the order of their times.
 #[derive(Debug)]
 pub struct Records(Source);
+
+/// Records that cross from one thread to another at once, and how many such batches wait.
+const BATCH: usize = 4096;
+const WAITING: usize = 4;
+
+/// Records, and damage where it is come upon.
+type Found = Result<Record, Damage>;
+
+impl Records {
+    /// The same, read and decoded by a thread of its own while what came before is worked on.
+    #[must_use]
+    pub fn ahead(self) -> Box<dyn Iterator<Item = Found>> {
+        let (give, batches) = sync_channel::<Vec<Found>>(WAITING);
+        let read = move |mut records: Self| {
+            loop {
+                let batch: Vec<Found> = records.by_ref().take(BATCH).collect();
+                // Where nobody takes them any more there is nothing to do.
+                if batch.is_empty() || give.send(batch).is_err() {
+                    return;
+                }
+            }
+        };
+        let (hand, handed) = sync_channel(1);
+        let work = move || {
+            if let Ok(records) = handed.recv() {
+                read(records);
+            }
+        };
+        let name = "reader".to_owned();
+        match std::thread::Builder::new().name(name).spawn(work) {
+            Ok(reader) => {
+                // It waits for them.
+                let _ = hand.send(self);
+                Box::new(Ahead { batches, batch: Vec::new().into_iter(), reader: Some(reader) })
+            }
+            // No thread can be had: then it is done here.
+            Err(_) => Box::new(self),
+        }
+    }
+}
+
+/// What a thread reads ahead.
+struct Ahead {
+    batches: Receiver<Vec<Found>>,
+    batch: std::vec::IntoIter<Found>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Iterator for Ahead {
+    type Item = Found;
+
+    #[inline]
+    fn next(&mut self) -> Option<Found> {
+        loop {
+            if let Some(found) = self.batch.next() {
+                return Some(found);
+            }
+            match self.batches.recv() {
+                Ok(batch) => self.batch = batch.into_iter(),
+                Err(_) => {
+                    // It must not seem that a reader that failed had come to the end.
+                    if let Some(Err(panic)) = self.reader.take().map(JoinHandle::join) {
+                        std::panic::resume_unwind(panic);
+                    }
+                    return None;
+                }
+            }
+        }
+    }
+}
 
 #[derive(Debug)]
 enum Source {

@@ -24,7 +24,7 @@ fn map() -> impl Strategy<Value = What> {
     (numbers, prop::option::of(text()), text()).prop_map(|(numbers, build_id, path)| {
         let (pid, tid, start, length, offset) = numbers;
         let build_id = build_id.map(BuildId);
-        What::Map(Map { pid, tid, start, length, offset, build_id, path })
+        What::Map(Box::new(Map { pid, tid, start, length, offset, build_id, path }))
     })
 }
 

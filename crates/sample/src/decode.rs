@@ -321,7 +321,7 @@ fn map(misc: u16, body: &[u8], protection: Option<u32>) -> Option<Option<What>> 
     } else {
         None
     };
-    Some(Some(What::Map(Map {
+    Some(Some(What::Map(Box::new(Map {
         pid,
         tid: u32_at(body, 4)?,
         start: u64_at(body, 8)?,
@@ -329,7 +329,7 @@ fn map(misc: u16, body: &[u8], protection: Option<u32>) -> Option<Option<What>> 
         offset: u64_at(body, 24)?,
         build_id: build_id.map(|id| BuildId(id.to_vec())),
         path: text(path, LONGEST_PATH),
-    })))
+    }))))
 }
 
 /// The build id in a map's record: its length, three bytes of nothing, and 20 bytes that are zero

@@ -57,7 +57,7 @@ fn process(place: &Path, pid: u32, known: &mut Known, found: &mut Vec<What>) {
         if inode != 0 {
             map.build_id = build_id_of(place, &map, inode, known);
         }
-        found.push(What::Map(map));
+        found.push(What::Map(Box::new(map)));
     }
 }
 
@@ -143,12 +143,16 @@ fn kernel(root: &Path, found: &mut Vec<What>) {
 /// Where the kernel's own code begins and ends: `_stext` (or `_text`) and `_etext`, which are 0
 /// where kptr_restrict hides them.
 fn text(kallsyms: &Path) -> Option<(u64, u64)> {
-    let mut lines = BufReader::new(File::open(kallsyms).ok()?.take(MOST_SYMBOLS));
+    let file = File::open(kallsyms).ok()?.take(MOST_SYMBOLS);
+    let mut lines = BufReader::with_capacity(1 << 16, file);
     let (mut text, mut stext, mut etext) = (None, None, None);
     let mut line = Vec::new();
     while etext.is_none() && lines.read_until(b'\n', &mut line).ok()? > 0 {
         let mut words = line.trim_ascii_end().splitn(3, |&b| b == b' ');
-        if let (Some(address), Some(name)) = (words.next(), words.nth(1)) {
+        // Hundreds of thousands of lines are passed over: most by their ends.
+        if line.ends_with(b"text\n")
+            && let (Some(address), Some(name)) = (words.next(), words.nth(1))
+        {
             let found = match name {
                 b"_text" => Some(&mut text),
                 b"_stext" => Some(&mut stext),
@@ -173,7 +177,15 @@ fn read(path: &Path, most: u64) -> Option<Vec<u8>> {
 }
 
 fn of_kernel(start: u64, length: u64, build_id: Option<BuildId>, path: Vec<u8>) -> What {
-    What::Map(Map { pid: KERNEL, tid: KERNEL, start, length, offset: start, build_id, path })
+    What::Map(Box::new(Map {
+        pid: KERNEL,
+        tid: KERNEL,
+        start,
+        length,
+        offset: start,
+        build_id,
+        path,
+    }))
 }
 
 #[cfg(test)]
@@ -186,7 +198,8 @@ mod tests {
         let found = existing(Path::new("/")).into_iter().map(|record| record.what);
         found
             .filter(|what| match what {
-                What::Map(Map { pid, .. }) | What::Name { pid, .. } => *pid == me,
+                What::Map(map) => map.pid == me,
+                What::Name { pid, .. } => *pid == me,
                 _ => false,
             })
             .collect()
@@ -259,7 +272,7 @@ mod tests {
             kernel(0xffff_ffff_8100_0100, 0xab_bf00, id(0xaa), KERNEL_NAME),
             kernel(0xffff_ffff_c000_1000, 61440, id(0xbb), b"[tun]"),
             named,
-            What::Map(mapped),
+            What::Map(Box::new(mapped)),
         ];
         assert_eq!(found.into_iter().map(|record| record.what).collect::<Vec<_>>(), expected);
         put("proc/kallsyms", b"0000000000000000 T _stext\n0000000000000000 T _etext\n");

@@ -91,21 +91,9 @@ impl<'a> Conduct<'a> {
         self.set(&mut data)?;
         self.describe(&mut data)?;
         self.settle(&mut data)?;
-        let sampled = self.load.sample().iter().map(ToString::to_string).collect::<Vec<_>>();
-        let samplers = if sampled.is_empty() {
-            None
-        } else {
-            let guests = self.guests_at_work();
-            Some(Samplers::begin(self.station.host_and_guests(guests), &sampled)?)
-        };
         match self.load {
             Load::Cpu { .. } => self.compute(&mut data)?,
             _ => self.serve(&mut data)?,
-        }
-        if let Some(samplers) = samplers {
-            // Nobody asks for the names of generated functions.
-            let named = !matches!(self.load, Load::Cpu { .. });
-            data.samples = samplers.end(named.then_some(&mut self.station.files))?;
         }
         Ok(data)
     }
@@ -160,6 +148,31 @@ impl<'a> Conduct<'a> {
         Waiting { stop: self.stop, warmup, window }
     }
 
+    /// Begins to sample, where the load says so: after all is prepared.
+    fn sample(&mut self) -> Result<Option<Samplers>, RunError> {
+        match self.load.sample() {
+            [] => Ok(None),
+            events => {
+                let guests = self.guests_at_work();
+                Samplers::begin(self.station.host_and_guests(guests), events).map(Some)
+            }
+        }
+    }
+
+    /// Ends it, and keeps what was sampled.
+    fn keep_samples(
+        &mut self,
+        samplers: Option<Samplers>,
+        data: &mut Data,
+    ) -> Result<(), RunError> {
+        if let Some(samplers) = samplers {
+            // Nobody asks for the names of generated functions.
+            let named = !matches!(self.load, Load::Cpu { .. });
+            data.samples = samplers.end(named.then_some(&mut self.station.files))?;
+        }
+        Ok(())
+    }
+
     /// How many guests, from the first on, have a part in the load.
     fn guests_at_work(&self) -> usize {
         match self.load {
@@ -192,6 +205,7 @@ impl<'a> Conduct<'a> {
         data: &mut Data,
     ) -> Result<(), RunError> {
         let (servers, works) = self.prepare(client, targets)?;
+        let samplers = self.sample()?;
         let jobs: Vec<u32> = works
             .iter()
             .map(|work| with(client, |agent| Ok(agent.start(work)?.0)))
@@ -210,6 +224,7 @@ impl<'a> Conduct<'a> {
         for job in jobs {
             data.outcomes.push(self.waiting().for_outcome(client, job)?);
         }
+        self.keep_samples(samplers, data)?;
         for (target, job) in servers {
             with(self.station.target(target), |agent| agent.stop(job))?;
         }
@@ -282,6 +297,7 @@ impl<'a> Conduct<'a> {
             (0..count).map(|at| Target { guest: Some(at), address: [0, 0, 0, 0].into() }).collect()
         };
         let units = passes * plan.instances as u64;
+        let samplers = self.sample()?;
         let begin = snapshot(&mut self.station.host)?;
         let from = Instant::now();
         let mut jobs = Vec::new();
@@ -303,7 +319,7 @@ impl<'a> Conduct<'a> {
         let end = snapshot(&mut self.station.host)?;
         data.window_s = Some(from.elapsed().as_secs_f64());
         data.host = Some(Counters { begin, end });
-        Ok(())
+        self.keep_samples(samplers, data)
     }
 }
 

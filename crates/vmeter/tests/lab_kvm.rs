@@ -23,6 +23,7 @@ fn kvm_with_vhost() {
         under_load(host);
         a_build_is_its_own(host);
         workloads(host);
+        a_guest_ends(host);
     });
 }
 
@@ -109,6 +110,24 @@ fn samples_see_into_guests(host: &mut Host) {
     let (vhost, vcpu) = (of("g2", "host-kernel", "io"), of("g2", "host-kernel", "vcpu"));
     println!("g2: vhost {vhost}, KVM in its vCPU's thread {vcpu} samples");
     assert!(vhost > 0.0 && vcpu > 0.0);
+}
+
+/// A guest ends while it is recorded: what was until then is there, and when that was is said.
+fn a_guest_ends(host: &mut Host) {
+    let report = recording::recorded(host, 10, "sleep 3; kill -9 $(cat /run/g2.pid)");
+    let warned = |name: &str| {
+        let warnings = recording::stream(&report, name)["warnings"].as_array().unwrap().clone();
+        warnings
+            .iter()
+            .any(|w| w.as_str().unwrap().contains("s after the begin its agent was lost"))
+    };
+    assert!(warned("g2") && !warned("g1"), "{:#}", report["streams"]);
+    for name in ["g1", "g2"] {
+        let all = recording::samples(&report, |row| row["vm"] == name);
+        println!("{name}: {all} samples, lost {}", warned(name));
+        assert!(all > 0.0);
+        recording::kernels_are_named(&report, "g1");
+    }
 }
 
 /// A tap's reception is the guest's transmission: ours are the guest's own counters.

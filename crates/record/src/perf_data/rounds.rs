@@ -33,13 +33,17 @@ pub(crate) struct Rounds {
     /// What of the file's data is not in the buffer yet.
     left: Range<u64>,
     buffer: Vec<u8>,
-    /// Of the buffer's first byte.
+    /// Bytes of the buffer that are done with.
+    done: usize,
+    /// Of the first byte after them.
     offset: u64,
     /// The newest time, and what it was when the round before ended.
     newest: Nanos,
     settled: Nanos,
+    /// Records that were read; of them from `next` to `ready` are in order and given away.
     held: Vec<Record>,
-    ready: std::vec::IntoIter<Record>,
+    next: usize,
+    ready: usize,
     damages: VecDeque<(u64, Cause)>,
     read: u64,
     ended: bool,
@@ -71,10 +75,12 @@ impl Rounds {
             offset: data.start,
             left: data,
             buffer: Vec::new(),
+            done: 0,
             newest: Nanos::ZERO,
             settled: Nanos::ZERO,
             held: Vec::new(),
-            ready: Vec::new().into_iter(),
+            next: 0,
+            ready: 0,
             damages: VecDeque::new(),
             read: 0,
             ended: false,
@@ -87,18 +93,18 @@ impl Rounds {
 
     /// Reads on until records are ready, or to the end.
     fn fill(&mut self) {
-        while self.ready.as_slice().is_empty() && !self.ended {
+        while self.next == self.ready && !self.ended {
             if let Err(cause) = self.load() {
                 self.end(Some(cause));
                 return;
             }
             let (length, after, stop) = self.part();
             self.decode(length);
-            self.buffer.drain(..after);
+            self.done += after;
             self.offset += after as u64;
             match stop {
                 Stop::Buffer if self.left.is_empty() => {
-                    let cut = !self.buffer.is_empty();
+                    let cut = !self.rest().is_empty();
                     self.end(cut.then_some(Cause::Cut));
                 }
                 Stop::Buffer if self.held.len() >= MOST => self.release_half(),
@@ -116,11 +122,18 @@ impl Rounds {
         }
     }
 
+    /// What of the buffer is not done with.
+    fn rest(&self) -> &[u8] {
+        self.buffer.get(self.done..).unwrap_or_default()
+    }
+
     /// Fills the buffer up from the file.
     fn load(&mut self) -> Result<(), Cause> {
-        if self.buffer.len() >= usize::from(u16::MAX) || self.left.is_empty() {
+        if self.rest().len() >= usize::from(u16::MAX) || self.left.is_empty() {
             return Ok(());
         }
+        self.buffer.drain(..self.done);
+        self.done = 0;
         let before = self.buffer.len();
         let want = (self.left.end - self.left.start).min(PIECE as u64) as usize;
         self.buffer.resize(before + want, 0);
@@ -145,9 +158,9 @@ impl Rounds {
     /// How many of the buffer's bytes are records to decode, how many there are with what follows
     /// them, and what that is.
     fn part(&self) -> (usize, usize, Stop) {
-        let mut at = 0;
+        let (bytes, mut at) = (self.rest(), 0);
         loop {
-            let rest = self.buffer.get(at..).unwrap_or_default();
+            let rest = bytes.get(at..).unwrap_or_default();
             let Some((head, body)) = rest.split_first_chunk::<HEADER>() else {
                 return (at, at, Stop::Buffer);
             };
@@ -176,7 +189,7 @@ impl Rounds {
 
     /// Decodes the first so many bytes of the buffer.
     fn decode(&mut self, length: usize) {
-        let bytes = self.buffer.get(..length).unwrap_or_default();
+        let bytes = self.buffer.get(self.done..self.done + length).unwrap_or_default();
         for found in self.decoder.decode(bytes) {
             match found {
                 Ok(mut record) => {
@@ -198,24 +211,37 @@ impl Rounds {
 
     /// Passes over bytes, in the buffer and in the file.
     fn skip(&mut self, bytes: u64) {
-        let buffered = bytes.min(self.buffer.len() as u64);
-        self.buffer.drain(..buffered as usize);
+        let buffered = bytes.min(self.rest().len() as u64);
+        self.done += buffered as usize;
         self.left.start = self.left.start.saturating_add(bytes - buffered).min(self.left.end);
-        self.offset = self.left.start - self.buffer.len() as u64;
+        self.offset = self.left.start - self.rest().len() as u64;
     }
 
     /// Makes all records ready that are not newer than this.
     fn release(&mut self, until: Nanos) {
-        self.held.sort_by_key(|record| record.time);
-        let count = self.held.partition_point(|record| record.time <= until);
-        let later = self.held.split_off(count);
-        self.ready = std::mem::replace(&mut self.held, later).into_iter();
+        self.sort();
+        self.ready = self.held.partition_point(|record| record.time <= until);
     }
 
     fn release_half(&mut self) {
+        self.sort();
+        self.ready = self.held.len() / 2;
+    }
+
+    /// Orders what is held, and forgets what was given away.
+    fn sort(&mut self) {
+        self.held.drain(..self.next);
+        self.next = 0;
         self.held.sort_by_key(|record| record.time);
-        let later = self.held.split_off(self.held.len() / 2);
-        self.ready = std::mem::replace(&mut self.held, later).into_iter();
+    }
+
+    /// Gives away the next record.
+    fn take(&mut self) -> Option<Record> {
+        const TAKEN: Record =
+            Record { time: Nanos::ZERO, cpu: 0, what: What::Exit { pid: 0, tid: 0 } };
+        let place = self.held.get_mut(self.next).filter(|_| self.next < self.ready)?;
+        self.next += 1;
+        Some(std::mem::replace(place, TAKEN))
     }
 
     fn end(&mut self, cause: Option<Cause>) {
@@ -237,10 +263,10 @@ impl Iterator for Rounds {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ready.as_slice().is_empty() {
+        if self.next == self.ready {
             self.fill();
         }
-        if let Some(record) = self.ready.next() {
+        if let Some(record) = self.take() {
             self.read += 1;
             return Some(Ok(record));
         }

@@ -117,10 +117,12 @@ impl Guest {
     pub fn record(&mut self, writer: &Mutex<Writer>, control: &Control) {
         let began = Instant::now();
         let mut asked = None;
+        // One that is gone without a word is missed some seconds later: what counts is its last.
+        let mut heard = began;
         loop {
             let over = control.stopped();
             if let Err(why) = self.turn(writer, &mut asked, over) {
-                let after = began.elapsed().as_secs_f64();
+                let after = heard.duration_since(began).as_secs_f64();
                 self.notes.push(format!(
                     "{after:.1} s after the begin its agent was lost: {why}; what it did later is \
                      not named"
@@ -135,6 +137,7 @@ impl Guest {
             if over {
                 return;
             }
+            heard = Instant::now();
             let next = Instant::now() + DRAIN;
             while Instant::now() < next && !control.stopped() {
                 std::thread::sleep(DRAIN / 10);

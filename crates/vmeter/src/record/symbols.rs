@@ -5,7 +5,7 @@ use super::guest::Connection;
 use ::record::{Recording, Writer};
 use agent::SymbolFile;
 use anyhow::Result;
-use model::BuildId;
+use model::{BuildId, Mode, Role, What};
 use profile::symbols::{Binary, HostFiles, Images, Reason};
 use profile::{Kind, Options};
 use serde::{Deserialize, Serialize};
@@ -63,21 +63,9 @@ pub fn kallsyms(stream: usize) -> String {
 /// Keeps the kernels' symbols in which samples fell, and asks the guests for such programs.
 pub fn collect(folder: &Path, sources: Vec<Source>, writer: &mut Writer) -> Result<()> {
     let recording = Recording::open(folder)?;
-    let profile = crate::report::read(&recording, Options::default())?.0;
-    let mut programs: BTreeMap<usize, BTreeSet<Vec<u8>>> = BTreeMap::new();
-    let mut addresses: BTreeMap<usize, BTreeSet<u64>> = BTreeMap::new();
-    for (key, _) in &profile.entries {
-        let Some(stream) = profile.image_stream(key.image) else { continue };
-        match (profile.kind(key.image), key.address) {
-            (Kind::File, _) => {
-                programs.entry(stream).or_default().insert(profile.image(key.image).to_vec());
-            }
-            (Kind::Kernel, Some(address)) => {
-                addresses.entry(stream).or_default().insert(address);
-            }
-            _ => {}
-        }
-    }
+    let guests = sources.iter().any(|source| source.agent.is_some());
+    let Met { mut programs, mut addresses } =
+        if guests { met_by_all(&recording)? } else { met_by_host(&recording)? };
     let (mut index, mut left) = (Binaries::default(), MOST);
     for mut source in sources {
         if let Some(text) = &source.kallsyms {
@@ -92,6 +80,54 @@ pub fn collect(folder: &Path, sources: Vec<Source>, writer: &mut Writer) -> Resu
         }
     }
     Ok(writer.keep(INDEX, serde_json::to_string(&index)?.as_bytes())?)
+}
+
+/// What samples fell in, by stream.
+#[derive(Default)]
+struct Met {
+    /// Paths of programs and libraries.
+    programs: BTreeMap<usize, BTreeSet<Vec<u8>>>,
+    /// Addresses in the kernel.
+    addresses: BTreeMap<usize, BTreeSet<u64>>,
+}
+
+/// Host and guests: whose a sample is takes a profile to know.
+fn met_by_all(recording: &Recording) -> Result<Met> {
+    let profile = crate::report::read(recording, Options::default())?.0;
+    let mut met = Met::default();
+    for (key, _) in &profile.entries {
+        let Some(stream) = profile.image_stream(key.image) else { continue };
+        match (profile.kind(key.image), key.address) {
+            (Kind::File, _) => {
+                let path = profile.image(key.image).to_vec();
+                met.programs.entry(stream).or_default().insert(path);
+            }
+            (Kind::Kernel, Some(address)) => {
+                met.addresses.entry(stream).or_default().insert(address);
+            }
+            _ => {}
+        }
+    }
+    Ok(met)
+}
+
+/// The host alone: what is its kernel's says so itself, and its programs are there.
+fn met_by_host(recording: &Recording) -> Result<Met> {
+    let mut met = Met::default();
+    for (number, stream) in recording.streams().iter().enumerate() {
+        if stream.role != Role::Host {
+            continue;
+        }
+        let addresses = met.addresses.entry(number).or_default();
+        for record in recording.records(number)?.flatten() {
+            if let What::Sample(sample) = record.what
+                && sample.mode == Mode::Kernel
+            {
+                addresses.insert(sample.address);
+            }
+        }
+    }
+    Ok(met)
 }
 
 fn ask(
@@ -118,13 +154,15 @@ fn ask(
 /// The lines of a kallsyms that name these addresses, and those that end them: thousands of
 /// functions instead of hundreds of thousands.
 fn reduced(text: &[u8], addresses: &BTreeSet<u64>) -> Vec<u8> {
-    let mut lines: Vec<(u64, &[u8])> = text
-        .split_inclusive(|&byte| byte == b'\n')
-        .filter_map(|line| {
-            let digits = std::str::from_utf8(line.split(|&byte| byte == b' ').next()?).ok()?;
-            Some((u64::from_str_radix(digits, 16).ok()?, line))
+    let mut from = 0;
+    let mut lines: Vec<(u64, &[u8])> = memchr::memchr_iter(b'\n', text)
+        .filter_map(|end| {
+            let line = text.get(from..=end)?;
+            from = end + 1;
+            Some((hexadecimal(line)?, line))
         })
         .collect();
+    // The kernel's own are in order, and each module's.
     lines.sort_by_key(|(address, _)| *address);
     // Of aliases all are kept: which one is shown is the report's choice.
     let mut kept: BTreeSet<u64> = BTreeSet::new();
@@ -135,6 +173,21 @@ fn reduced(text: &[u8], addresses: &BTreeSet<u64>) -> Vec<u8> {
     }
     let named = lines.iter().filter(|(address, _)| kept.contains(address));
     named.flat_map(|(_, line)| line.iter().copied()).collect()
+}
+
+/// The number that a line begins with, up to a blank.
+fn hexadecimal(line: &[u8]) -> Option<u64> {
+    let mut value = 0_u64;
+    for (at, &byte) in line.iter().enumerate() {
+        let digit = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'f' => byte - b'a' + 10,
+            b' ' if at > 0 => return Some(value),
+            _ => return None,
+        };
+        value = value.checked_mul(16)? + u64::from(digit);
+    }
+    None
 }
 
 /// The host's files as they are, and guests' as they were sent.

@@ -72,7 +72,7 @@ pub fn read(recording: &Recording, options: Options) -> Result<(Profile, Vec<Str
     let damages = std::cell::RefCell::new(Vec::new());
     let mut sources: Vec<Records<'_>> = Vec::new();
     for number in 0..streams.len() {
-        let records = recording.records(number)?;
+        let records = recording.records(number)?.ahead();
         let damages = &damages;
         sources.push(Box::new(records.filter_map(move |record| match record {
             Ok(record) => Some(record),
@@ -89,5 +89,6 @@ pub fn read(recording: &Recording, options: Options) -> Result<(Profile, Vec<Str
 /// The same records again; damage was told the first time.
 fn again<'a>(recording: &Recording) -> Result<Vec<Records<'a>>> {
     let all = 0..recording.streams().len();
-    all.map(|number| Ok(Box::new(recording.records(number)?.flatten()) as Records<'a>)).collect()
+    all.map(|number| Ok(Box::new(recording.records(number)?.ahead().flatten()) as Records<'a>))
+        .collect()
 }

@@ -84,7 +84,7 @@ impl Tape {
 
     fn map(&mut self, pid: u32, start: u64, path: &str) {
         let path = path.into();
-        self.record(What::Map(Map {
+        self.record(What::Map(Box::new(Map {
             pid,
             tid: pid,
             start,
@@ -92,7 +92,7 @@ impl Tape {
             offset: 0,
             build_id: None,
             path,
-        }));
+        })));
     }
 
     /// So many samples of each event, at an address.
