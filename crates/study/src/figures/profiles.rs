@@ -1,10 +1,11 @@
 //! Figures of samples: table 5.2, figures 5.2 and 6.11.
 
-use super::relative::{compare, with_native};
+use super::relative::{by_programs, compare};
 use super::rows::{Rows, mean};
 use super::shown;
 use crate::figure::{Axis, Cell, Drawing, Figure, Line, Missing, Point};
-use crate::plan::{CpuPlace, Load};
+use crate::measures::Measures;
+use crate::plan::Load;
 use account::equations::percentages;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -66,31 +67,11 @@ pub(super) fn misses(rows: &Rows<'_>) -> Figure {
     let counted = counted(rows);
     let mut lines = Vec::new();
     for event in &counted.asked {
-        let of = |measures: &crate::measures::Measures| {
+        let of = |measures: &Measures| {
             let found = measures.sampled.iter().find(|one| one.asked == *event)?;
             (found.events > 0.0).then_some(found.events)
         };
-        let all = with_native(rows, |_, measures| of(measures));
-        for machine in rows.virtual_ones() {
-            for (wanted, where_) in [
-                (CpuPlace::SameGuest, "in one guest"),
-                (CpuPlace::DifferentGuests, "in a guest each"),
-            ] {
-                let points = all.iter().filter_map(|((m, c, point), found)| {
-                    let Load::Cpu { instances, place, .. } = &rows.points()[*point] else {
-                        return None;
-                    };
-                    let fits = (*m, *c, *place) == (machine, 0, wanted);
-                    Some(Point { x: *instances as f64, y: found.ratio? }).filter(|_| fits)
-                });
-                let points: Vec<Point> = points.collect();
-                if points.is_empty() {
-                    continue;
-                }
-                let name = shown(rows.plan, machine, 0);
-                lines.push(Line { name: format!("{name}, {where_}: {event}"), points });
-            }
-        }
+        lines.extend(by_programs(rows, |_, measures| of(measures), &format!(": {event}")));
     }
     let (title, y) = if counted.replaced() {
         ("CPU time of programs that share a CPU, in place of their cache misses", "CPU time")

@@ -63,7 +63,7 @@ fn comparisons(rows: &Rows<'_>) -> Vec<((usize, usize, usize), Compared)> {
 }
 
 /// All comparisons of a quantity with native's at the same load: machine, configuration, point.
-pub(super) fn with_native(
+fn with_native(
     rows: &Rows<'_>,
     quantity: impl Fn(&Load, &Measures) -> Option<f64>,
 ) -> Vec<((usize, usize, usize), Compared)> {
@@ -173,12 +173,17 @@ pub fn findings(rows: &Rows<'_>) -> Vec<String> {
     sentences
 }
 
-/// Figure 6.10.
-pub(super) fn programs(rows: &Rows<'_>) -> Figure {
+/// A quantity relative to native by how many programs share a CPU: a line for each machine and
+/// place of the programs, whose name ends with the suffix.
+pub(super) fn by_programs(
+    rows: &Rows<'_>,
+    quantity: impl Fn(&Load, &Measures) -> Option<f64>,
+    suffix: &str,
+) -> Vec<Line> {
     let mut lines = Vec::new();
     let places =
         [(CpuPlace::SameGuest, "in one guest"), (CpuPlace::DifferentGuests, "in a guest each")];
-    let all = comparisons(rows);
+    let all = with_native(rows, quantity);
     for machine in rows.virtual_ones() {
         for (wanted, where_) in places {
             let points = all.iter().filter_map(|((m, c, point), found)| {
@@ -190,13 +195,17 @@ pub(super) fn programs(rows: &Rows<'_>) -> Figure {
             });
             let points: Vec<Point> = points.collect();
             if !points.is_empty() {
-                lines.push(Line {
-                    name: format!("{}, {where_}", shown(rows.plan, machine, 0)),
-                    points,
-                });
+                let name = format!("{}, {where_}{suffix}", shown(rows.plan, machine, 0));
+                lines.push(Line { name, points });
             }
         }
     }
+    lines
+}
+
+/// Figure 6.10.
+pub(super) fn programs(rows: &Rows<'_>) -> Figure {
+    let lines = by_programs(rows, cost, "");
     Figure {
         id: String::new(),
         title: "Programs that compute, by how many share a CPU".to_owned(),
