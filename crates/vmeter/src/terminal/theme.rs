@@ -52,6 +52,22 @@ pub fn line(text: &str, width: usize, style: Style) -> Line<'static> {
     Line::styled(fit::cut(text, width).into_owned(), style)
 }
 
+/// A text from its line `top` on, in all lines but the last, which says how to go on; `top` goes
+/// no further than the text does.
+pub fn scrolled(
+    text: &[String],
+    top: &mut usize,
+    (width, height): (usize, usize),
+) -> Vec<Line<'static>> {
+    let page = height.saturating_sub(1);
+    *top = (*top).min(text.len().saturating_sub(page));
+    let shown = text.iter().skip(*top).take(page);
+    let mut lines: Vec<_> = shown.map(|text| line(text, width, Style::new())).collect();
+    lines.resize(page, Line::default());
+    lines.push(bar("Up Down: scroll   any other key: back", width));
+    lines
+}
+
 /// A reversed line over the whole width.
 pub fn bar(text: &str, width: usize) -> Line<'static> {
     let mut full = String::new();

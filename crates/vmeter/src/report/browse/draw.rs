@@ -22,7 +22,7 @@ pub fn draw(frame: &mut Frame<'_>, app: &mut App, theme: Theme) {
     let area = frame.area();
     let canvas = Canvas { width: area.width.into(), height: area.height.into(), theme };
     let lines = match app.mode {
-        Mode::Help(top) => canvas.help(app, top),
+        Mode::Help(_) => canvas.help(app),
         _ => canvas.screen(app),
     };
     terminal::show(frame, lines);
@@ -41,16 +41,10 @@ impl Canvas {
         terminal::line(text, self.width, style)
     }
 
-    fn help(self, app: &mut App, top: usize) -> Vec<Line<'static>> {
+    fn help(self, app: &mut App) -> Vec<Line<'static>> {
         let text = help::lines(app, self.width.min(80));
-        let page = self.height.saturating_sub(1);
-        let top = top.min(text.len().saturating_sub(page));
-        app.mode = Mode::Help(top);
-        let shown = text.iter().skip(top).take(page);
-        let mut lines: Vec<_> = shown.map(|line| self.line(line, Style::new())).collect();
-        lines.resize(page, Line::default());
-        lines.push(terminal::bar("Up Down: scroll   any other key: back", self.width));
-        lines
+        let Mode::Help(top) = &mut app.mode else { return Vec::new() };
+        terminal::scrolled(&text, top, (self.width, self.height))
     }
 
     fn screen(self, app: &mut App) -> Vec<Line<'static>> {

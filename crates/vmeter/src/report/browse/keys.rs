@@ -1,7 +1,7 @@
 //! What keys do: as in `vmeter top`, and as users of trees expect.
 
 use super::app::{App, Mode};
-use crate::terminal::LONGEST_PROMPT;
+use crate::terminal::{LONGEST_PROMPT, scroll};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 /// What a key asks of others than the screen's state.
@@ -69,12 +69,7 @@ impl App {
     fn help_key(&mut self, key: KeyCode) -> Effect {
         let Mode::Help(top) = &mut self.mode else { return Effect::None };
         match key {
-            KeyCode::Up | KeyCode::Char('k') => *top = top.saturating_sub(1),
-            KeyCode::Down | KeyCode::Char('j') => *top = top.saturating_add(1),
-            KeyCode::PageUp => *top = top.saturating_sub(10),
-            KeyCode::PageDown | KeyCode::Char(' ') => *top = top.saturating_add(10),
-            KeyCode::Home => *top = 0,
-            KeyCode::End => *top = usize::MAX,
+            key if scroll(key, top, usize::MAX) => {}
             KeyCode::F(10) => return Effect::Quit,
             _ => self.mode = Mode::Rows,
         }

@@ -61,14 +61,8 @@ impl Canvas {
 
     fn help(self, app: &mut App, usage: Option<&Usage>) -> Vec<Line<'static>> {
         let text = help::lines(&usage.map(notes).unwrap_or_default());
-        let page = self.height.saturating_sub(1);
         let Mode::Help(top) = &mut app.mode else { return Vec::new() };
-        *top = (*top).min(text.len().saturating_sub(page));
-        let shown = text.iter().skip(*top).take(page);
-        let mut lines: Vec<_> = shown.map(|line| self.line(line, Style::new())).collect();
-        lines.resize(page, Line::default());
-        lines.push(self.bar("Up Down: scroll   any other key: back"));
-        lines
+        terminal::scrolled(&text, top, (self.width, self.height))
     }
 
     fn screen(self, app: &mut App, sampled: Option<&Sampled>) -> Vec<Line<'static>> {

@@ -3,7 +3,7 @@
 use super::app::{App, Mode};
 use super::help;
 use crate::args;
-use crate::terminal::LONGEST_PROMPT;
+use crate::terminal::{LONGEST_PROMPT, scroll};
 use crate::top::Column;
 use crate::top::rows::RowKey;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
@@ -112,12 +112,7 @@ impl App {
     fn help_key(&mut self, key: KeyCode) -> Effect {
         let Mode::Help(top) = &mut self.mode else { return Effect::None };
         match key {
-            KeyCode::Up | KeyCode::Char('k') => *top = top.saturating_sub(1),
-            KeyCode::Down | KeyCode::Char('j') => *top += 1,
-            KeyCode::PageUp => *top = top.saturating_sub(10),
-            KeyCode::PageDown | KeyCode::Char(' ') => *top += 10,
-            KeyCode::Home => *top = 0,
-            KeyCode::End => *top = help::LONGEST,
+            key if scroll(key, top, help::LONGEST) => {}
             KeyCode::F(10) => return Effect::Quit,
             _ => self.mode = Mode::Rows,
         }
