@@ -7,7 +7,7 @@ use crate::words::{WordId, Words};
 use account::equations::percentages;
 use ahash::AHashMap;
 use serde::Serialize;
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Write};
@@ -77,6 +77,18 @@ pub enum Sort {
     Names,
 }
 
+impl Sort {
+    /// Which of two counts comes first; equal where their names decide.
+    #[must_use]
+    pub fn compare(self, one: &Count, other: &Count) -> Ordering {
+        match self {
+            Self::Samples => other.samples.cmp(&one.samples),
+            Self::Events => other.events.cmp(&one.events),
+            Self::Names => Ordering::Equal,
+        }
+    }
+}
+
 /// Which rows, added up by what, in what order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Choice {
@@ -144,7 +156,7 @@ pub fn tables(named: &Named<'_>, choice: &Choice) -> Vec<Table> {
 
 impl Choice {
     /// The events that were chosen, by their numbers.
-    pub(crate) fn chosen_events(&self, profile: &Profile) -> impl Iterator<Item = u16> {
+    pub fn chosen_events(&self, profile: &Profile) -> impl Iterator<Item = u16> {
         let events = profile.events().iter().zip(0..).filter(|(event, _)| {
             let is = |name: &String| *name == event.asked || *name == event.counted;
             self.events.is_empty() || self.events.iter().any(is)
@@ -182,12 +194,10 @@ fn table(named: &Named<'_>, choice: &Choice, event: u16) -> Table {
     }
     let mut rows: Vec<_> = sums.into_iter().collect();
     rows.sort_unstable_by(|(a, counted), (b, other)| {
-        let order = match choice.sort {
-            Sort::Samples => other.samples.cmp(&counted.samples),
-            Sort::Events => other.events.cmp(&counted.events),
-            Sort::Names => std::cmp::Ordering::Equal,
-        };
-        order.then_with(|| a.map(|id| words.get(id)).cmp(&b.map(|id| words.get(id))))
+        choice
+            .sort
+            .compare(counted, other)
+            .then_with(|| a.map(|id| words.get(id)).cmp(&b.map(|id| words.get(id))))
     });
     let samples: Vec<_> = rows.iter().map(|(_, count)| count.samples).collect();
     let rows = rows.into_iter().zip(percentages(&samples)).map(|((cells, count), percent)| {

@@ -179,12 +179,7 @@ impl Tree {
             let mut children = std::mem::take(&mut self.nodes[at].children);
             children.sort_by(|&one, &other| {
                 let (one, other) = (&self.nodes[one], &self.nodes[other]);
-                let more = match order {
-                    Sort::Samples => other.count.samples.cmp(&one.count.samples),
-                    Sort::Events => other.count.events.cmp(&one.count.events),
-                    Sort::Names => std::cmp::Ordering::Equal,
-                };
-                more.then_with(|| one.label.cmp(&other.label))
+                order.compare(&one.count, &other.count).then_with(|| one.label.cmp(&other.label))
             });
             self.nodes[at].children = children;
         }

@@ -247,12 +247,7 @@ fn write(
 
 /// The first event that was chosen: these formats are of one.
 fn one_event(choice: &Choice, profile: &Profile) -> Result<u16> {
-    let is =
-        |name: &String, event: &profile::EventName| *name == event.asked || *name == event.counted;
-    let found = profile.events().iter().position(|event| {
-        choice.events.is_empty() || choice.events.iter().any(|name| is(name, event))
-    });
-    let found = found.and_then(|at| u16::try_from(at).ok());
+    let found = choice.chosen_events(profile).next();
     found.ok_or_else(|| Refused("nothing was sampled".to_owned()).into())
 }
 
