@@ -17,36 +17,41 @@ const FILE: &str = "counters.jsonl";
 const LARGEST: u64 = 256 << 20;
 const WANT: Want = Want { vcpus: true, placement: false, exact_idle: true };
 
-/// Counters that are read at both ends.
-pub struct Counters {
-    source: Box<dyn Source>,
-    begin: Option<Snapshot>,
+/// Counters that can be read.
+pub struct Counters(Box<dyn Source>);
+
+/// Counters that were read at the begin.
+pub struct Begun {
+    counters: Counters,
+    begin: Snapshot,
 }
 
 impl Counters {
     /// Of the VMs and their host; of a machine without VMs, of itself.
     pub fn open(read: &ReadArgs) -> Result<Self> {
-        let source = match read.open() {
+        Ok(Self(match read.open() {
             Err(OpenError::NotHere { .. }) => platform::open(Choice::Alone, "/".as_ref())?,
             opened => opened?,
-        };
-        Ok(Self { source, begin: None })
+        }))
     }
 
     /// Reads them now.
     pub fn read(&mut self) -> Result<Snapshot> {
-        Ok(self.source.read(WANT)?)
+        Ok(self.0.read(WANT)?)
     }
 
     /// Reads them at the begin. Where that is not possible they are not in the recording.
-    pub fn begin(&mut self) {
-        self.begin = self.read().ok();
+    pub fn begin(mut self) -> Option<Begun> {
+        let begin = self.read().ok()?;
+        Some(Begun { counters: self, begin })
     }
+}
 
-    /// Reads them at the end, and keeps both.
+impl Begun {
+    /// Reads them at the end, where that is possible, and keeps both.
     pub fn end(mut self, writer: &mut Writer) -> Result<()> {
-        if let Some((begin, end)) = self.begin.take().zip(self.read().ok()) {
-            writer.keep(FILE, moments::lines(&[&begin, &end])?.as_bytes())?;
+        if let Ok(end) = self.counters.read() {
+            writer.keep(FILE, moments::lines(&[&self.begin, &end])?.as_bytes())?;
         }
         Ok(())
     }

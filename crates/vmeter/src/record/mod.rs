@@ -5,6 +5,7 @@ mod guest;
 mod host;
 mod symbols;
 
+use counters::Counters;
 pub use counters::busy;
 pub use symbols::GuestFiles;
 
@@ -94,10 +95,7 @@ pub fn run(args: &RecordArgs) -> Result<ExitCode> {
     announce(&host, &guests);
 
     let writer = Mutex::new(writer);
-    let mut counters = host.counters();
-    if let Some(counters) = &mut counters {
-        counters.begin();
-    }
+    let counters = host.counters().and_then(Counters::begin);
     let until = args.duration.map(|time| Instant::now() + time);
     host.enable(true)?;
     if let Some(command) = &command {
