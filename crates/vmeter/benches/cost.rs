@@ -17,6 +17,7 @@ mod processes;
 mod recordings;
 #[path = "../tests/servers/mod.rs"]
 mod servers;
+mod spent;
 
 use lab::{Accel, Clock, Kind};
 use machine::{Host, number, spec};

@@ -7,9 +7,9 @@ mod processes;
 
 use agent::{Handle, Security, Stream};
 use model::Nanos;
-use processes::serving;
+use processes::{Killed, serving};
 use profile::clock::{Ping, align};
-use std::process::{Child, Command};
+use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -17,18 +17,6 @@ const TRIALS: usize = 200;
 /// Bursts of a trial, and the pings of each, as a recorder sends them.
 const BURSTS: usize = 8;
 const PINGS: usize = 4;
-
-/// Programs that make answers late, now and then.
-struct Busy(Vec<Child>);
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        for child in &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
 
 /// The two clocks are one, so that what happens at a time of one happens at the same time of the
 /// other: brought over by the alignment, it is off by less than the bound in 99 of 100 trials.
@@ -38,10 +26,9 @@ fn moments_are_within_the_bound() {
     let socket = folder.path().join("socket");
     let mut command = Command::new(env!("CARGO_BIN_EXE_vmeter"));
     command.args(["agent", "run", "--unix"]).arg(&socket);
-    let mut agent = Busy(vec![serving(command)]);
-    let spin = || Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
-    let cpus = std::thread::available_parallelism().unwrap().get();
-    agent.0.extend((0..cpus).map(|_| spin()));
+    let _agent = Killed(vec![serving(command)]);
+    // Programs that make answers late, now and then.
+    let _busy = Killed::all_busy();
     let stream = Stream::connect(socket.to_str().unwrap()).unwrap();
     let mut handle = Handle::connect(stream, &Security::Transport).unwrap();
     let (mut within, mut bounds, mut worst) = (0, Vec::new(), 0.0_f64);

@@ -5,11 +5,11 @@
 
 mod processes;
 
-use processes::{said, serving, sh};
+use processes::{Disk, Killed, said, serving};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -31,22 +31,6 @@ fn report(dir: &Path) -> Value {
     let made = vmeter(&["report", text(dir), "--format", "json"]).output().unwrap();
     assert!(made.status.success(), "{}", said(&made));
     serde_json::from_slice(&made.stdout).unwrap()
-}
-
-/// Something is busy as long as this lives.
-struct Busy(Child);
-
-impl Busy {
-    fn start() -> Self {
-        Self(Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap())
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// Waits until a file of the recording has so many bytes.
@@ -78,19 +62,16 @@ fn an_agent_is_killed() {
     let place = tempfile::tempdir().unwrap();
     let socket = place.path().join("socket");
     let mut command = Command::new(env!("CARGO_BIN_EXE_vmeter"));
-    let mut agent = serving({
-        command.args(["agent", "run", "--unix"]).arg(&socket);
-        command
-    });
-    let _busy = Busy::start();
+    command.args(["agent", "run", "--unix"]).arg(&socket);
+    let agent = Killed(vec![serving(command)]);
+    let _busy = Killed::busy(1);
     let dir = place.path().join("rec");
     let named = format!("g1={}", text(&socket));
     let event = "cpu-clock:1M";
     let args = ["record", "-e", event, "--agent", &named, "--duration", "4s", "-o", text(&dir)];
     let recorder = vmeter(&args).spawn().unwrap();
     grown(&dir.join("stream-1.raw"), 20_000);
-    agent.kill().unwrap();
-    agent.wait().unwrap();
+    drop(agent);
     let output = ended(recorder);
     assert!(output.status.success(), "{}", said(&output));
     let found = report(&dir);
@@ -105,7 +86,7 @@ fn an_agent_is_killed() {
 #[test]
 fn a_ring_runs_over() {
     let place = tempfile::tempdir().unwrap();
-    let _busy = [Busy::start(), Busy::start()];
+    let _busy = Killed::busy(2);
     let dir = place.path().join("rec");
     let args = ["record", "-e", "cpu-clock:20k", "--duration", "5s", "-o", text(&dir)];
     let recorder = vmeter(&args).spawn().unwrap();
@@ -131,29 +112,12 @@ fn a_ring_runs_over() {
     assert!(0.0 < from && from <= to && to <= host["duration_s"].as_f64().unwrap(), "{between}");
 }
 
-/// A file system of its own, so small that it is soon full.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn new(at: &Path) -> Self {
-        fs::create_dir(at).unwrap();
-        sh(&format!("mount -t tmpfs -o size=2m tmpfs {}", at.display()));
-        Self(at.to_owned())
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
-    }
-}
-
 /// The disk is full: the recorder says so and ends; what it had written reads.
 #[test]
 fn a_disk_is_full() {
     let place = tempfile::tempdir().unwrap();
-    let disk = Disk::new(&place.path().join("disk"));
-    let _busy = Busy::start();
+    let disk = Disk::new(&place.path().join("disk"), 2);
+    let _busy = Killed::busy(1);
     let dir = disk.0.join("rec");
     let args = ["record", "-e", "cpu-clock:20k", "--duration", "60s", "-o", text(&dir)];
     let output = ended(vmeter(&args).spawn().unwrap());

@@ -5,7 +5,7 @@
 
 mod processes;
 
-use processes::{children, said, serving, sh};
+use processes::{Disk, children, said, serving, sh};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use rustix::fs::{FlockOperation, flock};
@@ -219,37 +219,11 @@ fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// A file system of its own for the study, so small that it can be filled.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn new(at: &Path) -> Self {
-        fs::create_dir(at).unwrap();
-        sh(&format!("mount -t tmpfs -o size=8m tmpfs {}", at.display()));
-        Self(at.to_owned())
-    }
-
-    fn fill(&self) -> PathBuf {
-        let path = self.0.join("ballast");
-        // It ends when the disk is full.
-        let _ = Command::new("sh")
-            .args(["-c", &format!("cat /dev/zero > {} 2>/dev/null", path.display())])
-            .status();
-        path
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
-    }
-}
-
 #[test]
 fn whatever_fails_no_stored_run_is_lost() {
     let mut pair = Pair::new("fail");
     let plan = pair.plan(30);
-    let disk = Disk::new(&pair.folder.path().join("disk"));
+    let disk = Disk::new(&pair.folder.path().join("disk"), 8);
     let dir = disk.0.join("study");
     let mut random = ChaCha8Rng::seed_from_u64(7);
     let mut kept: BTreeMap<String, Vec<u8>> = BTreeMap::new();

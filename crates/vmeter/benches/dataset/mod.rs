@@ -1,11 +1,10 @@
 //! A report over many runs: real ones (crates/study/tests/fixtures), each stored under many
 //! numbers with another idle time.
 
+use crate::spent::run;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::process::Command;
 use study::{Ending, Plan, Record, Store, schedule};
 
 /// 1,000 blocks of five rates on two machines.
@@ -47,7 +46,7 @@ pub fn measure() {
     println!("vmeter study report over {runs} runs ({} MB of JSON):", bytes / 1_000_000);
     for format in ["html", "json", "parquet"] {
         let (seconds, memory) = report(place.path(), format);
-        println!("  {format}: {seconds:.2} s, {memory} MB, wanted < 10 s");
+        println!("  {format}: {seconds:.2} s, {memory:.0} MB, wanted < 10 s");
     }
     for name in ["report.html", "runs.parquet", "counters.parquet"] {
         let length = fs::metadata(place.path().join(name)).unwrap().len();
@@ -82,25 +81,9 @@ fn fixture(name: &str) -> Record {
     serde_json::from_value(envelope["run"].take()).unwrap()
 }
 
-fn report(dir: &Path, format: &str) -> (f64, u64) {
-    let from = Instant::now();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_vmeter"))
-        .args(["study", "report", "--format", format])
-        .arg(dir)
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let status = format!("/proc/{}/status", child.id());
-    let mut peak = 0;
-    loop {
-        let text = fs::read_to_string(&status).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
-        peak = peak.max(kilobytes.unwrap_or(0_u64));
-        if let Some(ended) = child.try_wait().unwrap() {
-            assert!(ended.success());
-            return (from.elapsed().as_secs_f64(), peak / 1000);
-        }
-        sleep(Duration::from_millis(10));
-    }
+fn report(dir: &Path, format: &str) -> (f64, f64) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vmeter"));
+    command.args(["study", "report", "--format", format]).arg(dir);
+    let cost = run(command);
+    (cost.wall_s, cost.peak_kb / 1000.0)
 }

@@ -3,11 +3,12 @@
 
 use crate::agents::Agent;
 use crate::machine::program;
+use crate::processes::Killed;
+use crate::spent::{Cost, run};
 use agent::Sampling;
-use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -18,41 +19,6 @@ const ROUNDS: usize = 5;
 const PERIOD: &str = "100000";
 /// Switches a second that an agent tells of.
 const SWITCHES: u32 = 1000;
-
-/// What a process used, until its end.
-#[derive(Debug, Clone, Copy)]
-struct Cost {
-    user_s: f64,
-    system_s: f64,
-    wall_s: f64,
-    peak_mb: f64,
-}
-
-impl Cost {
-    fn cpu_s(&self) -> f64 {
-        self.user_s + self.system_s
-    }
-}
-
-/// Programs that keep every CPU busy.
-struct Busy(Vec<Child>);
-
-impl Busy {
-    fn start() -> Self {
-        let cpus = std::thread::available_parallelism().unwrap().get();
-        let spin = || Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
-        Self((0..cpus).map(|_| spin()).collect())
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        for child in &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
 
 /// Prints all.
 pub fn measure() {
@@ -74,35 +40,6 @@ fn perf(args: &[&str], file: &Path) -> Command {
     // Without build ids: perf 6.1 now and then fails as it collects them.
     command.args(["record", "-q", "-B", "-N", "-o"]).arg(file).args(args);
     command
-}
-
-/// Runs it to its end, which must be a success.
-fn run(mut command: Command) -> Cost {
-    let began = Instant::now();
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child = command.spawn().unwrap();
-    let pid = Pid::from_child(&child);
-    let read =
-        |what| fs::read_to_string(format!("/proc/{}/{what}", child.id())).unwrap_or_default();
-    let mut peak_kb = 0.0_f64;
-    // It is left as a zombie, whose times are those of all its threads.
-    let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
-    while waitid(WaitId::Pid(pid), ended).unwrap().is_none() {
-        let status = read("status");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kb = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-        peak_kb = peak_kb.max(kb.unwrap_or(0.0));
-        sleep(Duration::from_millis(20));
-    }
-    let wall_s = began.elapsed().as_secs_f64();
-    let stat = read("stat");
-    let fields: Vec<&str> = stat[stat.rfind(')').unwrap()..].split_whitespace().collect();
-    // utime and stime are fields 14 and 15; the name's end is in the second.
-    let seconds = |at: usize| fields[at - 2].parse::<f64>().unwrap() / 100.0;
-    let (user_s, system_s) = (seconds(14), seconds(15));
-    let status = child.wait().unwrap();
-    assert!(status.success(), "{command:?}: {status}");
-    Cost { user_s, system_s, wall_s, peak_mb: peak_kb / 1024.0 }
 }
 
 fn median(mut all: Vec<f64>) -> f64 {
@@ -130,7 +67,7 @@ fn samples(path: &Path) -> f64 {
 
 /// CPU time and bytes for a sample, of all CPUs, which are busy.
 fn recorders(place: &TempDir) {
-    let busy = Busy::start();
+    let busy = Killed::all_busy();
     let event = format!("cpu-clock:{PERIOD}");
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
@@ -209,7 +146,7 @@ fn seconds(mut command: Command) -> f64 {
 
 /// Reports of perf.data with 1.2 and 10 million samples.
 fn reports(place: &TempDir) {
-    let busy = Busy::start();
+    let busy = Killed::all_busy();
     let record = |name: &str, seconds: f64| {
         let file = place.path().join(name);
         let time = format!("{seconds:.1}");
@@ -238,7 +175,7 @@ fn reports(place: &TempDir) {
         |at: usize, what: fn(&Cost) -> f64| median(all.iter().map(|row| what(&row[at])).collect());
     for (at, name) in ["vmeter report", "perf report --stdio", "perf script"].iter().enumerate() {
         let (wall, cpu) = (of(at, |cost| cost.wall_s), of(at, Cost::cpu_s));
-        println!("  {name}: {wall:.2} s, CPU {cpu:.2} s, {:.0} MB", of(at, |cost| cost.peak_mb));
+        println!("  {name}: {wall:.2} s, CPU {cpu:.2} s, {:.0} MB", of(at, |cost| cost.peak_mb()));
     }
     for (at, least) in [(1, 5.0), (2, 10.0)] {
         let (wall, cpu) =
@@ -250,7 +187,7 @@ fn reports(place: &TempDir) {
     println!(
         "  {many:.0} samples: {:.2} s, {:.0} MB; {:.2} times the time of each, wanted about 1",
         ten.wall_s,
-        ten.peak_mb,
+        ten.peak_mb(),
         ten.wall_s / many / (one / count)
     );
 }
