@@ -46,7 +46,8 @@ name = "web"
 kind = "web"
 server = "nginx"
 rate = "10/s"
-warmup = "300 ms"
+# An emulated client translates its code first, and is late meanwhile.
+warmup = "2 s"
 window = "2 s"
 [[workloads]]
 name = "compute"
