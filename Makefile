@@ -33,7 +33,7 @@ demo: static
 	@./demo
 
 test: static
-	VMETER_STATIC=$(CURDIR)/$(STATIC) cargo test --locked --workspace --lib --bins --tests
+	VMETER_STATIC=$(CURDIR)/$(STATIC) cargo test --locked --no-fail-fast --workspace --lib --bins --tests
 
 lint: setup
 	cargo fmt --all --check
