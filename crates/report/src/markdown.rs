@@ -115,11 +115,11 @@ fn failures(page: &mut String, report: &Report) {
 }
 
 fn runs(page: &mut String, report: &Report) {
-    let Runs { planned, valid, invalid, failed } = report.runs;
+    let Runs { planned, valid, invalid, again, failed } = report.runs;
     let _ = writeln!(
         page,
-        "\n## Runs\n\n{planned} planned; {valid} measured and used, {invalid} measured but not \
-         valid, {failed} failed."
+        "\n## Runs\n\n{planned} planned; {valid} measured and used ({again} of them at a later \
+         attempt, as the first was not valid), {invalid} measured but not valid, {failed} failed."
     );
     if let Some((began, ended)) = &report.measured {
         let _ = writeln!(page, "\nMeasured from {} to {}.", words(began), words(ended));

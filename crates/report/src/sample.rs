@@ -272,7 +272,7 @@ pub fn report() -> Report {
             "The cost follows packets, not bytes.".into(),
         ],
         measured: Some(("2026-03-02T09:14:00Z".into(), "2026-03-02T17:48:31Z".into())),
-        runs: Runs { planned: 360, valid: 351, invalid: 6, failed: 3 },
+        runs: Runs { planned: 360, valid: 351, invalid: 6, again: 2, failed: 3 },
         method: vec![
             "Native and VM runs are interleaved in random order, five of each at every rate. \
              Counters are read on the host at the begin and the end of the measured window."

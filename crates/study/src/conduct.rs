@@ -1,6 +1,7 @@
 //! A whole study: machines up, runs in their order, each kept as soon as it is over.
 
 use crate::fleet::{FleetError, Means, Station};
+use crate::measures::Measures;
 use crate::plan::{Load, Plan};
 use crate::record::{Data, Ending, Record};
 use crate::run::{Conduct, RunError};
@@ -10,15 +11,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// Attempts at a run in one go; a study that is resumed has as many again.
+/// Attempts at a run in one go. Where it failed, a study that is resumed has as many again; one that
+/// is not valid by its own account as often is taken for what the machine can do.
 const ATTEMPTS: usize = 3;
 
 /// Is told how a study gets on.
 pub trait Watch: lab::Progress {
     /// A run begins: its place among those that are left, and what it is.
     fn begins(&mut self, done: usize, of: usize, what: &str);
-    /// A run is over: how long it took, and why it failed where it did.
-    fn ended(&mut self, seconds: f64, failed: Option<&str>);
+    /// A run is over: how long it took, and what is amiss with it where it failed or says of itself
+    /// that it is not valid.
+    fn ended(&mut self, seconds: f64, amiss: Option<&str>);
     /// Something that the operator should know.
     fn says(&mut self, line: &str);
 }
@@ -63,9 +66,12 @@ pub struct Study<'a> {
 type Stations = BTreeMap<usize, Result<Station, String>>;
 
 /// What is left to do, and what was tried.
+#[derive(Debug, Default)]
 struct Ledger {
     attempts: BTreeMap<usize, usize>,
-    measured: BTreeSet<usize>,
+    valid: BTreeSet<usize>,
+    /// How often a run was measured and said of itself that it is not valid.
+    invalid: BTreeMap<usize, usize>,
 }
 
 impl Study<'_> {
@@ -82,12 +88,15 @@ impl Study<'_> {
         for attempt in 0..ATTEMPTS {
             stations.retain(|_, station| station.is_ok());
             let left: Vec<Run> =
-                wanted.iter().copied().filter(|run| ledger.lacks(run.number)).collect();
+                wanted.iter().copied().filter(|run| ledger.wants(run.number)).collect();
             if left.is_empty() || self.stopped() {
                 break;
             }
             if attempt > 0 {
-                watch.says(&format!("{} runs failed and are tried again", left.len()));
+                watch.says(&format!(
+                    "{} runs failed or are not valid, and are tried again",
+                    left.len()
+                ));
             }
             for (done, run) in left.iter().enumerate() {
                 if self.stopped() {
@@ -195,12 +204,12 @@ impl Study<'_> {
             ending,
         };
         self.store.keep(&record)?;
-        ledger.note(&record);
-        let failed = match &record.ending {
-            Ending::Failed(why) => Some(why.as_str()),
-            Ending::Measured(_) => None,
+        let invalid = ledger.note(&record);
+        let amiss = match &record.ending {
+            Ending::Failed(why) => Some(format!("failed: {why}")),
+            Ending::Measured(_) => invalid.map(|why| format!("not valid: {why}")),
         };
-        watch.ended(record.took_s, failed);
+        watch.ended(record.took_s, amiss.as_deref());
         Ok(())
     }
 
@@ -234,24 +243,69 @@ fn local(load: &Load) -> Result<Data, RunError> {
 
 impl Ledger {
     fn of(records: &[Record]) -> Self {
-        let mut ledger = Self { attempts: BTreeMap::new(), measured: BTreeSet::new() };
-        records.iter().for_each(|record| ledger.note(record));
+        let mut ledger = Self::default();
+        for record in records {
+            ledger.note(record);
+        }
         ledger
     }
 
-    fn note(&mut self, record: &Record) {
+    /// Takes note of an attempt; why it says of itself that it is not valid, where it does.
+    fn note(&mut self, record: &Record) -> Option<String> {
         let attempts = self.attempts.entry(record.number).or_default();
         *attempts = record.attempt.max(*attempts);
-        if record.data().is_some() {
-            self.measured.insert(record.number);
+        let invalid = Measures::of(record)?.invalid;
+        if invalid.is_some() {
+            *self.invalid.entry(record.number).or_default() += 1;
+        } else {
+            self.valid.insert(record.number);
         }
+        invalid
     }
 
     fn next(&self, number: usize) -> usize {
         self.attempts.get(&number).map_or(1, |last| last + 1)
     }
 
+    /// Whether a run has no result.
     fn lacks(&self, number: usize) -> bool {
-        !self.measured.contains(&number)
+        !self.valid.contains(&number) && !self.invalid.contains_key(&number)
+    }
+
+    /// Whether a run is to be measured, or measured again.
+    fn wants(&self, number: usize) -> bool {
+        let invalid = self.invalid.get(&number).copied().unwrap_or_default();
+        !self.valid.contains(&number) && invalid < ATTEMPTS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples;
+
+    #[test]
+    fn a_run_that_is_not_valid_is_measured_again_but_not_for_ever() {
+        let (_place, _store, records) = samples::study();
+        let mut bad = records[0].clone();
+        samples::invalidate(&mut bad);
+        let mut ledger = Ledger::default();
+        for attempt in 1..=ATTEMPTS {
+            assert!(ledger.wants(bad.number), "attempt {attempt}");
+            bad.attempt = ledger.next(bad.number);
+            assert_eq!(ledger.note(&bad).as_deref(), Some(samples::INVALID));
+            assert!(!ledger.lacks(bad.number), "it has a result");
+        }
+        assert!(!ledger.wants(bad.number));
+        assert_eq!(ledger.next(bad.number), ATTEMPTS + 1);
+        // What failed is wanted as long as it has no result.
+        let mut failed = records[1].clone();
+        failed.ending = Ending::Failed("the agent was lost".to_owned());
+        for _ in 0..=ATTEMPTS {
+            ledger.note(&failed);
+            assert!(ledger.wants(failed.number) && ledger.lacks(failed.number));
+        }
+        ledger.note(&records[1]);
+        assert!(!ledger.wants(failed.number));
     }
 }

@@ -48,6 +48,9 @@ pub struct Runs {
     pub valid: usize,
     /// Measured, but not valid for a reason that the run itself gives.
     pub invalid: usize,
+    /// Valid at a later attempt only: an earlier one was not, by its own account.
+    #[serde(default)]
+    pub again: usize,
     /// Failed.
     pub failed: usize,
 }

@@ -6,15 +6,16 @@ use crate::measures::Measures;
 use crate::plan::{Load, Place, Plan};
 use crate::record::{Ending, Record};
 use crate::schedule::schedule;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use workload::Environment;
 
 /// Everything that a study shows, from its plan and its stored attempts.
 #[must_use]
 pub fn report(plan: &Plan, records: &[Record]) -> Report {
-    let measured = measured(records);
-    let with: Vec<(&Record, Option<Measures>)> = measures(&measured);
-    let mut invalid: Vec<(usize, String)> = Vec::new();
+    let (with, repeated) = attempts_that_count(measures(records));
+    let measured: Vec<&Record> = with.iter().map(|(record, _)| *record).collect();
+    let mut invalid = Invalid::new();
     let (mut figures, mut sentences) = (Vec::new(), Vec::new());
     let all: Vec<Rows<'_>> = (0..plan.workloads.len())
         .map(|workload| {
@@ -45,41 +46,64 @@ pub fn report(plan: &Plan, records: &[Record]) -> Report {
         findings: sentences,
         vmeter: env!("CARGO_PKG_VERSION").to_owned(),
         measured: period(&measured),
-        runs: Runs { planned, valid, invalid: invalid.len(), failed: failures.len() },
+        runs: Runs {
+            planned,
+            valid,
+            invalid: invalid.len(),
+            again: repeated.len(),
+            failed: failures.len(),
+        },
         figures,
         method: method(plan),
         machines: machines(&measured),
         changes: changes(&measured),
-        warnings: [slow(plan, &with), warnings(plan, &measured, &invalid, planned)].concat(),
+        warnings: [
+            slow(plan, &with),
+            not_valid(&invalid, "not valid and in no figure"),
+            not_valid(&repeated, "measured again, as they were not valid at first"),
+            warnings(plan, &measured, planned),
+        ]
+        .concat(),
         failures,
     }
 }
 
-/// The measured attempt of each run.
-fn measured(records: &[Record]) -> Vec<&Record> {
-    let by_number: BTreeMap<usize, &Record> = records
-        .iter()
-        .filter(|record| matches!(record.ending, Ending::Measured(_)))
-        .map(|record| (record.number, record))
-        .collect();
-    by_number.into_values().collect()
-}
-
-/// What each run measured; on all CPUs, as there may be thousands.
-fn measures<'a>(records: &[&'a Record]) -> Vec<(&'a Record, Option<Measures>)> {
+/// What each attempt measured, where it did; on all CPUs, as there may be thousands.
+fn measures(records: &[Record]) -> Vec<(&Record, Option<Measures>)> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let share = records.len().div_ceil(threads).max(1);
+    let of = |record| Some((record, Some(Measures::of(record)?)));
     std::thread::scope(|scope| {
         let parts: Vec<_> = records
             .chunks(share)
-            .map(|part| {
-                scope.spawn(|| {
-                    part.iter().map(|&record| (record, Measures::of(record))).collect::<Vec<_>>()
-                })
-            })
+            .map(|part| scope.spawn(move || part.iter().filter_map(of).collect::<Vec<_>>()))
             .collect();
         parts.into_iter().flat_map(|part| part.join().unwrap_or_default()).collect()
     })
+}
+
+/// Runs, each with the reason why it, or an attempt at it, says of itself that it is not valid.
+type Invalid = Vec<(usize, String)>;
+
+/// The attempt of each run that figures are made of: the first that is valid, else the first; and
+/// the runs of which it is a later one.
+fn attempts_that_count(
+    all: Vec<(&Record, Option<Measures>)>,
+) -> (Vec<(&Record, Option<Measures>)>, Invalid) {
+    let reason = |found: &Option<Measures>| found.as_ref().and_then(|f| f.invalid.clone());
+    let (mut counts, mut repeated) = (BTreeMap::new(), Vec::new());
+    for (record, found) in all {
+        match counts.entry(record.number) {
+            Entry::Vacant(place) => _ = place.insert((record, found)),
+            Entry::Occupied(mut place) => {
+                if let (Some(why), None) = (reason(&place.get().1), reason(&found)) {
+                    repeated.push((record.number, why));
+                    place.insert((record, found));
+                }
+            }
+        }
+    }
+    (counts.into_values().collect(), repeated)
 }
 
 /// Runs that were tried and have no result, with their last reason.
@@ -125,7 +149,8 @@ fn method(plan: &Plan) -> Vec<String> {
         "Packets and replies are counted by the load, and their rate is taken over the time \
          between the two readings. Intervals are of 95 % confidence: Student's for means, \
          Fieller's and a bootstrap of the blocks' log-ratios for ratios. No run was dropped by its \
-         value; runs that are invalid by their own account are counted above."
+         value; a run that is not valid by its own account (its load was late, or did not end) is \
+         measured again, twice at most, and its first valid attempt counts."
             .to_owned(),
     ];
     if plan.needs_lab() {
@@ -221,23 +246,21 @@ fn slow(plan: &Plan, measured: &[(&Record, Option<Measures>)]) -> Vec<String> {
     counts.into_iter().map(text).collect()
 }
 
-fn warnings(
-    plan: &Plan,
-    measured: &[&Record],
-    invalid: &[(usize, String)],
-    planned: usize,
-) -> Vec<String> {
+/// How many runs there are for each reason.
+fn not_valid(runs: &[(usize, String)], what: &str) -> Vec<String> {
+    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+    for (_, reason) in runs {
+        *reasons.entry(reason).or_default() += 1;
+    }
+    let text = |(reason, count)| format!("{count} runs are {what}: {reason}.");
+    reasons.into_iter().map(text).collect()
+}
+
+fn warnings(plan: &Plan, measured: &[&Record], planned: usize) -> Vec<String> {
     let mut all = Vec::new();
     if measured.len() < planned {
         let left = planned - measured.len();
         all.push(format!("{left} of {planned} runs are not measured: the study can be resumed."));
-    }
-    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
-    for (_, reason) in invalid {
-        *reasons.entry(reason).or_default() += 1;
-    }
-    for (reason, count) in reasons {
-        all.push(format!("{count} runs are not valid and in no figure: {reason}."));
     }
     let mut said: BTreeMap<String, usize> = BTreeMap::new();
     for record in measured {
@@ -264,4 +287,32 @@ fn warnings(
         );
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples;
+
+    #[test]
+    fn the_first_valid_attempt_at_a_run_counts() {
+        let (_place, store, mut records) = samples::study();
+        let good = records[0].clone();
+        samples::invalidate(&mut records[0]);
+        let plan = store.plan().unwrap();
+        let first = report(&plan, &records);
+        assert_eq!((first.runs.valid, first.runs.invalid, first.runs.again), (1, 1, 0));
+        let said = |report: &Report, what: &str| report.warnings.iter().any(|w| w.contains(what));
+        assert!(said(&first, samples::INVALID), "{:?}", first.warnings);
+
+        records.push(Record { attempt: 2, ..good.clone() });
+        let again = report(&plan, &records);
+        assert_eq!((again.runs.valid, again.runs.invalid, again.runs.again), (2, 0, 1));
+        assert!(said(&again, "measured again"), "{:?}", again.warnings);
+        // What comes after it changes nothing.
+        let mut later = Record { attempt: 3, ..good };
+        samples::invalidate(&mut later);
+        records.push(later);
+        assert_eq!(report(&plan, &records), again);
+    }
 }

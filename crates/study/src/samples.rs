@@ -32,3 +32,11 @@ pub(crate) fn data(record: &mut Record) -> &mut Data {
         Ending::Failed(why) => panic!("{why}"),
     }
 }
+
+/// Why a run says that it is not valid after [`invalidate`].
+pub(crate) const INVALID: &str = "the load ended before its time";
+
+/// Has a run's load say that it ended early.
+pub(crate) fn invalidate(record: &mut Record) {
+    data(record).outcomes[0]["partial"] = true.into();
+}

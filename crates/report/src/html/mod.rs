@@ -148,6 +148,7 @@ fn runs(runs: Runs) -> Markup {
     let counts = [
         ("planned", runs.planned),
         ("measured and used", runs.valid),
+        ("of them at a later attempt, as the first was not valid", runs.again),
         ("measured, but not valid", runs.invalid),
         ("failed", runs.failed),
     ];

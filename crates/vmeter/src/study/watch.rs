@@ -105,10 +105,10 @@ impl Watch for Shown {
         }
     }
 
-    fn ended(&mut self, seconds: f64, failed: Option<&str>) {
+    fn ended(&mut self, seconds: f64, amiss: Option<&str>) {
         self.over = (self.over.0 + 1, self.over.1 + seconds);
-        match failed {
-            Some(why) => self.line(&format!("{}: failed: {why}", self.run)),
+        match amiss {
+            Some(why) => self.line(&format!("{}: {why}", self.run)),
             None if !self.terminal => {
                 let at = self.begun.elapsed().as_secs_f64();
                 self.line(&format!("[{at:>4.0} s] {} ({seconds:.1} s)", self.run));
