@@ -195,7 +195,44 @@ impl Writer {
     /// Where there is no room for the compact files: the recording stays as it is, and can be
     /// read, and closed later ([`close`]).
     pub fn close(self) -> Result<Vec<Damage>, Error> {
-        compact(&self.folder)
+        self.begin_closing(|_, _| {})?.end()
+    }
+
+    /// Makes the files compact, beside the others; every record is shown on its way, with its
+    /// stream, so that nobody has to read all once more. Until [`Closing::end`] files can be kept
+    /// with the recording, which stays as it is.
+    ///
+    /// # Errors
+    /// As [`Self::close`].
+    pub fn begin_closing(&self, seen: impl FnMut(usize, &Record)) -> Result<Closing, Error> {
+        compact(&self.folder, seen)
+    }
+}
+
+/// A recording whose compact files are there, and are not yet the recording.
+#[derive(Debug)]
+#[must_use = "without its end the recording stays open"]
+pub struct Closing {
+    folder: PathBuf,
+    head: Head,
+    /// The files that go.
+    raw: Vec<String>,
+    damages: Vec<Damage>,
+}
+
+impl Closing {
+    /// Ends it; the damage that was come upon.
+    ///
+    /// # Errors
+    /// Where the folder cannot be written.
+    pub fn end(self) -> Result<Vec<Damage>, Error> {
+        // From here on the compact files are the recording; until here the others are.
+        self.head.write(&self.folder)?;
+        for name in self.raw {
+            let path = self.folder.join(name);
+            fs::remove_file(&path).map_err(io_error("remove", &path))?;
+        }
+        Ok(self.damages)
     }
 }
 
@@ -207,34 +244,33 @@ impl Writer {
 /// Where it is still being recorded, is no recording, or there is no room.
 pub fn close(folder: &Path) -> Result<Vec<Damage>, Error> {
     let _lock = lock(folder)?;
-    compact(folder)
-}
-
-fn compact(folder: &Path) -> Result<Vec<Damage>, Error> {
-    let recording = Recording::open(folder)?;
-    let mut head = recording.head().clone();
-    if head.closed {
+    if Head::read(folder)?.closed {
         return Ok(Vec::new());
     }
+    compact(folder, |_, _| {})?.end()
+}
+
+fn compact(folder: &Path, mut seen: impl FnMut(usize, &Record)) -> Result<Closing, Error> {
+    let recording = Recording::open(folder)?;
+    let mut head = recording.head().clone();
     let mut damages = Vec::new();
     let mut raw = Vec::new();
     for (number, entry) in head.streams.iter_mut().enumerate() {
         let name = format!("stream-{number}.vmr");
         let path = folder.join(&name);
-        let found = write_compact(&path, recording.records(number)?)?;
+        let records = recording.records(number)?.inspect(|record| {
+            if let Ok(record) = record {
+                seen(number, record);
+            }
+        });
+        let found = write_compact(&path, records)?;
         entry.stream.notes.extend(found.iter().map(Damage::to_string));
         damages.extend(found);
         raw.push(std::mem::replace(&mut entry.file, name));
         entry.layout = None;
     }
     head.closed = true;
-    // From here on the compact files are the recording; until here the others are.
-    head.write(folder)?;
-    for name in raw {
-        let path = folder.join(name);
-        fs::remove_file(&path).map_err(io_error("remove", &path))?;
-    }
-    Ok(damages)
+    Ok(Closing { folder: folder.to_owned(), head, raw, damages })
 }
 
 /// Writes records to a compact file, beside its place until it is whole; the damages in between.

@@ -5,7 +5,7 @@ use model::{BuildId, Map, Nanos, Record, What};
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -143,28 +143,25 @@ fn kernel(root: &Path, found: &mut Vec<What>) {
 /// Where the kernel's own code begins and ends: `_stext` (or `_text`) and `_etext`, which are 0
 /// where kptr_restrict hides them.
 fn text(kallsyms: &Path) -> Option<(u64, u64)> {
-    let file = File::open(kallsyms).ok()?.take(MOST_SYMBOLS);
-    let mut lines = BufReader::with_capacity(1 << 16, file);
+    let lines = read(kallsyms, MOST_SYMBOLS)?;
     let (mut text, mut stext, mut etext) = (None, None, None);
-    let mut line = Vec::new();
-    while etext.is_none() && lines.read_until(b'\n', &mut line).ok()? > 0 {
-        let mut words = line.trim_ascii_end().splitn(3, |&b| b == b' ');
-        // Hundreds of thousands of lines are passed over: most by their ends.
-        if line.ends_with(b"text\n")
-            && let (Some(address), Some(name)) = (words.next(), words.nth(1))
-        {
-            let found = match name {
-                b"_text" => Some(&mut text),
-                b"_stext" => Some(&mut stext),
-                b"_etext" => Some(&mut etext),
-                _ => None,
-            };
-            if let Some(found) = found {
-                let address = std::str::from_utf8(address).ok()?;
-                *found = u64::from_str_radix(address, 16).ok().filter(|&address| address != 0);
-            }
+    // Hundreds of thousands of lines are passed over by their ends.
+    for end in memchr::memmem::find_iter(&lines, b"text\n") {
+        let before = lines.get(..end)?;
+        let from = memchr::memrchr(b'\n', before).map_or(0, |before| before + 1);
+        let mut words = lines.get(from..end + b"text".len())?.splitn(3, |&b| b == b' ');
+        let (Some(address), Some(name)) = (words.next(), words.nth(1)) else { continue };
+        let found = match name {
+            b"_text" => &mut text,
+            b"_stext" => &mut stext,
+            b"_etext" => &mut etext,
+            _ => continue,
+        };
+        let address = std::str::from_utf8(address).ok()?;
+        *found = u64::from_str_radix(address, 16).ok().filter(|&address| address != 0);
+        if etext.is_some() {
+            break;
         }
-        line.clear();
     }
     Some((stext.or(text)?, etext?))
 }

@@ -17,6 +17,8 @@ use tempfile::TempDir;
 const ROUNDS: usize = 5;
 /// Of a recording whose costs are compared, in nanoseconds.
 const PERIOD: &str = "100000";
+/// How long such a recording takes.
+const SECONDS: u32 = 20;
 /// Switches a second that an agent tells of.
 const SWITCHES: u32 = 1000;
 
@@ -72,22 +74,26 @@ fn recorders(place: &TempDir) {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         let dir = place.path().join(format!("rec-{round}"));
-        let cost = run(vmeter(&["record", "-e", &event, "--duration", "8s", "-o"], &dir));
+        let time = format!("{SECONDS}s");
+        let cost = run(vmeter(&["record", "-e", &event, "--duration", &time, "-o"], &dir));
         let count = samples(&dir);
         ours.push((cost, count, size(&dir)));
         let file = place.path().join("perf.data");
-        let cost = run(perf(&["-e", "cpu-clock", "-c", PERIOD, "-a", "--", "sleep", "8"], &file));
+        let time = SECONDS.to_string();
+        let cost = run(perf(&["-e", "cpu-clock", "-c", PERIOD, "-a", "--", "sleep", &time], &file));
         let count = samples(&file);
         theirs.push((cost, count, size(&file)));
     }
     drop(busy);
+    // Of all rounds together: the kernel tells user time by its ticks, of which a round has few.
     let of = |all: &[(Cost, f64, f64)], what: fn(&Cost) -> f64| {
-        1e9 * median(all.iter().map(|(cost, count, _)| what(cost) / count).collect())
+        let sum = |part: &dyn Fn(&(Cost, f64, f64)) -> f64| all.iter().map(part).sum::<f64>();
+        1e9 * sum(&|(cost, _, _)| what(cost)) / sum(&|(_, count, _)| *count)
     };
     let bytes = |all: &[(Cost, f64, f64)]| {
         median(all.iter().map(|(_, count, size)| size / count).collect())
     };
-    println!("recording all CPUs, {event}, {:.0} samples in 8 s:", ours[0].1);
+    println!("recording all CPUs, {event}, {:.0} samples in {SECONDS} s:", ours[0].1);
     let (a, b) = (of(&ours, |cost| cost.user_s), of(&theirs, |cost| cost.user_s));
     println!("  user CPU a sample: vmeter {a:.0} ns, perf {b:.0} ns, wanted ≤ perf's");
     let (a, b) = (of(&ours, Cost::cpu_s), of(&theirs, Cost::cpu_s));

@@ -3,6 +3,7 @@
 mod counters;
 mod guest;
 mod host;
+mod kernel;
 mod symbols;
 
 use counters::Counters;
@@ -26,6 +27,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use symbols::Met;
 use workload::Control;
 
 /// `vmeter record`.
@@ -114,8 +116,7 @@ pub fn run(args: &RecordArgs) -> Result<ExitCode> {
     if let Some(counters) = counters {
         counters.end(&mut writer)?;
     }
-    finish(args, host, host_stream, guests, &mut writer)?;
-    let damages = writer.close()?;
+    let damages = finish(args, host, host_stream, guests, writer)?;
     summary(args, &damages)?;
     Ok(status)
 }
@@ -203,19 +204,24 @@ fn announce(host: &Host, guests: &[Guest]) {
     }
 }
 
-/// Completes what is told of the streams: clocks, shares, symbols, guests' programs.
+/// Completes what is told of the streams (clocks, shares, symbols, guests' programs) and closes the
+/// recording; what was damaged in it.
 fn finish(
     args: &RecordArgs,
     host: Host,
     host_stream: usize,
     guests: Vec<Guest>,
-    writer: &mut Writer,
-) -> Result<()> {
-    let mut sources = vec![host.finish(host_stream, writer)?];
+    mut writer: Writer,
+) -> Result<Vec<::record::Damage>> {
+    let mut sources = vec![host.finish(host_stream, &mut writer)?];
     for guest in guests {
-        sources.push(guest.finish(writer)?);
+        sources.push(guest.finish(&mut writer)?);
     }
-    symbols::collect(&args.output, sources, writer)
+    let mut met = Met::default();
+    let closing = writer.begin_closing(|stream, record| met.see(stream, record));
+    // What samples fell in has its names even where there is no room to close the recording.
+    symbols::collect(&args.output, sources, met, &mut writer)?;
+    Ok(closing?.end()?)
 }
 
 fn summary(args: &RecordArgs, damages: &[::record::Damage]) -> Result<()> {

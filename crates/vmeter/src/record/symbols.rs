@@ -2,10 +2,12 @@
 //! which samples fell, and guests' programs.
 
 use super::guest::Connection;
+use super::kernel;
 use ::record::{Recording, Writer};
 use agent::SymbolFile;
 use anyhow::Result;
-use model::{BuildId, Mode, Role, What};
+use foldhash::HashSet;
+use model::{BuildId, Mode, Record, What};
 use profile::symbols::{Binary, HostFiles, Images, Reason};
 use profile::{Kind, Options};
 use serde::{Deserialize, Serialize};
@@ -60,17 +62,19 @@ pub fn kallsyms(stream: usize) -> String {
     format!("stream-{stream}.kallsyms")
 }
 
-/// Keeps the kernels' symbols in which samples fell, and asks the guests for such programs.
-pub fn collect(folder: &Path, sources: Vec<Source>, writer: &mut Writer) -> Result<()> {
-    let recording = Recording::open(folder)?;
+/// Keeps the kernels' symbols in which samples fell, and asks the guests for such programs. `met`
+/// has seen all records: what is the host's kernel's says so itself.
+pub fn collect(folder: &Path, sources: Vec<Source>, met: Met, writer: &mut Writer) -> Result<()> {
     let guests = sources.iter().any(|source| source.agent.is_some());
-    let Met { mut programs, mut addresses } =
-        if guests { met_by_all(&recording)? } else { met_by_host(&recording)? };
+    // With guests, whose a sample is takes a profile to know.
+    let met = if guests { met_by_all(&Recording::open(folder)?)? } else { met };
+    let Met { mut programs, mut addresses } = met;
     let (mut index, mut left) = (Binaries::default(), MOST);
     for mut source in sources {
         if let Some(text) = &source.kallsyms {
             let wanted = addresses.remove(&source.stream).unwrap_or_default();
-            writer.keep(&kallsyms(source.stream), &reduced(text, &wanted))?;
+            let text = kernel::reduced(text, wanted.into_iter().collect());
+            writer.keep(&kallsyms(source.stream), &text)?;
         }
         let Some(agent) = &mut source.agent else { continue };
         let paths = programs.remove(&source.stream).unwrap_or_default();
@@ -84,14 +88,24 @@ pub fn collect(folder: &Path, sources: Vec<Source>, writer: &mut Writer) -> Resu
 
 /// What samples fell in, by stream.
 #[derive(Default)]
-struct Met {
+pub struct Met {
     /// Paths of programs and libraries.
     programs: BTreeMap<usize, BTreeSet<Vec<u8>>>,
     /// Addresses in the kernel.
-    addresses: BTreeMap<usize, BTreeSet<u64>>,
+    addresses: BTreeMap<usize, HashSet<u64>>,
 }
 
-/// Host and guests: whose a sample is takes a profile to know.
+impl Met {
+    /// Takes note of a sample in the kernel that has its stream.
+    pub fn see(&mut self, stream: usize, record: &Record) {
+        if let What::Sample(sample) = &record.what
+            && sample.mode == Mode::Kernel
+        {
+            self.addresses.entry(stream).or_default().insert(sample.address);
+        }
+    }
+}
+
 fn met_by_all(recording: &Recording) -> Result<Met> {
     let profile = crate::report::read(recording, Options::default())?.0;
     let mut met = Met::default();
@@ -106,25 +120,6 @@ fn met_by_all(recording: &Recording) -> Result<Met> {
                 met.addresses.entry(stream).or_default().insert(address);
             }
             _ => {}
-        }
-    }
-    Ok(met)
-}
-
-/// The host alone: what is its kernel's says so itself, and its programs are there.
-fn met_by_host(recording: &Recording) -> Result<Met> {
-    let mut met = Met::default();
-    for (number, stream) in recording.streams().iter().enumerate() {
-        if stream.role != Role::Host {
-            continue;
-        }
-        let addresses = met.addresses.entry(number).or_default();
-        for record in recording.records(number)?.flatten() {
-            if let What::Sample(sample) = record.what
-                && sample.mode == Mode::Kernel
-            {
-                addresses.insert(sample.address);
-            }
         }
     }
     Ok(met)
@@ -149,45 +144,6 @@ fn ask(
         Err(error) => Err(error.to_string()),
     };
     Ok(Kept { stream, path, file })
-}
-
-/// The lines of a kallsyms that name these addresses, and those that end them: thousands of
-/// functions instead of hundreds of thousands.
-fn reduced(text: &[u8], addresses: &BTreeSet<u64>) -> Vec<u8> {
-    let mut from = 0;
-    let mut lines: Vec<(u64, &[u8])> = memchr::memchr_iter(b'\n', text)
-        .filter_map(|end| {
-            let line = text.get(from..=end)?;
-            from = end + 1;
-            Some((hexadecimal(line)?, line))
-        })
-        .collect();
-    // The kernel's own are in order, and each module's.
-    lines.sort_by_key(|(address, _)| *address);
-    // Of aliases all are kept: which one is shown is the report's choice.
-    let mut kept: BTreeSet<u64> = BTreeSet::new();
-    for address in addresses {
-        let after = lines.partition_point(|(start, _)| start <= address);
-        kept.extend(after.checked_sub(1).and_then(|at| lines.get(at)).map(|line| line.0));
-        kept.extend(lines.get(after).map(|line| line.0));
-    }
-    let named = lines.iter().filter(|(address, _)| kept.contains(address));
-    named.flat_map(|(_, line)| line.iter().copied()).collect()
-}
-
-/// The number that a line begins with, up to a blank.
-fn hexadecimal(line: &[u8]) -> Option<u64> {
-    let mut value = 0_u64;
-    for (at, &byte) in line.iter().enumerate() {
-        let digit = match byte {
-            b'0'..=b'9' => byte - b'0',
-            b'a'..=b'f' => byte - b'a' + 10,
-            b' ' if at > 0 => return Some(value),
-            _ => return None,
-        };
-        value = value.checked_mul(16)? + u64::from(digit);
-    }
-    None
 }
 
 /// The host's files as they are, and guests' as they were sent.
@@ -222,22 +178,5 @@ impl Images for GuestFiles<'_> {
 
     fn kallsyms(&mut self, stream: usize) -> Result<Arc<[u8]>, Reason> {
         self.host.kallsyms(stream)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_functions_that_were_met_are_kept_with_their_ends() {
-        let text = b"0000000000001000 T a\n0000000000002000 t b\n0000000000002000 T b_alias\n\
-                     0000000000003000 T c\n0000000000004000 t d\t[module]\nnonsense\n";
-        let found = reduced(text, &[0x2010, 0x20ff].into());
-        let found = String::from_utf8(found).unwrap();
-        let names: Vec<&str> = found.lines().map(|line| &line[19..]).collect();
-        assert_eq!(names, ["b", "b_alias", "c"]);
-        assert_eq!(reduced(text, &[0x10].into()), b"0000000000001000 T a\n");
-        assert_eq!(reduced(text, &BTreeSet::new()), b"");
     }
 }
