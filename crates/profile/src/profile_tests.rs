@@ -202,19 +202,29 @@ fn a_mode_that_was_read_too_late_is_seen_by_the_address() {
         sample(1100, VCPU, Mode::GuestKernel, 0x40_0010),
         sample(1150, VCPU, Mode::GuestKernel, 0x70_0010),
         sample(1200, VCPU, Mode::GuestKernel, 0xffff_ffff_8100_0000),
+        sample(1250, VCPU, Mode::GuestUser, 0xffff_ffff_8100_0004),
+        sample(1300, VCPU, Mode::GuestUser, 0xffff_ffff_ff60_0010),
+        sample(1350, VCPU, Mode::GuestUser, 0x70_0010),
     ]);
     let web1 = Stream { clock: clock(0, 5), ..stream("web1", Role::NamesOnly, vec![]) };
-    let one =
-        vec![named(7, "httpd"), mapped(7, 0x40_0000, "/usr/sbin/httpd"), switched(1000, 0, 7)];
+    let one = vec![
+        named(7, "httpd"),
+        mapped(7, 0x40_0000, "/usr/sbin/httpd"),
+        mapped(7, 0xffff_ffff_ff60_0000, "[vsyscall]"),
+        switched(1000, 0, 7),
+    ];
     let (streams, records) = ([host, web1], vec![boxed(records), boxed(one)]);
     let profile = Profile::read(&streams, records, Options::default());
     let expected = [
         "web1 guest kernel vcpu httpd [guest kernel] 700010 1",
         "web1 guest kernel vcpu httpd [guest kernel] ffffffff81000000 1",
+        "web1 guest kernel vcpu httpd [guest kernel] ffffffff81000004 1",
         "web1 guest user vcpu httpd /usr/sbin/httpd 410 1",
+        "web1 guest user vcpu httpd [unmapped] - 1",
+        "web1 guest user vcpu httpd [vsyscall] ffffffffff600010 1",
     ];
     assert_eq!(lines(&profile), expected);
-    assert_eq!(profile.streams[1].misread, 1);
+    assert_eq!(profile.streams[1].misread, 2);
 }
 
 #[test]

@@ -39,7 +39,8 @@ pub struct StreamReport {
     /// Of a guest in mode A: samples before any switch was seen on their vCPU.
     pub unplaced: u64,
     /// Of a guest in mode A: samples that were told of its kernel, at addresses that the program
-    /// that ran has mapped: they are the program's.
+    /// that ran has mapped, and samples told of a program in the kernel's half of the space: their
+    /// addresses decide.
     pub misread: u64,
     /// Of a guest that samples itself: the host's samples of the same event in it, which are
     /// not counted a second time.

@@ -139,7 +139,7 @@ pub fn warnings(report: &StreamReport) -> Vec<String> {
     say(report.unplaced, "samples of processes that are not known: no switch was seen before");
     say(
         report.misread,
-        "samples told of its kernel at a program's addresses: they are the program's",
+        "samples told of its kernel at a program's address, or the reverse: the address decides",
     );
     say(report.duplicates, "samples of the host in this guest, which it took itself: left out");
     say(report.unaligned, "records left out: the guest's clock was not aligned");

@@ -4,7 +4,7 @@
 //! host's stream, and along with it, by its clock, the guests that send names only. Nothing is
 //! held of a sample once it is placed.
 
-use crate::guest::{Clock, Guest, Running};
+use crate::guest::{Clock, Guest};
 use crate::image::{ImageId, Kind};
 use crate::known::{Known, NO_STREAM};
 use crate::names::Names;
@@ -306,20 +306,25 @@ impl Source {
 }
 
 /// Gives a sample that the host took in a guest the guest's own names.
+/// Where the kernel's half of an address space begins, on x86-64 and ARM64.
+const UPPER_HALF: u64 = 1 << 63;
+
 fn name_by_guest(guest: &mut Guest<'_>, known: &mut Known, placed: &mut Placed, user: Option<u64>) {
     guest.advance(placed.time, known);
     let mut user = user;
     let mut running = guest.running(placed.cpu, placed.time, user);
     // Under emulation KVM may read the mode of a moment before. A process shares its space with
-    // the kernel: what a program has mapped is no place of the kernel's.
+    // the kernel: what a program has mapped is no place of the kernel's, and the upper half of a
+    // space is no place of a program's but for what it has mapped (the page of vsyscalls).
     let address = placed.instruction;
-    let of_program = |running: &Running, spaces: &mut Spaces| {
-        running.pid != 0 && spaces.find(running.pid, address).is_some()
-    };
-    if user.is_none() && running.is_some_and(|running| of_program(&running, &mut guest.spaces)) {
+    let mapped = running.is_some_and(|running| {
+        running.pid != 0 && guest.spaces.find(running.pid, address).is_some()
+    });
+    let really = if mapped { Some(address) } else { user.filter(|_| address < UPPER_HALF) };
+    if really != user {
         guest.report.misread += 1;
-        placed.layer = Layer::GuestUser;
-        user = Some(address);
+        placed.layer = if mapped { Layer::GuestUser } else { Layer::GuestKernel };
+        user = really;
         running = guest.running(placed.cpu, placed.time, user);
     }
     let pid = running.map(|running| running.pid);
