@@ -1,5 +1,5 @@
-//! A whole study in the lab: native Linux and real Xen, each with a client outside; a machine is
-//! killed in the middle; the page is read in a real browser.
+//! A whole study in the lab: native Linux and real Xen, each with a client outside; both machines are
+//! killed in the middle of runs; the page is read in a real browser.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,12 +15,16 @@ mod chromium;
 mod machine;
 mod processes;
 
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
 const PLAN: &str = r#"schema = "vmeter.plan/1"
 id = "lab"
@@ -69,15 +73,20 @@ id = "fig-6.10"
 workload = "compute"
 "#;
 
-/// QEMU's process that runs the machine under test, not its client.
-fn server(controller: u32) -> Option<Pid> {
-    let all = processes::children(controller);
-    let mut lines = all.into_iter().filter_map(|pid| {
-        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
-        Some((pid, line)).filter(|(_, line)| line.contains("id=wire0,server=off"))
-    });
-    let (pid, _) = lines.next_back()?;
-    Pid::from_raw(pid.parse().ok()?)
+/// After this run of the 12, the QEMU is killed that runs a machine under test and not its client:
+/// the one that was started last (Xen), or the one that was started first.
+const KILLS: [(&str, bool); 2] = [("run 3 of 12", true), ("run 8 of 12", false)];
+
+/// QEMU's processes that run machines under test, in the order of their start.
+fn servers(controller: u32) -> Vec<Pid> {
+    let is_server = |pid: &String| {
+        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.contains("id=wire0,server=off")
+    };
+    let all = processes::children(controller).into_iter().filter(is_server);
+    let mut all: Vec<i32> = all.map(|pid| pid.parse().unwrap()).collect();
+    all.sort_unstable();
+    all.into_iter().filter_map(Pid::from_raw).collect()
 }
 
 fn report(dir: &Path, format: &str) -> String {
@@ -91,7 +100,7 @@ fn report(dir: &Path, format: &str) -> String {
 }
 
 #[test]
-fn native_and_xen_are_compared_and_a_machine_that_dies_is_booted_again() {
+fn native_and_xen_are_compared_and_machines_that_die_are_booted_again() {
     let place = tempfile::tempdir().unwrap();
     let (plan, dir) = (place.path().join("plan.toml"), place.path().join("study"));
     fs::write(&plan, PLAN).unwrap();
@@ -105,20 +114,24 @@ fn native_and_xen_are_compared_and_a_machine_that_dies_is_booted_again() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut killed = false;
-    let mut log = String::new();
+    let mut random = ChaCha8Rng::seed_from_u64(11);
+    let (mut killed, mut lost) = (0, 0);
     for line in BufReader::new(controller.stderr.take().unwrap()).lines() {
         let line = line.unwrap();
         println!("{line}");
-        if line.contains("run 3 of 12") && !killed {
-            kill_process(server(controller.id()).expect("a machine to kill"), Signal::KILL)
-                .unwrap();
-            killed = true;
-        }
-        log.push_str(&line);
+        lost += usize::from(line.contains(" is lost: "));
+        let Some((_, last)) = KILLS.iter().find(|(after, _)| line.contains(after)) else {
+            continue;
+        };
+        // At any moment of the next run.
+        sleep(Duration::from_millis(random.next_u64() % 1500));
+        let servers = servers(controller.id());
+        let of = if *last { servers.last() } else { servers.first() };
+        kill_process(*of.expect("a machine to kill"), Signal::KILL).unwrap();
+        killed += 1;
     }
     assert!(controller.wait().unwrap().success());
-    assert!(killed && log.contains("is lost"), "{log}");
+    assert_eq!((killed, lost), (2, 2));
 
     let found: Value = serde_json::from_str(&report(&dir, "json")).unwrap();
     assert_eq!(found["runs"]["valid"], 12, "{found:#}");
