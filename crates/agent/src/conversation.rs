@@ -61,7 +61,7 @@ impl<'a> Conversation<'a> {
         match request {
             // Answered before a connection is greeted; another is no harm.
             Request::Hello { .. } => Reply::Hello(Box::new(hello(&self.source))),
-            Request::Clock => Reply::Clock { monotonic: clock::now(), raw: sample::now() },
+            Request::Clock => Reply::Clock { monotonic: clock::now(), stamp: sample::stamp() },
             Request::Snapshot { vcpus } => self.snapshot(vcpus),
             Request::Inside => self.inside(),
             Request::Interrupts => self.interrupts(),

@@ -5,7 +5,7 @@ use crate::scratch::{PIECE, ROOM};
 use crate::{
     Changed, Channel, Drained, Error, Opened, Sampling, Security, Setting, Stage, SymbolFile, Work,
 };
-use model::{Event, Inside, Interrupts, Nanos, Record, Snapshot};
+use model::{Event, Inside, Interrupts, Record, Snapshot, Stamp};
 use serde::Serialize;
 use std::io::{Read, Write};
 use workload::clock;
@@ -27,6 +27,17 @@ pub struct Offset {
 
 /// Names and maps that an agent may tell of before.
 const MOST_RECORDS: u32 = 1 << 22;
+/// A reading of the agent's clock of samples between two of this machine's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pinged {
+    /// Before it was asked.
+    pub sent: Stamp,
+    /// The agent's, when it took the request.
+    pub agent: Stamp,
+    /// When it had answered.
+    pub received: Stamp,
+}
+
 /// Pings of a burst; the fastest one counts.
 const PINGS: usize = 16;
 
@@ -81,12 +92,12 @@ impl<S: Read + Write> Handle<S> {
     ///
     /// # Errors
     /// Where the agent is lost.
-    pub fn ping(&mut self) -> Result<(Nanos, Nanos, Nanos), Error> {
-        let sent = sample::now();
-        let Reply::Clock { raw, .. } = self.ask(&Request::Clock)? else {
+    pub fn ping(&mut self) -> Result<Pinged, Error> {
+        let sent = sample::stamp();
+        let Reply::Clock { stamp: agent, .. } = self.ask(&Request::Clock)? else {
             return Err(Error::Unexpected);
         };
-        Ok((sent, raw, sample::now()))
+        Ok(Pinged { sent, agent, received: sample::stamp() })
     }
 
     /// Lets the agent sample its machine, or tell names, until this connection ends.

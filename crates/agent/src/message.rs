@@ -1,12 +1,12 @@
 //! What agent and controller say to each other.
 
 use crate::{Changed, Drained, Opened, Sampling, Stage, SymbolFile};
-use model::{Event, Inside, Interrupts, Nanos, Record, Snapshot};
+use model::{Event, Inside, Interrupts, Record, Snapshot, Stamp};
 use serde::{Deserialize, Serialize};
 use workload::Environment;
 
 /// Changes with every message that an older end would not understand.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// From the controller.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -121,8 +121,8 @@ pub enum Reply {
     Clock {
         /// CLOCK_MONOTONIC.
         monotonic: u64,
-        /// CLOCK_MONOTONIC_RAW, by which samples are stamped.
-        raw: Nanos,
+        /// The clock by which samples are stamped.
+        stamp: Stamp,
     },
     /// Everything that was read.
     Snapshot(Box<Snapshot>),

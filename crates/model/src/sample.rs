@@ -231,6 +231,39 @@ impl ClockSegment {
     }
 }
 
+/// A reading of the clock by which samples are stamped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    /// CLOCK_MONOTONIC_RAW.
+    pub time: Nanos,
+    /// The CPU's time stamp counter before and after; none where a CPU has none.
+    pub counter: Option<(u64, u64)>,
+}
+
+/// How a guest's time stamp counter goes by the host's:
+/// guest = (host × `ratio` ÷ 2^`fraction`) + `offset`, modulo 2^64 (Linux, arch/x86/kvm/debugfs.c:
+/// `tsc-offset`, `tsc-scaling-ratio`, `tsc-scaling-ratio-frac-bits`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TscOffset {
+    /// In counts of the guest's.
+    pub offset: i64,
+    /// Counts of the guest's for 2^`fraction` of the host's.
+    pub ratio: u64,
+    /// Bits of `ratio` behind the point.
+    pub fraction: u32,
+}
+
+impl TscOffset {
+    /// The host's counter at a guest's, which may be one count later; none of a ratio of 0, or
+    /// where the host's would be no counter.
+    #[must_use]
+    pub fn host(&self, guest: u64) -> Option<u64> {
+        let scaled = u128::from(guest.wrapping_sub(self.offset.cast_unsigned()));
+        let count = scaled.checked_shl(self.fraction)?.checked_div(u128::from(self.ratio))?;
+        u64::try_from(count).ok()
+    }
+}
+
 impl BuildId {
     /// In hexadecimal digits, as tools write it.
     #[must_use]
@@ -253,6 +286,18 @@ mod tests {
         assert_eq!(ahead.host(Nanos(1_000_000)), None);
         let mad = ClockSegment { drift: f64::INFINITY, ..segment };
         assert_eq!(mad.host(Nanos(2_000_000)), None);
+    }
+
+    #[test]
+    fn a_guest_counter_is_brought_to_the_host_counter() {
+        let plain = TscOffset { offset: -5000, ratio: 1 << 32, fraction: 32 };
+        assert_eq!(plain.host(1000), Some(6000));
+        let ahead = TscOffset { offset: 400, ..plain };
+        assert_eq!(ahead.host(1000), Some(600));
+        let slow = TscOffset { ratio: 1 << 31, ..ahead };
+        assert_eq!(slow.host(1000), Some(1200));
+        assert_eq!(TscOffset { ratio: 0, ..plain }.host(1000), None);
+        assert_eq!(TscOffset { fraction: 200, ..plain }.host(1000), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! that goes through all of them: it holds however unlike the ways there and back are, as long
 //! as the clock goes evenly.
 
-use model::{ClockSegment, Nanos};
+use model::{ClockSegment, Nanos, Stamp, TscOffset};
 
 /// The steepest drift that is believed: 1 %.
 const STEEPEST: f64 = 1e-2;
@@ -24,6 +24,57 @@ pub struct Ping {
     pub received: Nanos,
     /// The guest's clock when it answered.
     pub guest: Nanos,
+}
+
+/// What a ping reads, by the clocks alone or with the CPUs' counters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamps {
+    /// The host's before it asked.
+    pub sent: Stamp,
+    /// The guest's.
+    pub guest: Stamp,
+    /// The host's when it had the answer.
+    pub received: Stamp,
+}
+
+impl Stamps {
+    /// What the clocks alone prove.
+    #[must_use]
+    pub fn ping(&self) -> Ping {
+        Ping { sent: self.sent.time, received: self.received.time, guest: self.guest.time }
+    }
+
+    /// What the counters prove, as long as the host's clock goes evenly by its counter between
+    /// asking and answer: the guest read its clock between two moments of the host's that are as
+    /// near each other as the readings of counters, however long the answer took. `None` where a
+    /// counter was not read, or they contradict the order of asking and answer: then the offset is
+    /// not the guest's.
+    #[must_use]
+    pub fn by_counters(&self, offset: &TscOffset) -> Option<Ping> {
+        let (sent, guest) = (self.sent.counter?, self.guest.counter?);
+        let received = self.received.counter?;
+        let (first, last) = (offset.host(guest.0)?, offset.host(guest.1)?.checked_add(1)?);
+        if ![sent.0, sent.1, first, last, received.0, received.1].is_sorted() {
+            return None;
+        }
+        let (from, to) = (self.sent.time.0, self.received.time.0);
+        let passed = to.checked_sub(from)?;
+        // The clock was at `from` before the counter was at `start`, and at `to` before `end`, or
+        // at both after: so it was before or after the line through the two.
+        let at = |count: u64, start: u64, end: u64| {
+            let part = u128::from(count.checked_sub(start)?) * u128::from(passed);
+            let whole = u128::from(end.checked_sub(start)?);
+            Some((part.checked_div(whole)?, part.checked_rem(whole)? > 0))
+        };
+        let (early, _) = at(first, sent.1, received.1)?;
+        let (late, more) = at(last, sent.0, received.0)?;
+        let moment = |passed: u128| u64::try_from(passed).ok()?.checked_add(from).map(Nanos);
+        Some(Ping {
+            sent: moment(early)?,
+            received: moment(late + u128::from(more))?,
+            guest: self.guest.time,
+        })
+    }
 }
 
 /// How a guest's clock went.

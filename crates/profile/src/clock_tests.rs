@@ -129,3 +129,79 @@ proptest! {
         prop_assert!(alignment.segments.iter().all(|s| s.drift.abs() <= 1.0));
     }
 }
+
+/// A host's clock and counter, and a guest's, of any rates; what is read in a ping.
+fn stamps(truth: Truth, ghz: f64, tsc: TscOffset, random: &mut impl Rng) -> (Stamps, u64) {
+    let begin = 1000.0 * SECOND as f64;
+    let counter = |at: f64| (at * ghz) as u64;
+    let guests = |host: u64| {
+        let scaled = (u128::from(host) * u128::from(tsc.ratio)) >> tsc.fraction;
+        (scaled as u64).wrapping_add(tsc.offset as u64)
+    };
+    let mut now = begin;
+    let mut read = |way: f64, guest: bool| {
+        now += way;
+        let before = counter(now);
+        now += random.random_range(5.0..60.0);
+        let time = if guest { truth.guest(now as u64) } else { now as u64 };
+        let when = now as u64;
+        now += random.random_range(5.0..60.0);
+        let after = counter(now);
+        let counter = if guest { (guests(before), guests(after)) } else { (before, after) };
+        (Stamp { time: Nanos(time), counter: Some(counter) }, when)
+    };
+    let sent = read(0.0, false).0;
+    let (guest, when) = read(40_000.0, true);
+    let received = read(900_000.0, false).0;
+    (Stamps { sent, guest, received }, when)
+}
+
+#[test]
+fn counters_narrow_a_ping_and_hold_the_truth() {
+    let mut random = random();
+    for _ in 0..5000 {
+        let truth = Truth { offset: 77, drift: 0.0, step: (u64::MAX, 0) };
+        let tsc = TscOffset {
+            offset: random.random_range(-(1_i64 << 60)..1 << 60),
+            ratio: random.random_range(1_u64 << 31..1 << 33),
+            fraction: 32,
+        };
+        let ghz = random.random_range(0.9..5.0);
+        let (stamps, when) = stamps(truth, ghz, tsc, &mut random);
+        let plain = stamps.ping();
+        let narrow = stamps.by_counters(&tsc).unwrap();
+        assert!(plain.sent <= narrow.sent && narrow.received <= plain.received);
+        // Times are whole nanoseconds.
+        assert!(narrow.sent.0 <= when + 1 && when <= narrow.received.0 + 1, "{narrow:?} {when}");
+        assert!(narrow.received.0 - narrow.sent.0 < 300, "{narrow:?}");
+        // An offset of another guest, or of before the guest set its counter.
+        let wrong = TscOffset { offset: tsc.offset.wrapping_add(1 << 40), ..tsc };
+        assert_eq!(stamps.by_counters(&wrong), None);
+        let hidden = Stamp { counter: None, ..stamps.guest };
+        assert_eq!(Stamps { guest: hidden, ..stamps }.by_counters(&tsc), None);
+    }
+}
+
+proptest! {
+    /// A guest may say anything.
+    #[test]
+    fn no_counter_panics(
+        counters in prop::array::uniform6(any::<u64>()),
+        times in prop::array::uniform3(any::<u64>()),
+        offset: i64, ratio: u64, fraction: u32,
+    ) {
+        let [a, b, c, d, e, f] = counters;
+        let stamp = |time, before, after| {
+            Stamp { time: Nanos(time), counter: Some((before, after)) }
+        };
+        let [sent, guest, received] = times;
+        let stamps = Stamps {
+            sent: stamp(sent, a, b),
+            guest: stamp(guest, c, d),
+            received: stamp(received, e, f),
+        };
+        if let Some(ping) = stamps.by_counters(&TscOffset { offset, ratio, fraction }) {
+            prop_assert!(sent <= ping.sent.0 && ping.received.0 <= received);
+        }
+    }
+}

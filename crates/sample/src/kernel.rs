@@ -54,6 +54,24 @@ pub(crate) fn id(event: &OwnedFd) -> io::Result<u64> {
     Ok(id)
 }
 
+/// The CPU's time stamp counter, once all before it is done; none where a CPU has none.
+pub(crate) fn counter() -> Option<u64> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_mm_lfence, _rdtsc};
+        // SAFETY: every CPU of x86-64 has these instructions, which read and order, and nothing else.
+        let counter = unsafe {
+            _mm_lfence();
+            let counter = _rdtsc();
+            _mm_lfence();
+            counter
+        };
+        Some(counter)
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    None
+}
+
 /// A ring that the kernel writes and this process reads.
 #[derive(Debug)]
 pub(crate) struct Ring {

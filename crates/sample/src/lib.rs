@@ -33,3 +33,11 @@ pub fn now() -> model::Nanos {
     let part = |value: i64| u64::try_from(value).unwrap_or_default();
     model::Nanos(part(now.tv_sec) * 1_000_000_000 + part(now.tv_nsec))
 }
+
+/// The same, between two readings of the CPU's time stamp counter.
+#[must_use]
+pub fn stamp() -> model::Stamp {
+    let before = kernel::counter();
+    let time = now();
+    model::Stamp { time, counter: before.zip(kernel::counter()) }
+}

@@ -84,7 +84,7 @@ pub struct ReadArgs {
 
     /// Reads a saved tree of /proc and /sys below DIR in place of the live system
     #[arg(long, value_name = "DIR", default_value = "/")]
-    root: PathBuf,
+    pub root: PathBuf,
 }
 
 impl ReadArgs {

@@ -12,21 +12,24 @@ pub(super) struct Statistics(Reading<String>);
 /// Exits from the guest, and the time that vCPU threads polled before they slept.
 pub(super) type Exits = (Reading<u64>, Reading<Nanos>);
 
+/// A VM's folder, which is named after the thread that made the VM and its file descriptor:
+/// `4242-11`.
+pub(super) fn folder(tree: &Tree, is_thread: impl Fn(u32) -> bool) -> Reading<String> {
+    let folders = tree.list(STATISTICS);
+    let folders = folders.map_err(|error| Absent::from_io(STATISTICS, Need::Root, &error))?;
+    let owner = |folder: &String| {
+        let (thread, _descriptor) = folder.split_once('-')?;
+        u32::try_from(parse_number(thread.as_bytes())?).ok()
+    };
+    let found = folders.into_iter().find(|folder| owner(folder).is_some_and(&is_thread));
+    let absent = Absent::NotFound(STATISTICS.into());
+    found.map(|folder| format!("{STATISTICS}/{folder}")).ok_or(absent)
+}
+
 impl Statistics {
-    /// Finds the VM's folder, which is named after the thread that made the VM and its file
-    /// descriptor: `4242-11`.
+    /// Finds the VM's.
     pub(super) fn find(tree: &Tree, is_thread: impl Fn(u32) -> bool) -> Self {
-        let folders = match tree.list(STATISTICS) {
-            Ok(folders) => folders,
-            Err(error) => return Self(Err(Absent::from_io(STATISTICS, Need::Root, &error))),
-        };
-        let owner = |folder: &String| {
-            let (thread, _descriptor) = folder.split_once('-')?;
-            u32::try_from(parse_number(thread.as_bytes())?).ok()
-        };
-        let found = folders.into_iter().find(|folder| owner(folder).is_some_and(&is_thread));
-        let absent = Absent::NotFound(STATISTICS.into());
-        Self(found.map(|folder| format!("{STATISTICS}/{folder}")).ok_or(absent))
+        Self(folder(tree, is_thread))
     }
 
     pub(super) fn emulated() -> Self {

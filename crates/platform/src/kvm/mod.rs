@@ -7,5 +7,7 @@ mod examine;
 mod exits;
 mod reading;
 mod threads;
+mod tsc;
 
 pub use discovery::{Served, Vms};
+pub use tsc::GuestCounter;

@@ -1,12 +1,14 @@
 //! A guest's part of a recording, by its agent: names alone (mode A), or samples (mode B).
 
+use super::pings::Pings;
 use super::symbols::{self, Source};
 use crate::monitor::Monitor;
 use ::record::Writer;
 use agent::{Handle, Opened, Sampling, Security, SymbolFile};
 use anyhow::Result;
 use model::{Absent, Nanos, Reading, Record, Role, Stream as Recorded};
-use profile::clock::{Ping, align};
+use platform::kvm::GuestCounter;
+use profile::clock::align;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use workload::Control;
@@ -15,8 +17,6 @@ use workload::Control;
 const DRAIN: Duration = Duration::from_millis(200);
 /// Its clock is asked so often, in bursts: the fastest answer tells most.
 const PING: Duration = Duration::from_secs(1);
-/// Pings of a burst.
-const BURST: usize = 4;
 /// The largest kallsyms that is taken from a guest.
 const MOST_SYMBOLS: u64 = 64 << 20;
 
@@ -32,7 +32,7 @@ pub struct Guest {
     role: Role,
     existing: Vec<Record>,
     number: usize,
-    pings: Vec<Ping>,
+    pings: Pings,
     notes: Vec<String>,
 }
 
@@ -67,7 +67,13 @@ impl Guest {
         let existing = if role == Role::Passive { Vec::new() } else { handle.existing()? };
         notes.extend(opened.notes.iter().cloned());
         let handle = Some(handle);
-        Ok(Self { name, handle, opened, role, existing, number: 0, pings: vec![], notes })
+        let pings = Pings::default();
+        Ok(Self { name, handle, opened, role, existing, number: 0, pings, notes })
+    }
+
+    /// Has its clock read by the CPU's counter, too.
+    pub fn set_counter(&mut self, counter: Option<GuestCounter>) {
+        self.pings.counter = counter;
     }
 
     /// The VM's name, raw.
@@ -96,9 +102,9 @@ impl Guest {
             events: self.opened.events.clone(),
             cpus: self.opened.cpus,
             serving: Vec::new(),
-            clock: align(&self.pings).segments,
+            clock: align(&self.pings.proofs()).segments,
             kallsyms,
-            notes: self.notes.clone(),
+            notes: self.notes.iter().cloned().chain(self.pings.note()).collect(),
         }
     }
 
@@ -155,10 +161,7 @@ impl Guest {
         let text = |error: agent::Error| error.to_string();
         if last || asked.is_none_or(|asked| asked.elapsed() >= PING) {
             *asked = Some(Instant::now());
-            for _ in 0..BURST {
-                let (sent, guest, received) = handle.ping().map_err(text)?;
-                self.pings.push(Ping { sent, received, guest });
-            }
+            self.pings.burst(handle).map_err(text)?;
         }
         if self.role == Role::Passive {
             return Ok(());
@@ -170,7 +173,7 @@ impl Guest {
             let drained = handle.drain().map_err(text)?;
             let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
             for (ring, bytes) in &drained.pieces {
-                let time = self.pings.last().map_or(Nanos::ZERO, |ping| ping.guest);
+                let time = self.pings.last();
                 writer.append(self.number, *ring, time, bytes).map_err(|e| e.to_string())?;
             }
             if !drained.more {

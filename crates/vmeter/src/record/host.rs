@@ -6,9 +6,11 @@ use crate::args::ReadArgs;
 use ::record::Writer;
 use anyhow::{Context, Result};
 use model::{Absent, Duty, Event, Need, Part, Platform, Reading, Role, Serving, Stream, VmId};
+use platform::kvm::GuestCounter;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use sample::{Capture, Scope, Wanted, Word};
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::{Child, ExitCode};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -89,8 +91,11 @@ fn find(word: &OsString) -> std::io::Result<()> {
 pub struct Host {
     capture: Capture,
     scope: Scope,
-    vms: Vec<String>,
+    /// The VMs' names, and the processes of those that are one.
+    vms: Vec<(String, Option<u32>)>,
     serving: Vec<Serving>,
+    /// Where files of the system are.
+    root: PathBuf,
     /// Whether VMs run in KVM here: then the host's samples are in them too.
     kvm: bool,
     counters: Option<Counters>,
@@ -108,6 +113,7 @@ impl Host {
             scope,
             vms: Vec::new(),
             serving: Vec::new(),
+            root: read.root.clone(),
             kvm: false,
             counters: Some(counters),
         };
@@ -123,8 +129,12 @@ impl Host {
         let mut serves = |tid, part| {
             self.serving.push(Serving { tid, vm: name.clone(), part });
         };
-        if let VmId::Process(id) = vm.id {
-            serves(id.pid, Part::Vmm);
+        let process = match vm.id {
+            VmId::Process(id) => Some(id.pid),
+            _ => None,
+        };
+        if let Some(pid) = process {
+            serves(pid, Part::Vmm);
         }
         for backend in vm.backends {
             let part = if backend.duty == Duty::Vmm { Part::Vmm } else { Part::Io };
@@ -135,12 +145,18 @@ impl Host {
                 serves(task.pid, Part::Vcpu(vcpu.id));
             }
         }
-        self.vms.push(name);
+        self.vms.push((name, process));
     }
 
     /// The VMs' names, raw.
     pub fn vms(&self) -> Vec<String> {
-        self.vms.clone()
+        self.vms.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The time stamp counter of a VM of KVM's; none of others, and where it cannot be read.
+    pub fn counter(&self, name: &str) -> Option<GuestCounter> {
+        let (_, process) = self.vms.iter().find(|(known, _)| known == name)?;
+        GuestCounter::find(&self.root, (*process)?).ok()
     }
 
     /// The counters, for who reads them at both ends; none where a command alone is sampled, of

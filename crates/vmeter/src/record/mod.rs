@@ -4,6 +4,7 @@ mod counters;
 mod guest;
 mod host;
 mod kernel;
+mod pings;
 mod symbols;
 
 use counters::Counters;
@@ -90,6 +91,9 @@ pub fn run(args: &RecordArgs) -> Result<ExitCode> {
     let host_stream = host.add(&mut writer)?;
     let mut guests: Vec<Guest> =
         guests.into_iter().map(|guest| guest.add(&mut writer)).collect::<Result<_>>()?;
+    for guest in &mut guests {
+        guest.set_counter(host.counter(guest.name()));
+    }
     add_passive(&host, &guests, &mut writer)?;
     if !args.vm.is_empty() {
         writer.keep(VIEW, serde_json::to_string(&args.vm)?.as_bytes())?;

@@ -50,6 +50,18 @@ pub fn spins(report: &Value, vm: &str) {
     close("spin_three of both", three / (three + one), 0.75, 0.0375);
 }
 
+/// A guest that receives TCP: its receiver's time in the kernel is in the functions of TCP.
+pub fn receives(report: &Value, vm: &str, process: &str) {
+    let kernel = |row: &Value| row["vm"] == vm && row["layer"] == "guest-kernel";
+    let its = samples(report, |row| kernel(row) && row["process"] == process);
+    let tcp = samples(report, |row| {
+        let name = row["symbol"].as_str().unwrap_or_default();
+        kernel(row) && (name.contains("tcp") || name.contains("skb") || name.starts_with("ip_"))
+    });
+    println!("{vm}: {its} samples in the kernel for {process}, {tcp} in functions of TCP and IP");
+    assert!(its > 0.0 && tcp > 0.0);
+}
+
 /// Guest kernels' functions have names.
 pub fn kernels_are_named(report: &Value, vm: &str) {
     let kernel = |row: &Value| row["vm"] == vm && row["layer"] == "guest-kernel";
