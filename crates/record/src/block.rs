@@ -5,7 +5,7 @@
 //! the difference of its time from the one that is expected (docs/recording.md).
 
 use crate::column::{Malformed, Reader, Writer};
-use foldhash::{HashMap, HashMapExt};
+use foldhash::HashMap;
 use model::{BuildId, Map, Mode, Nanos, Record, Sample, What};
 
 /// Records of a block.
@@ -105,15 +105,25 @@ impl Lanes {
     }
 }
 
+/// CPUs whose last context is at hand, by the lowest bits of their numbers.
+const RECENT: usize = 16;
+
 /// Gathers records for a block.
 #[derive(Debug, Default)]
 pub(crate) struct Builder {
     count: usize,
     contexts: HashMap<Context, (u64, usize)>,
+    /// A CPU goes on as it did, mostly.
+    recent: [Option<(Context, u64, usize)>; RECENT],
     table: Writer,
     lanes: Lanes,
-    periods: HashMap<u16, u64>,
+    /// By event.
+    periods: Vec<u64>,
+    /// Each address once, in the order in which they came, and where.
     addresses: Vec<u64>,
+    known: HashMap<u64, u32>,
+    /// Of each sample, which address.
+    met: Vec<u32>,
     places: Writer,
     times: Writer,
     changes: Writer,
@@ -122,32 +132,58 @@ pub(crate) struct Builder {
 
 impl Builder {
     pub(crate) fn push(&mut self, record: &Record) {
-        let context = Context::of(record);
-        let next = self.contexts.len() as u64;
-        let (place, lane) = match self.contexts.get(&context) {
-            Some(known) => *known,
-            None => {
-                let lane = self.lanes.of(&context);
-                self.contexts.insert(context, (next, lane));
-                self.enter(&context);
-                (next, lane)
-            }
-        };
+        let (place, lane) = self.place(&Context::of(record));
         self.places.number(place);
         if let Some(lane) = self.lanes.lanes.get_mut(lane) {
             self.times.difference(record.time.0.wrapping_sub(lane.expected()));
             lane.go_to(record.time.0);
         }
         match &record.what {
-            What::Sample(sample) => {
-                self.addresses.push(sample.address);
-                let before = self.periods.entry(sample.event).or_default();
-                self.changes.difference(sample.period.wrapping_sub(*before));
-                *before = sample.period;
-            }
+            What::Sample(sample) => self.push_sample(sample),
             other => self.push_rest(other),
         }
         self.count += 1;
+    }
+
+    /// A context's place in the table, and its lane.
+    fn place(&mut self, context: &Context) -> (u64, usize) {
+        let recent = context.cpu as usize % RECENT;
+        if let Some(Some((last, place, lane))) = self.recent.get(recent)
+            && last == context
+        {
+            return (*place, *lane);
+        }
+        let next = self.contexts.len() as u64;
+        let (place, lane) = match self.contexts.get(context) {
+            Some(known) => *known,
+            None => {
+                let lane = self.lanes.of(context);
+                self.contexts.insert(*context, (next, lane));
+                self.enter(context);
+                (next, lane)
+            }
+        };
+        if let Some(recent) = self.recent.get_mut(recent) {
+            *recent = Some((*context, place, lane));
+        }
+        (place, lane)
+    }
+
+    fn push_sample(&mut self, sample: &Sample) {
+        let next = self.addresses.len() as u32;
+        let met = *self.known.entry(sample.address).or_insert(next);
+        if met == next {
+            self.addresses.push(sample.address);
+        }
+        self.met.push(met);
+        let event = usize::from(sample.event);
+        if self.periods.len() <= event {
+            self.periods.resize(event + 1, 0);
+        }
+        if let Some(before) = self.periods.get_mut(event) {
+            self.changes.difference(sample.period.wrapping_sub(*before));
+            *before = sample.period;
+        }
     }
 
     fn enter(&mut self, context: &Context) {
@@ -194,20 +230,21 @@ impl Builder {
     /// by LZ4. The builder is empty then.
     pub(crate) fn finish(&mut self) -> Vec<u8> {
         let full = std::mem::take(self);
-        let mut sorted = full.addresses.clone();
+        let mut sorted: Vec<(u64, u32)> = full.addresses.iter().copied().zip(0..).collect();
         sorted.sort_unstable();
-        sorted.dedup();
         let mut addresses = Writer::default();
         let mut before = 0;
-        let mut place = HashMap::with_capacity(sorted.len());
-        for (index, address) in sorted.iter().enumerate() {
+        let mut places = vec![0; sorted.len()];
+        for (index, (address, met)) in (0..).zip(sorted) {
             addresses.number(address - before);
-            before = *address;
-            place.insert(*address, index as u64);
+            before = address;
+            if let Some(place) = places.get_mut(met as usize) {
+                *place = index;
+            }
         }
         let mut indices = Writer::default();
-        for address in &full.addresses {
-            indices.number(place.get(address).copied().unwrap_or_default());
+        for met in &full.met {
+            indices.number(places.get(*met as usize).copied().unwrap_or_default());
         }
         let mut columns = Writer::default();
         columns.number(full.count as u64);

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::fs::File;
 
 /// Records of a ring that are decoded at once.
-const BATCH: usize = 1024;
+const BATCH: usize = 512;
 /// Records of a ring that are held back: no record comes so many places late.
 const LEAD: usize = 64;
 
@@ -62,10 +62,10 @@ impl Merge {
     /// The time of a run's next record.
     fn time(&mut self, at: usize) -> Option<Nanos> {
         let run = self.runs.get_mut(at)?;
-        if run.ready.as_slice().is_empty() {
+        if run.ready.is_empty() {
             run.fill(&self.file, self.decoder.as_ref(), &mut self.damages);
         }
-        run.ready.as_slice().first().map(|record| record.time)
+        run.ready.front().map(|record| record.time)
     }
 
     /// The run with the next record: mostly that of the record before.
@@ -73,12 +73,12 @@ impl Merge {
         if let Some(at) = self.current.take()
             && let Some(time) = self.time(at)
         {
-            match self.heap.peek() {
-                Some(Reverse(first)) if *first < (time, at) => {
-                    self.heap.push(Reverse((time, at)));
-                }
-                _ => return Some(at),
-            }
+            let Some(mut first) = self.heap.peek_mut().filter(|first| first.0 < (time, at)) else {
+                return Some(at);
+            };
+            // The one takes the place of the other.
+            let Reverse((_, turn)) = std::mem::replace(&mut *first, Reverse((time, at)));
+            return Some(turn);
         }
         self.heap.pop().map(|Reverse((_, at))| at)
     }
@@ -96,7 +96,7 @@ impl Iterator for Merge {
             return Some(Err(self.damage(damage)));
         }
         self.current = self.turn();
-        let record = self.current.and_then(|at| self.runs.get_mut(at)?.ready.next());
+        let record = self.current.and_then(|at| self.runs.get_mut(at)?.ready.pop_front());
         match record {
             Some(record) => {
                 self.read += 1;
@@ -106,6 +106,31 @@ impl Iterator for Merge {
                 let last = self.damages.pop_front().or_else(|| self.tail.take())?;
                 Some(Err(self.damage(last)))
             }
+        }
+    }
+}
+
+impl Merge {
+    /// Shows all records that are left, in the order of their times, and the damage. They are not
+    /// moved, which millions of them feel.
+    pub(crate) fn each(mut self, mut show: impl FnMut(Result<&Record, Damage>)) {
+        while let Some(at) = self.turn() {
+            while let Some(damage) = self.damages.pop_front() {
+                show(Err(self.damage(damage)));
+            }
+            let next = self.heap.peek().map(|Reverse(next)| *next);
+            let Some(run) = self.runs.get_mut(at) else { break };
+            while let Some(record) = run.ready.front()
+                && next.is_none_or(|next| (record.time, at) <= next)
+            {
+                show(Ok(record));
+                self.read += 1;
+                run.ready.pop_front();
+            }
+            self.current = Some(at);
+        }
+        while let Some(last) = self.damages.pop_front().or_else(|| self.tail.take()) {
+            show(Err(self.damage(last)));
         }
     }
 }
@@ -140,7 +165,8 @@ struct Run {
     payload: Vec<u8>,
     /// What later records may still come before.
     held: Vec<Record>,
-    ready: std::vec::IntoIter<Record>,
+    /// In order.
+    ready: VecDeque<Record>,
 }
 
 /// Where the next record of a ring comes from.
@@ -164,7 +190,7 @@ impl Run {
             offset: 0,
             payload: Vec::new(),
             held: Vec::new(),
-            ready: Vec::new().into_iter(),
+            ready: VecDeque::new(),
         }
     }
 
@@ -180,10 +206,13 @@ impl Run {
                 damages.push_back(damage);
             }
         }
-        self.held.sort_by_key(|record| record.time);
+        // Sorting takes memory, which most rings do not need.
+        if !self.held.is_sorted_by_key(|record| record.time) {
+            self.held.sort_by_key(|record| record.time);
+        }
         let lead = if matches!(self.source, Source::End) { 0 } else { LEAD };
-        let later = self.held.split_off(self.held.len().saturating_sub(lead));
-        self.ready = std::mem::replace(&mut self.held, later).into_iter();
+        let ready = self.held.len().saturating_sub(lead);
+        self.ready.extend(self.held.drain(..ready));
     }
 
     /// Goes to the next chunk, or takes records of this one.
@@ -197,7 +226,7 @@ impl Run {
                     return Err((self.offset, Cause::Chunk));
                 };
                 let begin = *at;
-                let found = take(&mut decode, &mut self.held);
+                let found = decode.take_into(&mut self.held, BATCH);
                 self.source = match decode.offset() {
                     end if end >= bytes.len() => Source::Next,
                     end => Source::Ring(begin + end),

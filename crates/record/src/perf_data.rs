@@ -41,7 +41,7 @@ pub fn import_perf_data(path: &Path, folder: &Path) -> Result<Vec<Damage>, Error
     let mut damages = Vec::new();
     for (number, entry) in head.streams.iter_mut().enumerate() {
         entry.file = format!("stream-{number}.vmr");
-        let found = write_compact(&folder.join(&entry.file), recording.records(number)?)?;
+        let found = write_compact(&folder.join(&entry.file), recording.records(number)?, |_| {})?;
         entry.stream.notes.extend(found.iter().map(Damage::to_string));
         damages.extend(found);
     }

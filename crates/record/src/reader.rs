@@ -110,6 +110,17 @@ const WAITING: usize = 4;
 type Found = Result<Record, Damage>;
 
 impl Records {
+    /// Shows them all, in their order, without moving them where that can be.
+    pub(crate) fn each(self, mut show: impl FnMut(Result<&Record, Damage>)) {
+        match self.0 {
+            Source::Merge(merge) => merge.each(show),
+            other => Self(other).for_each(|found| match found {
+                Ok(record) => show(Ok(&record)),
+                Err(damage) => show(Err(damage)),
+            }),
+        }
+    }
+
     /// The same, read and decoded by a thread of its own while what came before is worked on.
     #[must_use]
     pub fn ahead(self) -> Box<dyn Iterator<Item = Found>> {

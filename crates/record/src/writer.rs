@@ -5,7 +5,7 @@ use crate::block::Builder;
 use crate::chunk::{self, Header, Kind};
 use crate::error::{Damage, Error, io_error};
 use crate::head::{self, Entry, Environment, Head};
-use crate::reader::Recording;
+use crate::reader::{Recording, Records};
 use crate::sorted::Compact;
 use model::{Nanos, Record, Stream, What};
 use rustix::fs::{FlockOperation, flock};
@@ -258,12 +258,7 @@ fn compact(folder: &Path, mut seen: impl FnMut(usize, &Record)) -> Result<Closin
     for (number, entry) in head.streams.iter_mut().enumerate() {
         let name = format!("stream-{number}.vmr");
         let path = folder.join(&name);
-        let records = recording.records(number)?.inspect(|record| {
-            if let Ok(record) = record {
-                seen(number, record);
-            }
-        });
-        let found = write_compact(&path, records)?;
+        let found = write_compact(&path, recording.records(number)?, |r| seen(number, r))?;
         entry.stream.notes.extend(found.iter().map(Damage::to_string));
         damages.extend(found);
         raw.push(std::mem::replace(&mut entry.file, name));
@@ -273,21 +268,27 @@ fn compact(folder: &Path, mut seen: impl FnMut(usize, &Record)) -> Result<Closin
     Ok(Closing { folder: folder.to_owned(), head, raw, damages })
 }
 
-/// Writes records to a compact file, beside its place until it is whole; the damages in between.
+/// Writes records to a compact file, beside its place until it is whole, and shows each; the damages
+/// in between.
 pub(crate) fn write_compact(
     path: &Path,
-    records: impl Iterator<Item = Result<Record, Damage>>,
+    records: Records,
+    mut seen: impl FnMut(&Record),
 ) -> Result<Vec<Damage>, Error> {
     let part = head::part(path);
     let mut damages = Vec::new();
     let write = || {
         let mut compact = Compact::new(BufWriter::with_capacity(1 << 18, File::create(&part)?));
-        for record in records {
-            match record {
-                Ok(record) => compact.push(&record)?,
-                Err(damage) => damages.push(damage),
+        let mut written = Ok(());
+        records.each(|found| match found {
+            Ok(record) if written.is_ok() => {
+                seen(record);
+                written = compact.push(record);
             }
-        }
+            Ok(_) => {}
+            Err(damage) => damages.push(damage),
+        });
+        written?;
         let file = compact.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.sync_all()?;
         head::settle(&part, path)

@@ -167,6 +167,13 @@ impl Decoder {
     }
 }
 
+/// A record as it is in a ring.
+struct Raw<'a> {
+    kind: u32,
+    misc: u16,
+    body: &'a [u8],
+}
+
 /// The records in a piece of a ring.
 #[derive(Debug, Clone)]
 pub struct Decode<'a> {
@@ -182,21 +189,11 @@ impl Iterator for Decode<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let rest = self.bytes.get(self.at..).filter(|rest| !rest.is_empty())?;
             let offset = self.at;
-            let (kind, misc, size) = match header(rest) {
-                Ok(header) => header,
-                Err(fault) => {
-                    self.at = self.bytes.len();
-                    return Some(Err(Damage { offset, fault }));
-                }
-            };
-            self.at += size;
-            let body = rest.get(HEADER..size).unwrap_or_default();
-            let found = match kind {
+            let found = self.step()?.and_then(|Raw { kind, misc, body }| match kind {
                 SAMPLE => self.sample(misc, body).map(Some),
                 _ => self.other(kind, misc, body),
-            };
+            });
             match found {
                 Ok(Some(record)) => return Some(Ok(record)),
                 Ok(None) => {}
@@ -206,15 +203,51 @@ impl Iterator for Decode<'_> {
     }
 }
 
-impl Decode<'_> {
+impl<'a> Decode<'a> {
     /// How many bytes are read: where the next record begins.
     #[must_use]
     pub fn offset(&self) -> usize {
         self.at
     }
+
+    /// Appends records until there are `most`, or none is left. One by one they would be copied
+    /// more often: samples come in millions.
+    ///
+    /// # Errors
+    /// The first damage: what follows it is as after one that the iterator gives.
+    pub fn take_into(&mut self, to: &mut Vec<Record>, most: usize) -> Result<(), Damage> {
+        while to.len() < most {
+            let offset = self.at;
+            let damage = |fault| Damage { offset, fault };
+            let Some(found) = self.step() else { break };
+            let Raw { kind, misc, body } = found.map_err(damage)?;
+            match kind {
+                SAMPLE => to.push(self.sample(misc, body).map_err(damage)?),
+                _ => to.extend(self.other(kind, misc, body).map_err(damage)?),
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on to the next record.
+    #[inline]
+    fn step(&mut self) -> Option<Result<Raw<'a>, Fault>> {
+        let rest = self.bytes.get(self.at..).filter(|rest| !rest.is_empty())?;
+        Some(match header(rest) {
+            Ok((kind, misc, size)) => {
+                self.at += size;
+                Ok(Raw { kind, misc, body: rest.get(HEADER..size).unwrap_or_default() })
+            }
+            Err(fault) => {
+                self.at = self.bytes.len();
+                Err(fault)
+            }
+        })
+    }
 }
 
 /// Type, misc and size of a record, all of which is in `rest`.
+#[inline]
 fn header(rest: &[u8]) -> Result<(u32, u16, usize), Fault> {
     let word = u64_at(rest, 0).ok_or(Fault::Cut)?;
     let (kind, misc, size) = (word as u32, (word >> 32) as u16, (word >> 48) as u16);
@@ -226,6 +259,7 @@ fn header(rest: &[u8]) -> Result<(u32, u16, usize), Fault> {
 }
 
 impl Decode<'_> {
+    #[inline]
     fn sample(&mut self, misc: u16, body: &[u8]) -> Result<Record, Fault> {
         let short = Fault::Short(SAMPLE);
         let mut shape = self.decoder.shapes.first().ok_or(short)?;

@@ -4,7 +4,7 @@
 use crate::agents::Agent;
 use crate::machine::program;
 use crate::processes::Killed;
-use crate::spent::{Cost, run};
+use crate::spent::{Cost, attempt, run};
 use agent::Sampling;
 use std::fs;
 use std::path::Path;
@@ -14,13 +14,16 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Rounds of what is compared.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 7;
 /// Of a recording whose costs are compared, in nanoseconds.
 const PERIOD: &str = "100000";
 /// How long such a recording takes.
-const SECONDS: u32 = 20;
+const SECONDS: u32 = 12;
 /// Switches a second that an agent tells of.
 const SWITCHES: u32 = 1000;
+
+/// perf without the marking of build ids.
+const PLAIN: &[&str] = &["-B", "-N"];
 
 /// Prints all.
 pub fn measure() {
@@ -39,8 +42,7 @@ fn vmeter(args: &[&str], dir: &Path) -> Command {
 
 fn perf(args: &[&str], file: &Path) -> Command {
     let mut command = Command::new("perf");
-    // Without build ids: perf 6.1 now and then fails as it collects them.
-    command.args(["record", "-q", "-B", "-N", "-o"]).arg(file).args(args);
+    command.args(["record", "-q", "-o"]).arg(file).args(args);
     command
 }
 
@@ -67,38 +69,46 @@ fn samples(path: &Path) -> f64 {
     rows.map(|row| row["samples"].as_f64().unwrap()).sum()
 }
 
-/// CPU time and bytes for a sample, of all CPUs, which are busy.
+/// CPU time and bytes for a sample, of all CPUs, which are busy. perf is compared as it comes, when
+/// it marks the build ids of what it met at the end, as vmeter does, and without that.
 fn recorders(place: &TempDir) {
     let busy = Killed::all_busy();
     let event = format!("cpu-clock:{PERIOD}");
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let time = format!("{SECONDS}s");
+    let mut all = [const { Vec::new() }; 3];
     for round in 0..ROUNDS {
         let dir = place.path().join(format!("rec-{round}"));
-        let time = format!("{SECONDS}s");
         let cost = run(vmeter(&["record", "-e", &event, "--duration", &time, "-o"], &dir));
-        let count = samples(&dir);
-        ours.push((cost, count, size(&dir)));
-        let file = place.path().join("perf.data");
-        let time = SECONDS.to_string();
-        let cost = run(perf(&["-e", "cpu-clock", "-c", PERIOD, "-a", "--", "sleep", &time], &file));
-        let count = samples(&file);
-        theirs.push((cost, count, size(&file)));
+        all[0].push((cost, samples(&dir), size(&dir)));
+        for (to, options) in [(1, &[][..]), (2, PLAIN)] {
+            let file = place.path().join("perf.data");
+            let words = ["-e", "cpu-clock", "-c", PERIOD, "-a", "--", "sleep", &time];
+            // perf 6.1 now and then fails as it collects build ids.
+            let mut tries =
+                (0..5).filter_map(|_| attempt(perf(&[options, &words].concat(), &file)));
+            let cost = tries.next().unwrap();
+            all[to].push((cost, samples(&file), size(&file)));
+        }
     }
     drop(busy);
     // Of all rounds together: the kernel tells user time by its ticks, of which a round has few.
-    let of = |all: &[(Cost, f64, f64)], what: fn(&Cost) -> f64| {
-        let sum = |part: &dyn Fn(&(Cost, f64, f64)) -> f64| all.iter().map(part).sum::<f64>();
-        1e9 * sum(&|(cost, _, _)| what(cost)) / sum(&|(_, count, _)| *count)
+    let of = |at: usize, what: fn(&Cost) -> f64| {
+        let (spent, count) = all[at].iter().fold((0.0, 0.0), |(spent, count), row| {
+            let (cost, samples, _) = row;
+            (spent + what(cost), count + samples)
+        });
+        1e9 * spent / count
     };
-    let bytes = |all: &[(Cost, f64, f64)]| {
-        median(all.iter().map(|(_, count, size)| size / count).collect())
-    };
-    println!("recording all CPUs, {event}, {:.0} samples in {SECONDS} s:", ours[0].1);
-    let (a, b) = (of(&ours, |cost| cost.user_s), of(&theirs, |cost| cost.user_s));
-    println!("  user CPU a sample: vmeter {a:.0} ns, perf {b:.0} ns, wanted ≤ perf's");
-    let (a, b) = (of(&ours, Cost::cpu_s), of(&theirs, Cost::cpu_s));
-    println!("  user and system: vmeter {a:.0} ns, perf {b:.0} ns");
-    let (a, b) = (bytes(&ours), bytes(&theirs));
+    let bytes = |at: usize| median(all[at].iter().map(|(_, count, size)| size / count).collect());
+    println!("recording all CPUs, {event}, {:.0} samples in {SECONDS} s:", all[0][0].1);
+    let names = ["vmeter", "perf record", "perf record -B -N"];
+    for (at, name) in names.iter().enumerate() {
+        let (user, whole) = (of(at, |cost| cost.user_s), of(at, Cost::cpu_s));
+        println!("  {name}: user CPU a sample {user:.0} ns, with system {whole:.0} ns");
+    }
+    let ratio = of(0, |cost| cost.user_s) / of(1, |cost| cost.user_s);
+    println!("  vmeter's user CPU is {ratio:.2} of perf record's, wanted ≤ 1");
+    let (a, b) = (bytes(0), bytes(1));
     println!(
         "  bytes a sample, symbols included: vmeter {a:.2}, perf {b:.2} ({:.3}), wanted ≤ 0.5",
         a / b
@@ -110,7 +120,7 @@ fn slowdown(place: &TempDir) {
     let work = program();
     let work = [work.to_str().unwrap(), "bench", "cpu", "--passes", "100", "--same-cpu"];
     let event = format!("cpu-clock:{PERIOD}");
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let (mut ours, mut theirs, mut of_all) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         let bare = || {
             let mut command = Command::new(work[0]);
@@ -123,16 +133,22 @@ fn slowdown(place: &TempDir) {
         command.arg("--").args(work);
         let sampled = seconds(command);
         let file = place.path().join("work.data");
-        let with =
-            seconds(perf(&[&["-e", "cpu-clock", "-c", PERIOD, "--"][..], &work].concat(), &file));
+        let with = |scope: &[&str]| {
+            let words = [scope, &["-e", "cpu-clock", "-c", PERIOD, "--"], &work];
+            let words = [PLAIN, words.concat().as_slice()].concat();
+            seconds(perf(&words, &file))
+        };
+        let (with, with_all) = (with(&[]), with(&["-a"]));
         let without = f64::midpoint(before, bare());
         ours.push(sampled / without);
         theirs.push(with / without);
+        of_all.push(with_all / without);
     }
     println!(
-        "a program's own time while it is sampled at {event}: vmeter {:+.2} %, perf {:+.2} %, \
-         wanted ≤ perf's",
+        "a program's own time while it is sampled at {event}: vmeter, which samples all CPUs, \
+         {:+.2} %, perf record -a {:+.2} %, perf record {:+.2} %, wanted ≤ perf's",
         100.0 * (median(ours) - 1.0),
+        100.0 * (median(of_all) - 1.0),
         100.0 * (median(theirs) - 1.0)
     );
 }
@@ -156,7 +172,8 @@ fn reports(place: &TempDir) {
     let record = |name: &str, seconds: f64| {
         let file = place.path().join(name);
         let time = format!("{seconds:.1}");
-        run(perf(&["-e", "cpu-clock", "-c", "25000", "-a", "--", "sleep", &time], &file));
+        let words = ["-e", "cpu-clock", "-c", "25000", "-a", "--", "sleep", &time];
+        run(perf(&[PLAIN, &words].concat(), &file));
         let count = samples(&file);
         (file, count)
     };
