@@ -149,6 +149,16 @@ pub fn warnings(report: &StreamReport) -> Vec<String> {
     said
 }
 
+/// A clock's bound, in nanoseconds, with a unit that leaves it some digits.
+#[must_use]
+pub fn precision(nanos: u64) -> String {
+    match nanos {
+        0..1_000 => format!("{nanos} ns"),
+        1_000..1_000_000 => format!("{:.1} µs", nanos as f64 / 1e3),
+        _ => format!("{:.3} ms", nanos as f64 / 1e6),
+    }
+}
+
 /// Writes what should be known of the streams as text.
 ///
 /// # Errors
@@ -167,7 +177,7 @@ pub fn write_streams(named: &Named<'_>, to: &mut dyn Write) -> io::Result<()> {
         }
         match (report.clock_bound, report.clock_segments) {
             (Some(bound), segments) => {
-                write!(to, "; clock within {:.3} ms", bound as f64 / 1e6)?;
+                write!(to, "; clock within {}", precision(bound))?;
                 if segments > 1 {
                     write!(to, ", {} steps", segments - 1)?;
                 }

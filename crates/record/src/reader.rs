@@ -7,9 +7,10 @@ use crate::perf_data::{PerfData, Rounds};
 use crate::sorted::Sorted;
 use model::{Record, Stream};
 use sample::Decoder;
+use std::collections::VecDeque;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::thread::JoinHandle;
 
 /// A recording.
@@ -103,8 +104,8 @@ impl Recording {
 pub struct Records(Source);
 
 /// Records that cross from one thread to another at once, and how many such batches wait.
-const BATCH: usize = 4096;
-const WAITING: usize = 4;
+const BATCH: usize = 1024;
+const WAITING: usize = 8;
 
 /// Records, and damage where it is come upon.
 type Found = Result<Record, Damage>;
@@ -121,13 +122,30 @@ impl Records {
         }
     }
 
+    /// Appends what comes next, up to a batch.
+    fn take_into(&mut self, batch: &mut VecDeque<Found>) {
+        while batch.len() < BATCH {
+            // Many at once, where they lie there.
+            if let Source::Rounds(rounds) = &mut self.0 {
+                rounds.take_ready(batch, BATCH);
+            }
+            match self.next() {
+                Some(found) => batch.push_back(found),
+                None => return,
+            }
+        }
+    }
+
     /// The same, read and decoded by a thread of its own while what came before is worked on.
     #[must_use]
     pub fn ahead(self) -> Box<dyn Iterator<Item = Found>> {
-        let (give, batches) = sync_channel::<Vec<Found>>(WAITING);
+        let (give, batches) = sync_channel::<VecDeque<Found>>(WAITING);
+        let (give_back, empty) = channel();
         let read = move |mut records: Self| {
             loop {
-                let batch: Vec<Found> = records.by_ref().take(BATCH).collect();
+                let mut batch: VecDeque<Found> =
+                    empty.try_recv().unwrap_or_else(|_| VecDeque::with_capacity(BATCH));
+                records.take_into(&mut batch);
                 // Where nobody takes them any more there is nothing to do.
                 if batch.is_empty() || give.send(batch).is_err() {
                     return;
@@ -145,7 +163,7 @@ impl Records {
             Ok(reader) => {
                 // It waits for them.
                 let _ = hand.send(self);
-                Box::new(Ahead { batches, batch: Vec::new().into_iter(), reader: Some(reader) })
+                Box::new(Ahead { batches, give_back, batch: VecDeque::new(), reader: Some(reader) })
             }
             // No thread can be had: then it is done here.
             Err(_) => Box::new(self),
@@ -155,8 +173,10 @@ impl Records {
 
 /// What a thread reads ahead.
 struct Ahead {
-    batches: Receiver<Vec<Found>>,
-    batch: std::vec::IntoIter<Found>,
+    batches: Receiver<VecDeque<Found>>,
+    /// Their memory is used again: it comes from the other thread.
+    give_back: Sender<VecDeque<Found>>,
+    batch: VecDeque<Found>,
     reader: Option<JoinHandle<()>>,
 }
 
@@ -166,11 +186,14 @@ impl Iterator for Ahead {
     #[inline]
     fn next(&mut self) -> Option<Found> {
         loop {
-            if let Some(found) = self.batch.next() {
+            if let Some(found) = self.batch.pop_front() {
                 return Some(found);
             }
             match self.batches.recv() {
-                Ok(batch) => self.batch = batch.into_iter(),
+                Ok(batch) => {
+                    // Where the other thread has come to its end it wants none.
+                    let _ = self.give_back.send(std::mem::replace(&mut self.batch, batch));
+                }
                 Err(_) => {
                     // It must not seem that a reader that failed had come to the end.
                     if let Some(Err(panic)) = self.reader.take().map(JoinHandle::join) {

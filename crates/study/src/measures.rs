@@ -4,6 +4,7 @@ use crate::plan::Load;
 use crate::record::{Counters, Data, Record};
 use account::Usage;
 use model::{Event, Nanos};
+use std::collections::BTreeMap;
 use workload::{cpu, tcp, web};
 
 /// The quantities of a run. What the run cannot tell is `None`.
@@ -182,6 +183,8 @@ impl Measures {
         if let Some(bad) = outcomes.iter().find(|one| !one.valid || one.partial) {
             let ended = "the load ended before its time".to_owned();
             self.invalid = Some(bad.invalid_reasons.first().cloned().unwrap_or(ended));
+        } else {
+            self.invalid = outcomes.iter().find_map(|one| refusals(&one.status));
         }
     }
 
@@ -225,6 +228,13 @@ pub(crate) fn busy_cpus(usage: &Usage) -> Option<f64> {
     Some(busy.0 as f64 / usage.interval.0 as f64)
 }
 
+/// Replies without the file that was asked for cost the server something else.
+fn refusals(status: &BTreeMap<u16, u64>) -> Option<String> {
+    let all: u64 = status.values().sum();
+    let (status, count) = status.iter().find(|(status, _)| **status != 200)?;
+    Some(format!("{count} of {all} replies had the status {status}"))
+}
+
 fn read<T: serde::de::DeserializeOwned>(value: &serde_json::Value) -> Option<T> {
     serde::Deserialize::deserialize(value).ok()
 }
@@ -233,6 +243,14 @@ fn read<T: serde::de::DeserializeOwned>(value: &serde_json::Value) -> Option<T> 
 mod tests {
     use super::*;
     use crate::samples;
+
+    #[test]
+    fn replies_without_their_file_are_no_measure() {
+        assert_eq!(refusals(&[(200, 20)].into()), None);
+        assert_eq!(refusals(&BTreeMap::new()), None);
+        let forbidden = refusals(&[(200, 17), (403, 3)].into());
+        assert_eq!(forbidden.as_deref(), Some("3 of 20 replies had the status 403"));
+    }
 
     #[test]
     fn real_runs_have_sound_measures() {

@@ -2,7 +2,7 @@
 //! httperf, wrk, ab and perf, and a report over many runs: `make bench`.
 //!
 //! Arguments choose parts (`web`, `tcp`, `connections`, `agent`, `xen`, `many`, `report`,
-//! `sampling`); none means all. `cargo bench` adds `--bench`.
+//! `sampling`, `profiles`); none means all. `cargo bench` adds `--bench`.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a benchmark")]
 
@@ -51,6 +51,9 @@ fn main() {
     }
     if wants("sampling") {
         recordings::measure();
+    }
+    if wants("profiles") {
+        recordings::measure_reports();
     }
     if wants("xen") {
         against_xentop();

@@ -59,6 +59,9 @@ enum Stop {
     Bad(Cause),
 }
 
+/// In the place of a record that was given away.
+const TAKEN: Record = Record { time: Nanos::ZERO, cpu: 0, what: What::Exit { pid: 0, tid: 0 } };
+
 impl Rounds {
     pub(super) fn new(
         file: File,
@@ -190,21 +193,17 @@ impl Rounds {
     /// Decodes the first so many bytes of the buffer.
     fn decode(&mut self, length: usize) {
         let bytes = self.buffer.get(self.done..self.done + length).unwrap_or_default();
-        for found in self.decoder.decode(bytes) {
-            match found {
-                Ok(mut record) => {
-                    if let What::Map(map) = &mut record.what
-                        && map.build_id.is_none()
-                    {
-                        map.build_id = build_id(&self.build_ids, &map.path);
-                    }
-                    self.newest = self.newest.max(record.time);
-                    self.held.push(record);
-                }
-                Err(bad) => {
-                    let offset = self.offset + bad.offset as u64;
-                    self.damages.push_back((offset, Cause::Ring(bad.fault)));
-                }
+        let (mut decode, before) = (self.decoder.decode(bytes), self.held.len());
+        while let Err(bad) = decode.take_into(&mut self.held, usize::MAX) {
+            let offset = self.offset + bad.offset as u64;
+            self.damages.push_back((offset, Cause::Ring(bad.fault)));
+        }
+        for record in self.held.iter_mut().skip(before) {
+            self.newest = self.newest.max(record.time);
+            if let What::Map(map) = &mut record.what
+                && map.build_id.is_none()
+            {
+                map.build_id = build_id(&self.build_ids, &map.path);
             }
         }
     }
@@ -232,13 +231,22 @@ impl Rounds {
     fn sort(&mut self) {
         self.held.drain(..self.next);
         self.next = 0;
-        self.held.sort_by_key(|record| record.time);
+        if !self.held.is_sorted_by_key(|record| record.time) {
+            self.held.sort_by_key(|record| record.time);
+        }
+    }
+
+    /// Appends records that are ready, until there are `most` or something has to be read.
+    pub(crate) fn take_ready(&mut self, to: &mut VecDeque<Result<Record, Damage>>, most: usize) {
+        let from = self.next;
+        self.next = self.ready.min(from + most.saturating_sub(to.len()));
+        let ready = self.held.get_mut(from..self.next).unwrap_or_default().iter_mut();
+        to.extend(ready.map(|record| Ok(std::mem::replace(record, TAKEN))));
+        self.read += (self.next - from) as u64;
     }
 
     /// Gives away the next record.
     fn take(&mut self) -> Option<Record> {
-        const TAKEN: Record =
-            Record { time: Nanos::ZERO, cpu: 0, what: What::Exit { pid: 0, tid: 0 } };
         let place = self.held.get_mut(self.next).filter(|_| self.next < self.ready)?;
         self.next += 1;
         Some(std::mem::replace(place, TAKEN))

@@ -25,12 +25,11 @@ const SWITCHES: u32 = 1000;
 /// perf without the marking of build ids.
 const PLAIN: &[&str] = &["-B", "-N"];
 
-/// Prints all.
+/// Prints what recording costs.
 pub fn measure() {
     let place = tempfile::tempdir().unwrap();
     recorders(&place);
     slowdown(&place);
-    reports(&place);
     names();
 }
 
@@ -166,8 +165,9 @@ fn seconds(mut command: Command) -> f64 {
     found["instances"][0]["seconds"].as_f64().unwrap()
 }
 
-/// Reports of perf.data with 1.2 and 10 million samples.
-fn reports(place: &TempDir) {
+/// Prints what reports of perf.data with 1.2 and 10 million samples cost.
+pub fn measure_reports() {
+    let place = tempfile::tempdir().unwrap();
     let busy = Killed::all_busy();
     let record = |name: &str, seconds: f64| {
         let file = place.path().join(name);
@@ -191,9 +191,11 @@ fn reports(place: &TempDir) {
         }
         run(command)
     };
+    // What was recorded is on its way to the disk.
+    rustix::fs::sync();
     println!("report of a perf.data of {count:.0} samples:");
     let all: Vec<[Cost; 3]> =
-        (0..3).map(|_| [report(&file), peer("report"), peer("script")]).collect();
+        (0..ROUNDS).map(|_| [report(&file), peer("report"), peer("script")]).collect();
     let of =
         |at: usize, what: fn(&Cost) -> f64| median(all.iter().map(|row| what(&row[at])).collect());
     for (at, name) in ["vmeter report", "perf report --stdio", "perf script"].iter().enumerate() {

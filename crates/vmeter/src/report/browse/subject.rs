@@ -123,7 +123,7 @@ fn clocks(streams: &[StreamReport]) -> Option<String> {
         |stream: &StreamReport| stream.role == Role::NamesOnly && stream.clock_bound.is_none();
     match bound {
         _ if streams.iter().any(lacks) => Some("a clock is not aligned".to_owned()),
-        Some(bound) => Some(format!("clocks ±{:.3} ms", bound as f64 / 1e6)),
+        Some(bound) => Some(format!("clocks ±{}", summary::precision(bound))),
         None => None,
     }
 }
