@@ -81,7 +81,8 @@ fn who_has_the_key_is_answered_and_who_has_not_is_logged() {
     let at = agent.at.replace("0.0.0.0", "127.0.0.1");
     let found = vmeter(&["status", &at, "--key", text(&key)]);
     assert!(found.status.success(), "{found:?}");
-    assert!(said(&found).contains("clock ") && said(&found).contains("protocol 3"), "{found:?}");
+    let protocol = format!("protocol {}", agent::PROTOCOL);
+    assert!(said(&found).contains("clock ") && said(&found).contains(&protocol), "{found:?}");
     let found = vmeter(&["status", &at, "--key", text(&other)]);
     assert_eq!(found.status.code(), Some(1), "{found:?}");
     assert!(said(&found).contains("another key"), "{found:?}");
