@@ -5,7 +5,7 @@ use crate::scratch::{PIECE, ROOM};
 use crate::{
     Changed, Channel, Drained, Error, Opened, Sampling, Security, Setting, Stage, SymbolFile, Work,
 };
-use model::{Event, Inside, Interrupts, Record, Snapshot, Stamp};
+use model::{Event, Inside, Interrupts, Pinged, Record, Snapshot};
 use serde::Serialize;
 use std::io::{Read, Write};
 use workload::clock;
@@ -27,17 +27,6 @@ pub struct Offset {
 
 /// Names and maps that an agent may tell of before.
 const MOST_RECORDS: u32 = 1 << 22;
-/// A reading of the agent's clock of samples between two of this machine's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pinged {
-    /// Before it was asked.
-    pub sent: Stamp,
-    /// The agent's, when it took the request.
-    pub agent: Stamp,
-    /// When it had answered.
-    pub received: Stamp,
-}
-
 /// Pings of a burst; the fastest one counts.
 const PINGS: usize = 16;
 
@@ -94,10 +83,10 @@ impl<S: Read + Write> Handle<S> {
     /// Where the agent is lost.
     pub fn ping(&mut self) -> Result<Pinged, Error> {
         let sent = sample::stamp();
-        let Reply::Clock { stamp: agent, .. } = self.ask(&Request::Clock)? else {
+        let Reply::Clock { stamp: guest, .. } = self.ask(&Request::Clock)? else {
             return Err(Error::Unexpected);
         };
-        Ok(Pinged { sent, agent, received: sample::stamp() })
+        Ok(Pinged { sent, guest, received: sample::stamp() })
     }
 
     /// Lets the agent sample its machine, or tell names, until this connection ends.

@@ -270,7 +270,7 @@ fn whoever_has_the_key_gets_samples_names_and_symbols() {
     let log = with_agent(&key(1), |to| {
         let mut handle = connect(to, &key(1)).unwrap();
         let pinged = handle.ping().unwrap();
-        let times = [pinged.sent.time, pinged.agent.time, pinged.received.time];
+        let times = [pinged.sent.time, pinged.guest.time, pinged.received.time];
         assert!(times.is_sorted(), "one machine has one clock: {pinged:?}");
         assert!(handle.drain().is_err(), "nothing is sampled yet");
         let opened = handle.sample(&Sampling::Itself(vec!["cpu-clock:1M".to_owned()])).unwrap();

@@ -24,7 +24,7 @@ mod work;
 
 pub use channel::{Channel, Security};
 pub use frame::{Decoder, FrameError, LARGEST, encode};
-pub use handle::{Handle, Offset, Pinged};
+pub use handle::{Handle, Offset};
 pub use key::Key;
 pub use line::Line;
 pub use listener::Listener;

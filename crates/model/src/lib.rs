@@ -18,8 +18,8 @@ pub use counter::increase;
 pub use id::{Platform, TaskId, VmId};
 pub use interrupts::{Interrupt, Interrupts};
 pub use sample::{
-    BuildId, ClockSegment, Event, Map, Mode, Part, Record, Role, Sample, Serving, Stamp, Stream,
-    TscOffset, What,
+    BuildId, ClockSegment, Event, Map, Mode, Part, Pinged, Record, Role, Sample, Serving, Stamp,
+    Stream, TscOffset, What,
 };
 pub use snapshot::{
     Affinity, Backend, CpuTicks, Disk, DiskCounters, Driver, Duty, Host, Inside, LoadKinds, Nic,

@@ -240,6 +240,25 @@ pub struct Stamp {
     pub counter: Option<(u64, u64)>,
 }
 
+/// A reading of a guest's clock between two of the host's, made by asking it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pinged {
+    /// The host's before it asked.
+    pub sent: Stamp,
+    /// The guest's, when it took the question.
+    pub guest: Stamp,
+    /// The host's when it had the answer.
+    pub received: Stamp,
+}
+
+impl Pinged {
+    /// Whether the CPUs' counters were read with the clocks.
+    #[must_use]
+    pub fn has_counters(&self) -> bool {
+        [self.sent, self.guest, self.received].iter().all(|stamp| stamp.counter.is_some())
+    }
+}
+
 /// How a guest's time stamp counter goes by the host's:
 /// guest = (host × `ratio` ÷ 2^`fraction`) + `offset`, modulo 2^64 (Linux, arch/x86/kvm/debugfs.c:
 /// `tsc-offset`, `tsc-scaling-ratio`, `tsc-scaling-ratio-frac-bits`).

@@ -6,7 +6,7 @@
 //! that goes through all of them: it holds however unlike the ways there and back are, as long
 //! as the clock goes evenly.
 
-use model::{ClockSegment, Nanos, Stamp, TscOffset};
+use model::{ClockSegment, Nanos, Pinged, TscOffset};
 
 /// The steepest drift that is believed: 1 %.
 const STEEPEST: f64 = 1e-2;
@@ -26,22 +26,12 @@ pub struct Ping {
     pub guest: Nanos,
 }
 
-/// What a ping reads, by the clocks alone or with the CPUs' counters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamps {
-    /// The host's before it asked.
-    pub sent: Stamp,
-    /// The guest's.
-    pub guest: Stamp,
-    /// The host's when it had the answer.
-    pub received: Stamp,
-}
-
-impl Stamps {
+impl Ping {
     /// What the clocks alone prove.
     #[must_use]
-    pub fn ping(&self) -> Ping {
-        Ping { sent: self.sent.time, received: self.received.time, guest: self.guest.time }
+    pub fn of(pinged: &Pinged) -> Self {
+        let Pinged { sent, guest, received } = pinged;
+        Self { sent: sent.time, received: received.time, guest: guest.time }
     }
 
     /// What the counters prove, as long as the host's clock goes evenly by its counter between
@@ -50,14 +40,14 @@ impl Stamps {
     /// counter was not read, or they contradict the order of asking and answer: then the offset is
     /// not the guest's.
     #[must_use]
-    pub fn by_counters(&self, offset: &TscOffset) -> Option<Ping> {
-        let (sent, guest) = (self.sent.counter?, self.guest.counter?);
-        let received = self.received.counter?;
+    pub fn by_counters(pinged: &Pinged, offset: &TscOffset) -> Option<Self> {
+        let (sent, guest) = (pinged.sent.counter?, pinged.guest.counter?);
+        let received = pinged.received.counter?;
         let (first, last) = (offset.host(guest.0)?, offset.host(guest.1)?.checked_add(1)?);
         if ![sent.0, sent.1, first, last, received.0, received.1].is_sorted() {
             return None;
         }
-        let (from, to) = (self.sent.time.0, self.received.time.0);
+        let (from, to) = (pinged.sent.time.0, pinged.received.time.0);
         let passed = to.checked_sub(from)?;
         // The clock was at `from` before the counter was at `start`, and at `to` before `end`, or
         // at both after: so it was before or after the line through the two.
@@ -69,10 +59,10 @@ impl Stamps {
         let (early, _) = at(first, sent.1, received.1)?;
         let (late, more) = at(last, sent.0, received.0)?;
         let moment = |passed: u128| u64::try_from(passed).ok()?.checked_add(from).map(Nanos);
-        Some(Ping {
+        Some(Self {
             sent: moment(early)?,
             received: moment(late + u128::from(more))?,
-            guest: self.guest.time,
+            guest: pinged.guest.time,
         })
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use model::Stamp;
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use rand::{Rng, RngExt};
@@ -131,7 +132,7 @@ proptest! {
 }
 
 /// A host's clock and counter, and a guest's, of any rates; what is read in a ping.
-fn stamps(truth: Truth, ghz: f64, tsc: TscOffset, random: &mut impl Rng) -> (Stamps, u64) {
+fn pinged(truth: Truth, ghz: f64, tsc: TscOffset, random: &mut impl Rng) -> (Pinged, u64) {
     let begin = 1000.0 * SECOND as f64;
     let counter = |at: f64| (at * ghz) as u64;
     let guests = |host: u64| {
@@ -153,7 +154,7 @@ fn stamps(truth: Truth, ghz: f64, tsc: TscOffset, random: &mut impl Rng) -> (Sta
     let sent = read(0.0, false).0;
     let (guest, when) = read(40_000.0, true);
     let received = read(900_000.0, false).0;
-    (Stamps { sent, guest, received }, when)
+    (Pinged { sent, guest, received }, when)
 }
 
 #[test]
@@ -167,18 +168,20 @@ fn counters_narrow_a_ping_and_hold_the_truth() {
             fraction: 32,
         };
         let ghz = random.random_range(0.9..5.0);
-        let (stamps, when) = stamps(truth, ghz, tsc, &mut random);
-        let plain = stamps.ping();
-        let narrow = stamps.by_counters(&tsc).unwrap();
+        let (pinged, when) = pinged(truth, ghz, tsc, &mut random);
+        let plain = Ping::of(&pinged);
+        let narrow = Ping::by_counters(&pinged, &tsc).unwrap();
         assert!(plain.sent <= narrow.sent && narrow.received <= plain.received);
         // Times are whole nanoseconds.
         assert!(narrow.sent.0 <= when + 1 && when <= narrow.received.0 + 1, "{narrow:?} {when}");
         assert!(narrow.received.0 - narrow.sent.0 < 300, "{narrow:?}");
         // An offset of another guest, or of before the guest set its counter.
         let wrong = TscOffset { offset: tsc.offset.wrapping_add(1 << 40), ..tsc };
-        assert_eq!(stamps.by_counters(&wrong), None);
-        let hidden = Stamp { counter: None, ..stamps.guest };
-        assert_eq!(Stamps { guest: hidden, ..stamps }.by_counters(&tsc), None);
+        assert_eq!(Ping::by_counters(&pinged, &wrong), None);
+        assert!(pinged.has_counters());
+        let guest = Stamp { counter: None, ..pinged.guest };
+        let hidden = Pinged { guest, ..pinged };
+        assert_eq!((hidden.has_counters(), Ping::by_counters(&hidden, &tsc)), (false, None));
     }
 }
 
@@ -195,12 +198,12 @@ proptest! {
             Stamp { time: Nanos(time), counter: Some((before, after)) }
         };
         let [sent, guest, received] = times;
-        let stamps = Stamps {
+        let pinged = Pinged {
             sent: stamp(sent, a, b),
             guest: stamp(guest, c, d),
             received: stamp(received, e, f),
         };
-        if let Some(ping) = stamps.by_counters(&TscOffset { offset, ratio, fraction }) {
+        if let Some(ping) = Ping::by_counters(&pinged, &TscOffset { offset, ratio, fraction }) {
             prop_assert!(sent <= ping.sent.0 && ping.received.0 <= received);
         }
     }

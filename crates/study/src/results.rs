@@ -69,10 +69,10 @@ pub fn report(plan: &Plan, records: &[Record]) -> Report {
 }
 
 /// What each attempt measured, where it did; on all CPUs, as there may be thousands.
-fn measures(records: &[Record]) -> Vec<(&Record, Option<Measures>)> {
+fn measures(records: &[Record]) -> Vec<(&Record, Measures)> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let share = records.len().div_ceil(threads).max(1);
-    let of = |record| Some((record, Some(Measures::of(record)?)));
+    let of = |record| Some((record, Measures::of(record)?));
     std::thread::scope(|scope| {
         let parts: Vec<_> = records
             .chunks(share)
@@ -87,17 +87,14 @@ type Invalid = Vec<(usize, String)>;
 
 /// The attempt of each run that figures are made of: the first that is valid, else the first; and
 /// the runs of which it is a later one.
-fn attempts_that_count(
-    all: Vec<(&Record, Option<Measures>)>,
-) -> (Vec<(&Record, Option<Measures>)>, Invalid) {
-    let reason = |found: &Option<Measures>| found.as_ref().and_then(|f| f.invalid.clone());
+fn attempts_that_count(all: Vec<(&Record, Measures)>) -> (Vec<(&Record, Measures)>, Invalid) {
     let (mut counts, mut repeated) = (BTreeMap::new(), Vec::new());
     for (record, found) in all {
         match counts.entry(record.number) {
             Entry::Vacant(place) => _ = place.insert((record, found)),
             Entry::Occupied(mut place) => {
-                if let (Some(why), None) = (reason(&place.get().1), reason(&found)) {
-                    repeated.push((record.number, why));
+                if let (Some(why), None) = (&place.get().1.invalid, &found.invalid) {
+                    repeated.push((record.number, why.clone()));
                     place.insert((record, found));
                 }
             }
@@ -220,7 +217,7 @@ const EMULATED: f64 = 0.5;
 
 /// Machines that the emulator could not run as fast as the load came: their events were handled
 /// in batches, and each cost less.
-fn slow(plan: &Plan, measured: &[(&Record, Option<Measures>)]) -> Vec<String> {
+fn slow(plan: &Plan, measured: &[(&Record, Measures)]) -> Vec<String> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for (record, measures) in measured {
         let machine = record.machine.as_ref().and_then(|name| plan.machine(name));
@@ -228,7 +225,7 @@ fn slow(plan: &Plan, measured: &[(&Record, Option<Measures>)]) -> Vec<String> {
             matches!(machine.place, Place::Lab { clock: lab::Clock::Instructions, .. })
         });
         let networked = matches!(record.load, Load::Tcp { .. } | Load::Web { .. });
-        let times = measures.as_ref().and_then(|measures| measures.interval_s);
+        let times = measures.interval_s;
         let Some((own, hosts)) = times.zip(record.data().and_then(|data| data.window_s)) else {
             continue;
         };

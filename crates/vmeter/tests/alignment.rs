@@ -5,10 +5,10 @@
 
 mod processes;
 
-use agent::{Handle, Pinged, Security, Stream};
+use agent::{Handle, Security, Stream};
 use model::{Nanos, TscOffset};
 use processes::{Killed, serving};
-use profile::clock::{Ping, Stamps, align};
+use profile::clock::{Ping, align};
 use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
@@ -35,19 +35,18 @@ fn moments_are_within_the_bound() {
     let same = TscOffset { offset: 0, ratio: 1, fraction: 0 };
     let (mut alone, mut counted) = (Trials::default(), Trials::default());
     for _ in 0..TRIALS {
-        let (mut stamps, mut moments) = (Vec::new(), Vec::new());
+        let (mut read, mut moments) = (Vec::new(), Vec::new());
         for _ in 0..BURSTS {
             for _ in 0..PINGS {
-                let Pinged { sent, agent, received } = handle.ping().unwrap();
-                stamps.push(Stamps { sent, guest: agent, received });
+                read.push(handle.ping().unwrap());
             }
             moments.push(sample::now());
             sleep(Duration::from_millis(2));
         }
-        let pings: Vec<Ping> = stamps.iter().map(Stamps::ping).collect();
+        let pings: Vec<Ping> = read.iter().map(Ping::of).collect();
         alone.take(&pings, &moments);
         if counters_are_one() {
-            let narrow = stamps.iter().map(|stamps| stamps.by_counters(&same).unwrap());
+            let narrow = read.iter().map(|pinged| Ping::by_counters(pinged, &same).unwrap());
             counted.take(&narrow.collect::<Vec<_>>(), &moments);
         }
     }

@@ -106,9 +106,7 @@ fn samples_see_into_guests(host: &mut Host) {
     }
     // A guest that wakes has another offset each time, as KVM takes this host's counter for
     // unstable; one that computes keeps it.
-    let said = recording::stream(&report, "g1")["warnings"].as_array().unwrap().clone();
-    let by_tsc = |w: &Value| w.as_str().unwrap().contains("aligned by KVM's TSC offset");
-    assert!(said.iter().any(by_tsc), "{said:?}");
+    assert!(recording::warns(&report, "g1", "aligned by KVM's TSC offset"), "{report:#}");
     recording::spins(&report, "g1");
     recording::receives(&report, "g2", "cat");
     // vhost, the VMM and the host itself are apart from the guest and from each other.
@@ -125,12 +123,7 @@ fn samples_see_into_guests(host: &mut Host) {
 /// A guest ends while it is recorded: what was until then is there, and when that was is said.
 fn a_guest_ends(host: &mut Host) {
     let report = recording::recorded(host, 10, "sleep 3; kill -9 $(cat /run/g2.pid)");
-    let warned = |name: &str| {
-        let warnings = recording::stream(&report, name)["warnings"].as_array().unwrap().clone();
-        warnings
-            .iter()
-            .any(|w| w.as_str().unwrap().contains("s after the begin its agent was lost"))
-    };
+    let warned = |name| recording::warns(&report, name, "s after the begin its agent was lost");
     assert!(warned("g2") && !warned("g1"), "{:#}", report["streams"]);
     for name in ["g1", "g2"] {
         let all = recording::samples(&report, |row| row["vm"] == name);

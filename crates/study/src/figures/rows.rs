@@ -46,13 +46,12 @@ impl<'a> Rows<'a> {
     pub fn of(
         plan: &'a Plan,
         workload: usize,
-        records: &'a [(&Record, Option<Measures>)],
+        records: &'a [(&Record, Measures)],
     ) -> (Self, Vec<(usize, String)>) {
         let load = &plan.workloads[workload];
         let (mut rows, mut invalid) = (Vec::new(), Vec::new());
         let own = records.iter().filter(|(record, _)| record.workload == load.name);
         for (record, measures) in own {
-            let Some(measures) = measures else { continue };
             if let Some(reason) = &measures.invalid {
                 invalid.push((record.number, reason.clone()));
                 continue;

@@ -133,9 +133,8 @@ fn slowdown(place: &TempDir) {
         let sampled = seconds(command);
         let file = place.path().join("work.data");
         let with = |scope: &[&str]| {
-            let words = [scope, &["-e", "cpu-clock", "-c", PERIOD, "--"], &work];
-            let words = [PLAIN, words.concat().as_slice()].concat();
-            seconds(perf(&words, &file))
+            let words = [PLAIN, scope, &["-e", "cpu-clock", "-c", PERIOD, "--"], &work];
+            seconds(perf(&words.concat(), &file))
         };
         let (with, with_all) = (with(&[]), with(&["-a"]));
         let without = f64::midpoint(before, bare());

@@ -71,11 +71,6 @@ impl Guest {
         Ok(Self { name, handle, opened, role, existing, number: 0, pings, notes })
     }
 
-    /// Has its clock read by the CPU's counter, too.
-    pub fn set_counter(&mut self, counter: Option<GuestCounter>) {
-        self.pings.counter = counter;
-    }
-
     /// The VM's name, raw.
     pub fn name(&self) -> &str {
         &self.name
@@ -108,8 +103,10 @@ impl Guest {
         }
     }
 
-    /// Adds its stream, with what is there already.
-    pub fn add(mut self, writer: &mut Writer) -> Result<Self> {
+    /// Adds its stream, with what is there already. Its clock is read by its CPUs' counter, too,
+    /// where there is one.
+    pub fn add(mut self, counter: Option<GuestCounter>, writer: &mut Writer) -> Result<Self> {
+        self.pings.counter = counter;
         let unread = Err(Absent::NotProvided("the recording was not ended".into()));
         let layout = (self.role != Role::Passive).then(|| self.opened.layout.clone());
         self.number = writer.add_stream(self.stream(unread), layout)?;

@@ -89,11 +89,11 @@ pub fn run(args: &RecordArgs) -> Result<ExitCode> {
         std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     let mut writer = Writer::create(&args.output, &line, environment())?;
     let host_stream = host.add(&mut writer)?;
-    let mut guests: Vec<Guest> =
-        guests.into_iter().map(|guest| guest.add(&mut writer)).collect::<Result<_>>()?;
-    for guest in &mut guests {
-        guest.set_counter(host.counter(guest.name()));
-    }
+    let add = |guest: Guest| {
+        let counter = host.counter(guest.name());
+        guest.add(counter, &mut writer)
+    };
+    let mut guests: Vec<Guest> = guests.into_iter().map(add).collect::<Result<_>>()?;
     add_passive(&host, &guests, &mut writer)?;
     if !args.vm.is_empty() {
         writer.keep(VIEW, serde_json::to_string(&args.vm)?.as_bytes())?;
@@ -221,8 +221,13 @@ fn finish(
     for guest in guests {
         sources.push(guest.finish(&mut writer)?);
     }
-    let mut met = Met::default();
-    let closing = writer.begin_closing(|stream, record| met.see(stream, record));
+    // With guests, whose a sample is takes a profile to know.
+    let mut met = sources.iter().all(|source| source.agent.is_none()).then(Met::default);
+    let closing = writer.begin_closing(|stream, record| {
+        if let Some(met) = &mut met {
+            met.see(stream, record);
+        }
+    });
     // What samples fell in has its names even where there is no room to close the recording.
     symbols::collect(&args.output, sources, met, &mut writer)?;
     Ok(closing?.end()?)

@@ -1,9 +1,9 @@
 //! A guest's clock, as its agent tells it in a recording's course.
 
 use super::guest::Connection;
-use model::{Nanos, TscOffset};
+use model::{Nanos, Pinged, TscOffset};
 use platform::kvm::GuestCounter;
-use profile::clock::{Ping, Stamps};
+use profile::clock::Ping;
 
 /// Pings of a burst.
 const BURST: usize = 4;
@@ -13,8 +13,8 @@ const BURST: usize = 4;
 pub struct Pings {
     /// How its CPUs' counter goes by the host's, where KVM tells.
     pub counter: Option<GuestCounter>,
-    /// What KVM told before and after it was read.
-    read: Vec<(Stamps, Option<TscOffset>)>,
+    /// With what KVM told before and after.
+    read: Vec<(Pinged, Option<TscOffset>)>,
 }
 
 impl Pings {
@@ -24,10 +24,7 @@ impl Pings {
         let before = told(&self.counter);
         let from = self.read.len();
         for _ in 0..BURST {
-            let pinged = handle.ping()?;
-            let stamps =
-                Stamps { sent: pinged.sent, guest: pinged.agent, received: pinged.received };
-            self.read.push((stamps, before));
+            self.read.push((handle.ping()?, before));
         }
         if before != told(&self.counter) {
             // The guest set its counter meanwhile.
@@ -38,44 +35,44 @@ impl Pings {
 
     /// The guest's clock when it was read last.
     pub fn last(&self) -> Nanos {
-        self.read.last().map_or(Nanos::ZERO, |(stamps, _)| stamps.guest.time)
+        self.read.last().map_or(Nanos::ZERO, |(pinged, _)| pinged.guest.time)
     }
 
     /// What the readings prove; by counters where these agree with every one of them.
     pub fn proofs(&self) -> Vec<Ping> {
-        let all = self.read.iter();
-        match self.contradicted() {
-            0 => all.map(|read| by_counters(read).unwrap_or_else(|| read.0.ping())).collect(),
-            _ => all.map(|(stamps, _)| stamps.ping()).collect(),
-        }
-    }
-
-    /// Readings of which an offset that KVM told cannot be true.
-    fn contradicted(&self) -> usize {
-        let wrong = |read: &&(Stamps, Option<TscOffset>)| {
-            let whole = read.0.guest.counter.is_some() && read.0.sent.counter.is_some();
-            whole && read.1.is_some() && by_counters(read).is_none()
-        };
-        self.read.iter().filter(wrong).count()
+        let alone = |_| self.read.iter().map(|(pinged, _)| Ping::of(pinged)).collect();
+        self.by_counters().unwrap_or_else(alone)
     }
 
     /// By what the clock is aligned, where it is not by the network's ways alone.
     pub fn note(&self) -> Option<String> {
-        let told = self.read.iter().filter(|(_, offset)| offset.is_some()).count();
-        match self.contradicted() {
-            _ if told == 0 => None,
-            0 => Some(format!(
-                "its clock is aligned by KVM's TSC offset ({told} of {} readings)",
-                self.read.len()
-            )),
-            wrong => Some(format!(
+        let (told, of) =
+            (self.read.iter().filter(|read| read.1.is_some()).count(), self.read.len());
+        if told == 0 {
+            return None;
+        }
+        Some(match self.by_counters() {
+            Ok(_) => {
+                format!("its clock is aligned by KVM's TSC offset ({told} of {of} readings)")
+            }
+            Err(wrong) => format!(
                 "KVM's TSC offset contradicts {wrong} of {told} readings of its clock: it is \
                  aligned by pings alone"
-            )),
+            ),
+        })
+    }
+
+    /// What the readings prove, by counters wherever KVM told an offset; else of how many readings
+    /// what it told cannot be true.
+    fn by_counters(&self) -> Result<Vec<Ping>, usize> {
+        let proof = |(pinged, offset): &(Pinged, Option<TscOffset>)| match offset {
+            Some(offset) if pinged.has_counters() => Ping::by_counters(pinged, offset),
+            _ => Some(Ping::of(pinged)),
+        };
+        let proofs: Vec<Ping> = self.read.iter().filter_map(proof).collect();
+        match self.read.len() - proofs.len() {
+            0 => Ok(proofs),
+            wrong => Err(wrong),
         }
     }
-}
-
-fn by_counters((stamps, offset): &(Stamps, Option<TscOffset>)) -> Option<Ping> {
-    stamps.by_counters(offset.as_ref()?)
 }

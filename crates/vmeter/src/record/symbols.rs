@@ -63,11 +63,17 @@ pub fn kallsyms(stream: usize) -> String {
 }
 
 /// Keeps the kernels' symbols in which samples fell, and asks the guests for such programs. `met`
-/// has seen all records: what is the host's kernel's says so itself.
-pub fn collect(folder: &Path, sources: Vec<Source>, met: Met, writer: &mut Writer) -> Result<()> {
-    let guests = sources.iter().any(|source| source.agent.is_some());
-    // With guests, whose a sample is takes a profile to know.
-    let met = if guests { met_by_all(&Recording::open(folder)?)? } else { met };
+/// has seen all records of a host alone, whose kernel's samples say so themselves.
+pub fn collect(
+    folder: &Path,
+    sources: Vec<Source>,
+    met: Option<Met>,
+    writer: &mut Writer,
+) -> Result<()> {
+    let met = match met {
+        Some(met) => met,
+        None => met_by_all(&Recording::open(folder)?)?,
+    };
     let Met { mut programs, mut addresses } = met;
     let (mut index, mut left) = (Binaries::default(), MOST);
     for mut source in sources {

@@ -71,6 +71,12 @@ pub fn kernels_are_named(report: &Value, vm: &str) {
     assert!(all > 0.0 && named >= 0.95 * all, "{named} of {all}");
 }
 
+/// Whether one of a stream's warnings says this.
+pub fn warns(report: &Value, name: &str, what: &str) -> bool {
+    let mut warnings = stream(report, name)["warnings"].as_array().unwrap().iter();
+    warnings.any(|warning| warning.as_str().unwrap().contains(what))
+}
+
 /// A stream of the report.
 pub fn stream<'a>(report: &'a Value, name: &str) -> &'a Value {
     crate::machine::named(&report["streams"], name)
