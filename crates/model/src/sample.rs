@@ -142,6 +142,10 @@ pub struct Stream {
     pub serving: Vec<Serving>,
     /// How its clock goes by the host's, oldest first; empty for the host's own.
     pub clock: Vec<ClockSegment>,
+    /// Of a guest whose agent was lost: when it was heard last, by the host's clock. What its VM
+    /// did later is not in this stream; where the agent came back, another of its name begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Nanos>,
     /// Its kernel's symbols (/proc/kallsyms), where they were given: a file of the recording.
     pub kallsyms: Reading<String>,
     /// What should be known before this is believed: an agent lost, a mode given up, and when.

@@ -67,6 +67,7 @@ fn stream(name: &str, role: Role) -> Stream {
         cpus: 2,
         serving: vec![],
         clock: vec![],
+        until: None,
         kallsyms: Err(model::Absent::NotReported),
         notes: vec![],
     }

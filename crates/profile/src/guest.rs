@@ -8,7 +8,7 @@ use crate::image::ImageId;
 use crate::known::Known;
 use crate::report::StreamReport;
 use crate::space::{Limits, Spaces};
-use model::{ClockSegment, Nanos, Record, What};
+use model::{ClockSegment, Nanos, Record, Stream, What};
 use std::collections::{BTreeMap, VecDeque};
 
 /// No further than this is read ahead, whatever the bound.
@@ -91,6 +91,12 @@ impl Clock {
         Some(host)
     }
 
+    /// The host's time when it was read first.
+    fn begin(&self) -> Option<Nanos> {
+        let first = self.segments.first()?;
+        first.host(first.from)
+    }
+
     /// How far off the host's times may be now.
     fn bound(&self) -> u64 {
         self.segments.get(self.at).map_or(u64::MAX, |segment| segment.bound)
@@ -113,6 +119,10 @@ pub(crate) struct Guest<'a> {
     pub(crate) kernel: ImageId,
     pub(crate) spaces: Spaces,
     pub(crate) report: StreamReport,
+    /// When its agent came back, by the host's clock; of one that was there from the begin, 0.
+    from: Nanos,
+    /// When its agent was lost, by the host's clock.
+    until: Option<Nanos>,
     records: Box<dyn Iterator<Item = Record> + 'a>,
     clock: Clock,
     /// Read ahead, with the host's time.
@@ -128,7 +138,7 @@ impl<'a> Guest<'a> {
     pub(crate) fn new(
         stream: u16,
         kernel: ImageId,
-        clock: &[ClockSegment],
+        told: &Stream,
         records: Box<dyn Iterator<Item = Record> + 'a>,
         report: StreamReport,
     ) -> Self {
@@ -137,14 +147,31 @@ impl<'a> Guest<'a> {
             kernel,
             spaces: Spaces::new(Limits::default()),
             report,
+            from: Nanos::ZERO,
+            until: told.until,
             records,
-            clock: Clock::new(clock),
+            clock: Clock::new(&told.clock),
             ahead: VecDeque::new(),
             lanes: BTreeMap::new(),
             now: Nanos::ZERO,
             read: Nanos::ZERO,
             ended: false,
         }
+    }
+
+    /// It is the agent of a VM whose agent was lost: until its clock was read it told nothing.
+    pub(crate) fn came_back(&mut self) {
+        self.from = self.clock.begin().unwrap_or(Nanos(u64::MAX));
+    }
+
+    /// Whether it told, at a time of the host's, what ran.
+    pub(crate) fn tells(&self, at: Nanos) -> bool {
+        self.from <= at && !self.is_lost(at)
+    }
+
+    /// Whether it was lost before.
+    pub(crate) fn is_lost(&self, at: Nanos) -> bool {
+        self.until.is_some_and(|until| until < at)
     }
 
     /// Brings the guest to a time of the host's.

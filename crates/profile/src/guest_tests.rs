@@ -10,6 +10,7 @@ fn stream(clock: Vec<ClockSegment>) -> Stream {
         cpus: 1,
         serving: vec![],
         clock,
+        until: None,
         kallsyms: Err(model::Absent::NotReported),
         notes: vec![],
     }
@@ -41,7 +42,7 @@ fn guest(clock: Vec<ClockSegment>, records: Vec<Record>) -> (Guest<'static>, Kno
     let mut known = Known::new(std::slice::from_ref(&stream));
     let kernel = known.special(0, Kind::Kernel, "[guest kernel]");
     let report = StreamReport::new(&stream, &[]);
-    (Guest::new(0, kernel, &stream.clock, Box::new(records.into_iter()), report), known)
+    (Guest::new(0, kernel, &stream, Box::new(records.into_iter()), report), known)
 }
 
 fn who(

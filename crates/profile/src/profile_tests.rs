@@ -28,6 +28,7 @@ pub(crate) fn stream(name: &str, role: Role, events: Vec<Event>) -> Stream {
         cpus: 2,
         serving: vec![],
         clock: vec![],
+        until: None,
         kallsyms: Err(Absent::NotReported),
         notes: vec![],
     }
@@ -225,6 +226,46 @@ fn a_mode_that_was_read_too_late_is_seen_by_the_address() {
     ];
     assert_eq!(lines(&profile), expected);
     assert_eq!(profile.streams[1].misread, 2);
+}
+
+/// A guest that boots again has another stream, of another clock and other processes; what it did
+/// while nobody told is nobody's.
+#[test]
+fn mode_a_goes_on_with_an_agent_that_came_back() {
+    let (host, mut records) = host();
+    let program = |time| sample(time, VCPU, Mode::GuestUser, 0x40_0010);
+    let kernel = |time| sample(time, VCPU, Mode::GuestKernel, 0xffff_ffff_8100_0000);
+    records.extend([1100, 1400, 1450, 1900, 1950].map(program));
+    records.extend([1120, 1420, 1920].map(kernel));
+    let first = Stream {
+        clock: clock(500, 5),
+        until: Some(Nanos(1200)),
+        ..stream("web1", Role::NamesOnly, vec![])
+    };
+    // Its clock began anew: at 1600 of the host's it was 100.
+    let again = ClockSegment { from: Nanos(100), offset: -1500, drift: 0.0, bound: 5 };
+    let second = Stream { clock: vec![again], until: None, ..first.clone() };
+    let one =
+        vec![named(7, "httpd"), mapped(7, 0x40_0000, "/usr/sbin/httpd"), switched(1550, 0, 7)];
+    let two = vec![named(7, "init"), mapped(7, 0x40_0000, "/bin/init"), switched(120, 0, 7)];
+    let (streams, records) = ([host, first, second], vec![boxed(records), boxed(one), boxed(two)]);
+    let profile = Profile::read(&streams, records, Options::default());
+    let expected = [
+        "web1 guest kernel vcpu [unknown] [guest kernel] ffffffff81000000 1",
+        "web1 guest kernel vcpu httpd [guest kernel] ffffffff81000000 1",
+        "web1 guest kernel vcpu init [guest kernel] ffffffff81000000 1",
+        "web1 guest user vcpu [unknown] [guest user] - 2",
+        "web1 guest user vcpu httpd /usr/sbin/httpd 410 1",
+        "web1 guest user vcpu init /bin/init 410 2",
+    ];
+    assert_eq!(lines(&profile), expected);
+    let unheard: Vec<_> = profile.streams.iter().map(|stream| stream.unheard).collect();
+    assert_eq!(unheard, [0, 3, 0]);
+    // Each boot's kernel has its own symbols, and that of the time between has none.
+    let kernels = profile.entries.iter().filter(|(key, _)| key.layer == Layer::GuestKernel);
+    let mut streams: Vec<_> = kernels.map(|(key, _)| profile.image_stream(key.image)).collect();
+    streams.sort_unstable();
+    assert_eq!(streams, [None, Some(1), Some(2)]);
 }
 
 #[test]

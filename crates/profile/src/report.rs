@@ -38,6 +38,8 @@ pub struct StreamReport {
     pub uncertain: u64,
     /// Of a guest in mode A: samples before any switch was seen on their vCPU.
     pub unplaced: u64,
+    /// Of a guest in mode A whose agent was lost: samples from then on until it came back.
+    pub unheard: u64,
     /// Of a guest in mode A: samples that were told of its kernel, at addresses that the program
     /// that ran has mapped, and samples told of a program in the kernel's half of the space: their
     /// addresses decide.
@@ -88,6 +90,7 @@ impl StreamReport {
             clock_segments: stream.clock.len(),
             uncertain: 0,
             unplaced: 0,
+            unheard: 0,
             misread: 0,
             duplicates: 0,
             unaligned: 0,

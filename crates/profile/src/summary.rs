@@ -137,6 +137,7 @@ pub fn warnings(report: &StreamReport) -> Vec<String> {
     }
     say(report.uncertain, "samples so near a switch that their process may be the other");
     say(report.unplaced, "samples of processes that are not known: no switch was seen before");
+    say(report.unheard, "samples after its agent was lost: their programs are not known");
     say(
         report.misread,
         "samples told of its kernel at a program's address, or the reverse: the address decides",

@@ -56,8 +56,10 @@ pub(crate) struct Walk<'a> {
     streams: &'a [Stream],
     pub(crate) known: Known,
     pub(crate) reports: Vec<StreamReport>,
-    guests: BTreeMap<VmIndex, Guest<'a>>,
-    covered: AHashMap<VmIndex, (usize, Covered)>,
+    /// Those that send names only; a VM has several where its agent came back, oldest first.
+    guests: BTreeMap<VmIndex, Vec<Guest<'a>>>,
+    /// The same of those that sample themselves, with the numbers of their streams.
+    covered: AHashMap<VmIndex, Vec<(usize, Covered)>>,
     passive: AHashMap<VmIndex, Passive>,
 }
 
@@ -106,8 +108,12 @@ impl<'a> Walk<'a> {
             let vm = self.known.vm(&stream.name);
             let kernel = self.known.special(number, Kind::Kernel, "[guest kernel]");
             let report = self.reports[at].clone();
-            let guest = Guest::new(number, kernel, &stream.clock, records, report);
-            self.guests.insert(vm, guest);
+            let mut guest = Guest::new(number, kernel, stream, records, report);
+            let guests = self.guests.entry(vm).or_default();
+            if !guests.is_empty() {
+                guest.came_back();
+            }
+            guests.push(guest);
             return;
         }
         let mut source = self.source(at, number, columns);
@@ -142,7 +148,8 @@ impl<'a> Walk<'a> {
             let aligned = clock.is_some();
             let from = if aligned { from } else { Nanos::ZERO };
             let until = if aligned { until + SILENCE } else { Nanos(u64::MAX) };
-            self.covered.insert(source.vm, (at, Covered { columns, from, until }));
+            let covered = (at, Covered { columns, from, until });
+            self.covered.entry(source.vm).or_default().push(covered);
         }
         self.reports[at] = source.report;
     }
@@ -195,19 +202,23 @@ impl<'a> Walk<'a> {
             Mode::GuestKernel => Layer::GuestKernel,
             _ => Layer::GuestUser,
         };
-        let covered = if source.host { self.covered.get(&vm) } else { None };
-        if let Some((at, covered)) = covered
-            && covered.columns.contains(&event)
-            && (covered.from..=covered.until).contains(&record.time)
-        {
+        let mut covered = self.covered.get(&vm).filter(|_| source.host).into_iter().flatten();
+        if let Some((at, _)) = covered.find(|(_, covered)| covered.has(event, record.time)) {
             self.reports[*at].duplicates += 1;
             return;
         }
         match (serves, self.guests.get_mut(&vm)) {
-            (Some(model::Part::Vcpu(vcpu)), Some(guest)) if source.host => {
+            (Some(model::Part::Vcpu(vcpu)), Some(guests)) if source.host => {
                 let user = (sample.mode == Mode::GuestUser).then_some(sample.address);
                 placed.cpu = vcpu;
-                name_by_guest(guest, &mut self.known, &mut placed, user);
+                match guests.iter_mut().find(|guest| guest.tells(record.time)) {
+                    Some(guest) => name_by_guest(guest, &mut self.known, &mut placed, user),
+                    None => {
+                        let lost = guests.iter_mut().rfind(|guest| guest.is_lost(record.time));
+                        lost.into_iter().for_each(|guest| guest.report.unheard += 1);
+                        self.passive(source, &mut placed);
+                    }
+                }
             }
             _ => self.passive(source, &mut placed),
         }
@@ -219,8 +230,11 @@ impl<'a> Walk<'a> {
         let (streams, known, vm) = (self.streams, &mut self.known, placed.vm);
         let passive = self.passive.entry(vm).or_insert_with(|| {
             let name = known.vms.get(usize::from(vm.0));
-            let own = streams.iter().position(|s| s.role != Role::Host && Some(&s.name) == name);
-            let own = own.filter(|_| vm != VmIndex::HOST && source.host);
+            let its = |s: &&Stream| s.role != Role::Host && Some(&s.name) == name;
+            let own = streams.iter().position(|s| its(&s));
+            // Once its agent was lost nobody knows which kernel it runs.
+            let lost = streams.iter().filter(its).any(|s| s.until.is_some());
+            let own = own.filter(|_| vm != VmIndex::HOST && source.host && !lost);
             let stream = own.and_then(|at| u16::try_from(at).ok()).unwrap_or(NO_STREAM);
             Passive {
                 kernel: known.special(stream, Kind::Kernel, "[guest kernel]"),
@@ -236,7 +250,7 @@ impl<'a> Walk<'a> {
     }
 
     fn finish(&mut self) {
-        for (_, mut guest) in std::mem::take(&mut self.guests) {
+        for mut guest in std::mem::take(&mut self.guests).into_values().flatten() {
             guest.finish(&mut self.known);
             guest.report.dropped.maps += guest.spaces.dropped.maps;
             guest.report.dropped.tasks += guest.spaces.dropped.tasks;
@@ -244,6 +258,12 @@ impl<'a> Walk<'a> {
                 *report = guest.report;
             }
         }
+    }
+}
+
+impl Covered {
+    fn has(&self, event: u16, at: Nanos) -> bool {
+        self.columns.contains(&event) && (self.from..=self.until).contains(&at)
     }
 }
 

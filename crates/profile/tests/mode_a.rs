@@ -66,6 +66,7 @@ fn stream(name: &str, role: Role) -> Stream {
         cpus: VCPUS,
         serving: vec![],
         clock: vec![],
+        until: None,
         kallsyms: Err(Absent::NotReported),
         notes: vec![],
     }

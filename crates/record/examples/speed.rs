@@ -162,6 +162,7 @@ fn stream() -> Stream {
         cpus: CPUS as u32,
         serving: Vec::new(),
         clock: Vec::new(),
+        until: None,
         kallsyms: Err(Absent::NotReported),
         notes: Vec::new(),
     }

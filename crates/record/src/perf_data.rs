@@ -113,6 +113,7 @@ fn stream(header: &Header, order: &[&Attribute]) -> Stream {
         cpus: header.cpus.unwrap_or_else(opened),
         serving: Vec::new(),
         clock: Vec::new(),
+        until: None,
         kallsyms: Err(Absent::NotProvided("a perf.data holds no kernel symbols".into())),
         notes,
     }

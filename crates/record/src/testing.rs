@@ -92,6 +92,7 @@ pub(crate) fn stream() -> model::Stream {
         cpus: 2,
         serving: Vec::new(),
         clock: Vec::new(),
+        until: None,
         kallsyms: Err(model::Absent::NotReported),
         notes: Vec::new(),
     }

@@ -163,6 +163,7 @@ impl Taken {
             cpus: self.opened.cpus,
             serving: Vec::new(),
             clock: Vec::new(),
+            until: None,
             kallsyms: Err(Absent::NotReported),
             notes: Vec::new(),
         }

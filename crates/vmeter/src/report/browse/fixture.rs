@@ -63,6 +63,7 @@ fn stream(name: &str, role: Role) -> Stream {
         cpus: 2,
         serving: vec![],
         clock: vec![],
+        until: None,
         kallsyms: Err(Absent::NotReported),
         notes: vec![],
     }
