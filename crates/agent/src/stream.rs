@@ -49,11 +49,19 @@ impl Stream {
     /// # Errors
     /// No such host or path, or nobody listens there.
     pub fn connect(address: &str) -> io::Result<Self> {
+        Self::connect_within(address, PATIENCE)
+    }
+
+    /// The same; a network must make the connection within a time.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub fn connect_within(address: &str, within: Duration) -> io::Result<Self> {
         if let Some(path) = address.strip_prefix("serial:") {
             return Self::serial(Path::new(path));
         }
         if let Some(rest) = address.strip_prefix("vsock:") {
-            return Self::vsock_to(rest);
+            return Self::vsock_to(rest, within);
         }
         if address.contains('/') {
             if fs::metadata(address)?.file_type().is_char_device() {
@@ -62,7 +70,7 @@ impl Stream {
             return Self::unix(UnixStream::connect(address)?);
         }
         let found = address.to_socket_addrs()?.next().ok_or(ErrorKind::AddrNotAvailable)?;
-        Self::tcp(TcpStream::connect_timeout(&found, PATIENCE)?)
+        Self::tcp(TcpStream::connect_timeout(&found, within)?)
     }
 
     fn serial(path: &Path) -> io::Result<Self> {
@@ -83,7 +91,7 @@ impl Stream {
         Ok(Self::Line(Box::new(line)))
     }
 
-    fn vsock_to(address: &str) -> io::Result<Self> {
+    fn vsock_to(address: &str, within: Duration) -> io::Result<Self> {
         let wrong = || {
             let text = "write vsock:CID:PORT, two numbers; CID 1 is this machine, 2 the host";
             io::Error::new(ErrorKind::InvalidInput, text)
@@ -92,7 +100,7 @@ impl Stream {
         let number = |text: &str| text.parse::<u32>().map_err(|_| wrong());
         let to = SockAddr::vsock(number(cid)?, number(port)?);
         let socket = Socket::new(Domain::VSOCK, Type::STREAM, None)?;
-        socket.connect_timeout(&to, PATIENCE)?;
+        socket.connect_timeout(&to, within)?;
         socket.set_nonblocking(false)?;
         Self::vsock(socket)
     }

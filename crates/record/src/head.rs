@@ -102,11 +102,13 @@ impl Head {
         Ok(head)
     }
 
+    /// Writes it; for good where it is closed. Until then it is written again and again, and a
+    /// disk must not hold up who empties rings meanwhile.
     pub(crate) fn write(&self, folder: &Path) -> Result<(), Error> {
         let path = folder.join(NAME);
         let text = serde_json::to_vec_pretty(self)
             .map_err(|why| Error::wrong(&path, format!("cannot be written: {why}")))?;
-        replace(&path, &text)
+        replace(&path, &text, self.closed)
     }
 }
 
@@ -127,12 +129,16 @@ pub(crate) fn read_limited(path: &Path, most: u64) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-/// Writes a file beside its place, and moves it there: it is whole, or as it was.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+/// Writes a file beside its place, and moves it there: it is whole, or as it was, whoever is killed;
+/// where it is `lasting`, whatever happens.
+pub(crate) fn replace(path: &Path, bytes: &[u8], lasting: bool) -> Result<(), Error> {
     let part = part(path);
     let write = || {
         let mut file = File::create(&part)?;
         file.write_all(bytes)?;
+        if !lasting {
+            return fs::rename(&part, path);
+        }
         file.sync_all()?;
         settle(&part, path)
     };

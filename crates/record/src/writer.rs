@@ -129,7 +129,7 @@ impl Writer {
             let problem = "is taken, or no plain name: choose another one for the file";
             return Err(Error::wrong(&self.folder.join(name.escape_debug().to_string()), problem));
         }
-        head::replace(&path, bytes)
+        head::replace(&path, bytes, true)
     }
 
     /// Appends whole records of a ring, as the kernel wrote them; `time` is when they were taken

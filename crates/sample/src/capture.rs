@@ -1,5 +1,6 @@
 //! Events opened on all CPUs, and their rings.
 
+use crate::encoding::SOFTWARE;
 use crate::kernel::{self, Ring};
 use crate::machine::{self, Features};
 use crate::opening::{self, Opening, SAMPLE_TYPE};
@@ -343,6 +344,10 @@ impl Capture {
             running = running.saturating_add(count.running);
         }
         if enabled == 0 {
+            // The kernel's own events take no turns; of others nobody knows before they were on.
+            if self.events.get(place).is_some_and(|event| event.kind == SOFTWARE) {
+                return Ok(1.0);
+            }
             return Err(Absent::NotProvided("it was never enabled".into()));
         }
         Ok((running as f64 / enabled as f64).min(1.0))

@@ -29,7 +29,7 @@ const CYCLES_PERIOD: u64 = 10_000_000;
 const MISSES_PERIOD: u64 = 100_000;
 
 const HARDWARE: u32 = bindings::PERF_TYPE_HARDWARE;
-const SOFTWARE: u32 = bindings::PERF_TYPE_SOFTWARE;
+pub(crate) const SOFTWARE: u32 = bindings::PERF_TYPE_SOFTWARE;
 const CACHE: u32 = bindings::PERF_TYPE_HW_CACHE;
 const RAW: u32 = bindings::PERF_TYPE_RAW;
 

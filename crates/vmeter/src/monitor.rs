@@ -5,6 +5,10 @@ use anyhow::{Context, Result};
 use clap::Args;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
+
+/// A VM's network takes a connection within this, where the VM is there.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// `--key`: what agents know their controllers by.
 #[derive(Debug, Args)]
@@ -56,19 +60,21 @@ impl Monitor {
     /// # Errors
     /// Where no agent answers, or not to this key.
     pub fn connect(&self, security: &Security) -> Result<(String, Handle<Stream>)> {
-        let handle = self
-            .connect_again(security)
+        let handle = Stream::connect(&self.address)
+            .map_err(agent::Error::from)
+            .and_then(|stream| Handle::connect(stream, security))
             .with_context(|| format!("the agent {}", model::escape(&self.address)))?;
         let name = self.name.clone().unwrap_or_else(|| handle.hello().host.clone());
         Ok((name, handle))
     }
 
-    /// Connects to it once more.
+    /// Connects to one that was lost, where it takes the connection at once: who waits for it has
+    /// other things to do.
     ///
     /// # Errors
     /// As before.
     pub fn connect_again(&self, security: &Security) -> Result<Handle<Stream>, agent::Error> {
-        Handle::connect(Stream::connect(&self.address)?, security)
+        Handle::connect(Stream::connect_within(&self.address, AT_ONCE)?, security)
     }
 }
 

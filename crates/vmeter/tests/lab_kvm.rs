@@ -23,6 +23,7 @@ fn kvm_with_vhost() {
         under_load(host);
         a_build_is_its_own(host);
         workloads(host);
+        a_guest_boots_again(host);
         a_guest_ends(host);
     });
 }
@@ -118,6 +119,41 @@ fn samples_see_into_guests(host: &mut Host) {
     let (vhost, vcpu) = (of("g2", "host-kernel", "io"), of("g2", "host-kernel", "vcpu"));
     println!("g2: vhost {vhost}, KVM in its vCPU's thread {vcpu} samples");
     assert!(vhost > 0.0 && vcpu > 0.0);
+}
+
+/// A guest boots again while it is recorded, and computes then: its agent is met again, its
+/// program and its new kernel have their names.
+fn a_guest_boots_again(host: &mut Host) {
+    let report = recording::recorded(
+        host,
+        60,
+        "sleep 3; guest 2 'reboot -f' & sleep 10; \
+         until vmeter agent status 10.0.2.102:5203 --key /lab/agent/key >/dev/null 2>&1; \
+         do sleep 1; done; sleep 5; \
+         guest 2 'timeout 10 sh -c \"while :; do :; done\"' >/dev/null",
+    );
+    let streams = report["streams"].as_array().unwrap().iter();
+    let boots: Vec<_> = streams.filter(|stream| stream["name"] == "g2").collect();
+    for boot in &boots {
+        println!("g2: clock within {} s: {}", boot["clock_bound_s"], boot["warnings"]);
+    }
+    assert_eq!(boots.len(), 2, "{:#}", report["streams"]);
+    let says = |boot: &Value, what: &str| {
+        let mut warnings = boot["warnings"].as_array().unwrap().iter();
+        warnings.any(|warning| warning.as_str().unwrap().contains(what))
+    };
+    assert!(says(boots[0], "its agent was lost") && says(boots[1], "there again"), "{boots:#?}");
+    let shell = recording::samples(&report, |row| {
+        row["vm"] == "g2" && row["layer"] == "guest-user" && row["process"] == "sh"
+    });
+    let kernel = |row: &Value| row["vm"] == "g2" && row["layer"] == "guest-kernel";
+    let known = recording::samples(&report, |row| kernel(row) && row["process"] != "[unknown]");
+    let named = recording::samples(&report, |row| {
+        kernel(row) && row["process"] != "[unknown]" && row["symbol"].is_string()
+    });
+    println!("g2: {shell} samples in its shell, {known} in its kernels, {named} of them named");
+    // 10 s of a sample each 4 ms, of a CPU that it shares with the emulator.
+    assert!(shell > 1000.0 && known > 0.0 && named >= 0.95 * known);
 }
 
 /// A guest ends while it is recorded: what was until then is there, and when that was is said.

@@ -56,30 +56,94 @@ fn warns(stream: &Value, what: &str) -> bool {
     warnings.filter_map(Value::as_str).any(|warning| warning.contains(what))
 }
 
+/// An agent at a unix socket.
+fn agent(socket: &Path) -> Killed {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vmeter"));
+    command.args(["agent", "run", "--unix"]).arg(socket);
+    Killed(vec![serving(command)])
+}
+
+/// Records, with the agent `g1` at a socket, which is killed once it has told something;
+/// meanwhile `then` is done.
+fn recorded_without_end(dir: &Path, socket: &Path, time: &str, then: impl FnOnce()) -> Value {
+    let agent = agent(socket);
+    let _busy = Killed::busy(1);
+    let named = format!("g1={}", text(socket));
+    let args =
+        ["record", "-e", "cpu-clock:1M", "--agent", &named, "--duration", time, "-o", text(dir)];
+    let recorder = vmeter(&args).spawn().unwrap();
+    grown(&dir.join("stream-1.raw"), 20_000);
+    drop(agent);
+    then();
+    let output = ended(recorder);
+    assert!(output.status.success(), "{}", said(&output));
+    report(dir)
+}
+
 /// The agent of `g1` is killed: the rest goes on to its end, and `g1` says until when it told.
 #[test]
 fn an_agent_is_killed() {
     let place = tempfile::tempdir().unwrap();
     let socket = place.path().join("socket");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_vmeter"));
-    command.args(["agent", "run", "--unix"]).arg(&socket);
-    let agent = Killed(vec![serving(command)]);
-    let _busy = Killed::busy(1);
-    let dir = place.path().join("rec");
-    let named = format!("g1={}", text(&socket));
-    let event = "cpu-clock:1M";
-    let args = ["record", "-e", event, "--agent", &named, "--duration", "4s", "-o", text(&dir)];
-    let recorder = vmeter(&args).spawn().unwrap();
-    grown(&dir.join("stream-1.raw"), 20_000);
-    drop(agent);
-    let output = ended(recorder);
-    assert!(output.status.success(), "{}", said(&output));
-    let found = report(&dir);
+    let found = recorded_without_end(&place.path().join("rec"), &socket, "4s", || ());
     let guest = stream(&found, "g1");
     assert!(guest["samples"].as_u64().unwrap() > 100, "{guest:#}");
     assert!(warns(guest, "s after the begin its agent was lost"), "{guest:#}");
     let seconds = |name: &str| stream(&found, name)["duration_s"].as_f64().unwrap();
     assert!(seconds("host") > seconds("g1") + 0.5, "{} {}", seconds("host"), seconds("g1"));
+    // What its kernel did until then has names.
+    let rows = found["rows"].as_array().unwrap().iter();
+    let kernel: Vec<_> =
+        rows.filter(|row| row["vm"] == "g1" && row["layer"] == "guest-kernel").collect();
+    assert!(kernel.iter().any(|row| row["symbol"].is_string()), "{kernel:#?}");
+}
+
+/// The agent of `g1` is killed and comes back: it goes on in a second stream.
+#[test]
+fn an_agent_comes_back() {
+    let place = tempfile::tempdir().unwrap();
+    let (dir, socket) = (place.path().join("rec"), place.path().join("socket"));
+    let mut again = None;
+    let found = recorded_without_end(&dir, &socket, "8s", || {
+        again = Some(agent(&socket));
+        grown(&dir.join("stream-2.raw"), 20_000);
+    });
+    drop(again);
+    let streams = found["streams"].as_array().unwrap();
+    let guests: Vec<_> = streams.iter().filter(|stream| stream["name"] == "g1").collect();
+    assert_eq!(guests.len(), 2, "{streams:#?}");
+    assert!(warns(guests[0], "s after the begin its agent was lost"), "{guests:#?}");
+    assert!(warns(guests[1], "s after the begin its agent was there again"), "{guests:#?}");
+    let samples = |stream: &Value| stream["samples"].as_u64().unwrap();
+    assert!(guests.iter().all(|stream| samples(stream) > 100), "{guests:#?}");
+    // Both are the VM's.
+    let rows = found["rows"].as_array().unwrap().iter();
+    let of: u64 = rows.filter(|row| row["vm"] == "g1").map(samples).sum();
+    assert_eq!(of, guests.iter().map(|stream| samples(stream)).sum::<u64>());
+}
+
+/// The recorder is killed: of `g1`, too, all but the last second is there, and its clock is known.
+#[test]
+fn the_recorder_is_killed() {
+    let place = tempfile::tempdir().unwrap();
+    let (dir, socket) = (place.path().join("rec"), place.path().join("socket"));
+    let _agent = agent(&socket);
+    let _busy = Killed::busy(1);
+    let named = format!("g1={}", text(&socket));
+    let args = ["record", "-e", "cpu-clock:1M", "--agent", &named, "-o", text(&dir)];
+    let mut recorder = Killed(vec![vmeter(&args).stderr(Stdio::null()).spawn().unwrap()]);
+    // 48 bytes a sample: 3 s of the guest's.
+    grown(&dir.join("stream-1.raw"), 3000 * 48);
+    let recorder = recorder.0.remove(0);
+    kill_process(Pid::from_child(&recorder), Signal::KILL).unwrap();
+    ended(recorder);
+    let found = report(&dir);
+    let guest = stream(&found, "g1");
+    assert!(guest["samples"].as_u64().unwrap() > 2000, "{guest:#}");
+    assert!(guest["clock_bound_s"].as_f64().unwrap() < 0.1, "{guest:#}");
+    for vm in found["vms"].as_array().unwrap() {
+        assert!(vm["busy_s"].as_f64().unwrap() > 1.0, "{vm:#}");
+    }
 }
 
 /// The recorder is stopped for so long that the kernel's rings run over.

@@ -18,40 +18,35 @@ const LARGEST: u64 = 256 << 20;
 const WANT: Want = Want { vcpus: true, placement: false, exact_idle: true };
 
 /// Counters that can be read.
-pub struct Counters(Box<dyn Source>);
-
-/// Counters that were read at the begin.
-pub struct Begun {
-    counters: Counters,
-    begin: Snapshot,
+pub struct Counters {
+    source: Box<dyn Source>,
+    begin: Option<Snapshot>,
 }
 
 impl Counters {
     /// Of the VMs and their host; of a machine without VMs, of itself.
     pub fn open(read: &ReadArgs) -> Result<Self> {
-        Ok(Self(match read.open() {
+        let source = match read.open() {
             Err(OpenError::NotHere { .. }) => platform::open(Choice::Alone, "/".as_ref())?,
             opened => opened?,
-        }))
+        };
+        Ok(Self { source, begin: None })
     }
 
     /// Reads them now.
     pub fn read(&mut self) -> Result<Snapshot> {
-        Ok(self.0.read(WANT)?)
+        Ok(self.source.read(WANT)?)
     }
 
     /// Reads them at the begin. Where that is not possible they are not in the recording.
-    pub fn begin(mut self) -> Option<Begun> {
-        let begin = self.read().ok()?;
-        Some(Begun { counters: self, begin })
+    pub fn begin(&mut self) {
+        self.begin = self.read().ok();
     }
-}
 
-impl Begun {
-    /// Reads them at the end, where that is possible, and keeps both.
-    pub fn end(mut self, writer: &mut Writer) -> Result<()> {
-        if let Ok(end) = self.counters.read() {
-            writer.keep(FILE, moments::lines(&[&self.begin, &end])?.as_bytes())?;
+    /// Keeps what was read at the begin, and this, which was read at the end.
+    pub fn end(&self, end: &Snapshot, writer: &mut Writer) -> Result<()> {
+        if let Some(begin) = &self.begin {
+            writer.keep(FILE, moments::lines(&[begin, end])?.as_bytes())?;
         }
         Ok(())
     }

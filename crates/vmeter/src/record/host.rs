@@ -9,11 +9,15 @@ use model::{Absent, Duty, Event, Need, Part, Platform, Reading, Role, Serving, S
 use platform::kvm::GuestCounter;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use sample::{Capture, Scope, Wanted, Word};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Child, ExitCode};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// VMs that start, and threads that begin to serve one, are looked for so often.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// Whether the kernel lets this process sample everything.
 pub fn may_sample_all() -> bool {
@@ -87,18 +91,41 @@ fn find(word: &OsString) -> std::io::Result<()> {
     }
 }
 
+/// The processes that are VMs, by the VMs' names; a VM of Xen's is none.
+pub struct Vmms {
+    /// Where files of the system are.
+    root: PathBuf,
+    processes: Mutex<BTreeMap<String, Option<u32>>>,
+}
+
+impl Vmms {
+    fn processes(&self) -> MutexGuard<'_, BTreeMap<String, Option<u32>>> {
+        self.processes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The VMs' names, raw.
+    pub fn names(&self) -> Vec<String> {
+        self.processes().keys().cloned().collect()
+    }
+
+    /// The time stamp counter of a VM of KVM's; none of others, and where it cannot be read.
+    pub fn counter(&self, name: &str) -> Option<GuestCounter> {
+        let process = *self.processes().get(name)?;
+        GuestCounter::find(&self.root, process?).ok()
+    }
+}
+
 /// The host's events, and the VMs on it.
 pub struct Host {
     capture: Capture,
     scope: Scope,
-    /// The VMs' names, and the processes of those that are one.
-    vms: Vec<(String, Option<u32>)>,
-    serving: Vec<Serving>,
-    /// Where files of the system are.
-    root: PathBuf,
+    vmms: Arc<Vmms>,
+    /// Thread, or process → what it serves.
+    serving: BTreeMap<u32, Serving>,
     /// Whether VMs run in KVM here: then the host's samples are in them too.
     kvm: bool,
-    counters: Option<Counters>,
+    counters: Counters,
+    looked: Instant,
 }
 
 impl Host {
@@ -111,58 +138,80 @@ impl Host {
         let mut host = Self {
             capture,
             scope,
-            vms: Vec::new(),
-            serving: Vec::new(),
-            root: read.root.clone(),
+            vmms: Arc::new(Vmms { root: read.root.clone(), processes: Mutex::default() }),
+            serving: BTreeMap::new(),
             kvm: false,
-            counters: Some(counters),
+            counters,
+            looked: Instant::now(),
         };
-        for vm in found.into_iter().filter(|vm| vm.platform != Platform::Cgroup) {
-            host.add_vm(vm);
-        }
+        host.met(found);
         Ok(host)
     }
 
-    fn add_vm(&mut self, vm: model::Vm) {
-        self.kvm |= vm.platform == Platform::Kvm;
-        let name = vm.name;
-        let mut serves = |tid, part| {
-            self.serving.push(Serving { tid, vm: name.clone(), part });
-        };
-        let process = match vm.id {
-            VmId::Process(id) => Some(id.pid),
-            _ => None,
-        };
-        if let Some(pid) = process {
-            serves(pid, Part::Vmm);
-        }
-        for backend in vm.backends {
-            let part = if backend.duty == Duty::Vmm { Part::Vmm } else { Part::Io };
-            serves(backend.id.pid, part);
-        }
-        for vcpu in vm.vcpus.unwrap_or_default() {
-            if let Some(task) = vcpu.task {
-                serves(task.pid, Part::Vcpu(vcpu.id));
+    /// Takes note of VMs, and of threads that serve them.
+    fn met(&mut self, vms: Vec<model::Vm>) {
+        for vm in vms.into_iter().filter(|vm| vm.platform != Platform::Cgroup) {
+            self.kvm |= vm.platform == Platform::Kvm;
+            let mut serves = |tid, part| {
+                let serving = Serving { tid, vm: vm.name.clone(), part };
+                self.serving.entry(tid).or_insert(serving);
+            };
+            let process = match vm.id {
+                VmId::Process(id) => Some(id.pid),
+                _ => None,
+            };
+            if let Some(pid) = process {
+                serves(pid, Part::Vmm);
             }
+            for backend in &vm.backends {
+                let part = if backend.duty == Duty::Vmm { Part::Vmm } else { Part::Io };
+                serves(backend.id.pid, part);
+            }
+            for vcpu in vm.vcpus.iter().flatten() {
+                if let Some(task) = &vcpu.task {
+                    serves(task.pid, Part::Vcpu(vcpu.id));
+                }
+            }
+            self.vmms.processes().insert(vm.name, process);
         }
-        self.vms.push((name, process));
     }
 
-    /// The VMs' names, raw.
-    pub fn vms(&self) -> Vec<String> {
-        self.vms.iter().map(|(name, _)| name.clone()).collect()
+    /// The VMs on it.
+    pub fn vmms(&self) -> Arc<Vmms> {
+        Arc::clone(&self.vmms)
     }
 
-    /// The time stamp counter of a VM of KVM's; none of others, and where it cannot be read.
-    pub fn counter(&self, name: &str) -> Option<GuestCounter> {
-        let (_, process) = self.vms.iter().find(|(known, _)| known == name)?;
-        GuestCounter::find(&self.root, (*process)?).ok()
+    /// Reads the counters at the begin; not where a command alone is sampled, of which they do not
+    /// tell.
+    pub fn begin_counters(&mut self) {
+        if self.scope == Scope::Machine {
+            self.counters.begin();
+        }
     }
 
-    /// The counters, for who reads them at both ends; none where a command alone is sampled, of
-    /// which they do not tell.
-    pub fn counters(&mut self) -> Option<Counters> {
-        self.counters.take().filter(|_| self.scope == Scope::Machine)
+    /// Looks now and then for VMs that started since, and for threads of those that began again,
+    /// and keeps what is known of all, should the recorder be killed.
+    pub fn look(&mut self, stream: usize, writer: &Mutex<Writer>) -> Result<()> {
+        if self.looked.elapsed() < LOOK {
+            return Ok(());
+        }
+        self.looked = Instant::now();
+        if self.samples_guests()
+            && let Ok(found) = self.counters.read()
+        {
+            self.met(found.vms);
+        }
+        let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+        writer.set_stream(stream, self.stream(Err(super::not_ended())))?;
+        self.add_passive(&mut writer)
+    }
+
+    /// Reads the counters at the end, and keeps them.
+    pub fn end_counters(&mut self, writer: &mut Writer) -> Result<()> {
+        let Ok(end) = self.counters.read() else { return Ok(()) };
+        self.counters.end(&end, writer)?;
+        self.met(end.vms);
+        self.add_passive(writer)
     }
 
     /// Whether the host's samples see into its VMs (mode A).
@@ -186,22 +235,35 @@ impl Host {
             role: Role::Host,
             events: self.capture.events(),
             cpus: self.capture.cpus(),
-            serving: self.serving.clone(),
+            serving: self.serving.values().cloned().collect(),
             clock: Vec::new(),
+            until: None,
             kallsyms,
             notes: self.capture.notes().to_vec(),
         }
     }
 
-    /// The stream of a VM that nobody names.
-    pub fn passive(&self, name: &str) -> Stream {
+    /// Adds streams of VMs that the host samples and that have none yet, as nobody names them:
+    /// their samples are theirs all the same.
+    pub fn add_passive(&self, writer: &mut Writer) -> Result<()> {
+        let names = if self.samples_guests() { self.vmms.names() } else { Vec::new() };
+        for name in names {
+            if writer.head().streams.iter().all(|entry| entry.stream.name != name) {
+                writer.add_stream(self.passive(name), None)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn passive(&self, name: String) -> Stream {
         Stream {
-            name: name.to_owned(),
+            name,
             role: Role::Passive,
             events: self.capture.events(),
             cpus: 0,
             serving: Vec::new(),
             clock: Vec::new(),
+            until: None,
             kallsyms: Err(Absent::NotReported),
             notes: Vec::new(),
         }
@@ -209,8 +271,8 @@ impl Host {
 
     /// Adds the stream, with what is there already.
     pub fn add(&self, writer: &mut Writer) -> Result<usize> {
-        let unread = Err(Absent::NotProvided("the recording was not ended".into()));
-        let number = writer.add_stream(self.stream(unread), Some(self.capture.layout()))?;
+        let told = self.stream(Err(super::not_ended()));
+        let number = writer.add_stream(told, Some(self.capture.layout()))?;
         let existing = sample::existing("/".as_ref());
         writer.append_records(number, sample::now(), &existing)?;
         Ok(number)
@@ -255,6 +317,6 @@ impl Host {
             Err(error) => (None, Err(Absent::from_io("/proc/kallsyms", Need::Root, &error))),
         };
         writer.set_stream(number, self.stream(kallsyms))?;
-        Ok(Source { stream: number, kallsyms: text, agent: None })
+        Ok(Source { streams: vec![(number, text)], agent: None })
     }
 }

@@ -5,9 +5,9 @@ mod guest;
 mod host;
 mod kernel;
 mod pings;
+mod session;
 mod symbols;
 
-use counters::Counters;
 pub use counters::busy;
 pub use symbols::GuestFiles;
 
@@ -21,6 +21,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use guest::Guest;
 use host::Host;
+use model::Absent;
 use sample::{Scope, Word};
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -73,35 +74,27 @@ pub fn run(args: &RecordArgs) -> Result<ExitCode> {
     let mut command = host::Command::start(&args.command)?;
     let scope = scope(command.as_ref())?;
     let mut host = Host::open(&args.event, scope, &args.read)?;
-    let known = host.vms();
-    if let Some(wrong) = args.vm.iter().find(|name| !known.contains(name)) {
-        let why = format!("no VM is called {wrong}; there are: {}", known.join(", "));
-        return Err(Refused(why).into());
-    }
+    let vmms = host.vmms();
+    known(&args.vm, &vmms.names())?;
     let security = args.key.security()?;
     let words: Vec<String> = args.event.iter().map(Word::to_string).collect();
-    let guests = args
-        .agent
-        .iter()
-        .map(|monitor| Guest::connect(monitor, &security, host.samples_guests(), &words))
-        .collect::<Result<Vec<_>>>()?;
+    let host_samples = host.samples_guests();
+    let wanted = guest::Wanted { security: &security, host_samples, events: &words, vmms: &vmms };
+    let guests = args.agent.iter().map(|monitor| Guest::connect(monitor, &wanted));
+    let mut guests = guests.collect::<Result<Vec<_>>>()?;
     let line: Vec<String> =
         std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     let mut writer = Writer::create(&args.output, &line, environment())?;
     let host_stream = host.add(&mut writer)?;
-    let add = |guest: Guest| {
-        let counter = host.counter(guest.name());
-        guest.add(counter, &mut writer)
-    };
-    let mut guests: Vec<Guest> = guests.into_iter().map(add).collect::<Result<_>>()?;
-    add_passive(&host, &guests, &mut writer)?;
+    guests.iter_mut().try_for_each(|guest| guest.add(&mut writer))?;
+    host.add_passive(&mut writer)?;
     if !args.vm.is_empty() {
         writer.keep(VIEW, serde_json::to_string(&args.vm)?.as_bytes())?;
     }
     announce(&host, &guests);
 
     let writer = Mutex::new(writer);
-    let counters = host.counters().and_then(Counters::begin);
+    host.begin_counters();
     let until = args.duration.map(|time| Instant::now() + time);
     host.enable(true)?;
     if let Some(command) = &command {
@@ -117,9 +110,7 @@ pub fn run(args: &RecordArgs) -> Result<ExitCode> {
         ended
     })?;
     let mut writer = writer.into_inner().unwrap_or_else(PoisonError::into_inner);
-    if let Some(counters) = counters {
-        counters.end(&mut writer)?;
-    }
+    host.end_counters(&mut writer)?;
     let damages = finish(args, host, host_stream, guests, writer)?;
     summary(args, &damages)?;
     Ok(status)
@@ -127,6 +118,11 @@ pub fn run(args: &RecordArgs) -> Result<ExitCode> {
 
 /// The VMs that reports show, where they were named: a file of the recording.
 pub const VIEW: &str = "view.json";
+
+/// Why a recording that was not ended has no kernel's symbols.
+fn not_ended() -> Absent {
+    Absent::NotProvided("the recording was not ended".into())
+}
 
 /// Everything where that is permitted, else a command.
 fn scope(command: Option<&host::Command>) -> Result<Scope> {
@@ -158,6 +154,7 @@ fn drain(
         let left = until.map_or(DRAIN, |until| until.saturating_duration_since(Instant::now()));
         host.wait(left.min(DRAIN))?;
         host.drain(stream, writer)?;
+        host.look(stream, writer)?;
         if let Some(command) = &mut command {
             status = command.ended()?;
         }
@@ -171,14 +168,14 @@ fn drain(
     Ok(status.unwrap_or(ExitCode::SUCCESS))
 }
 
-/// VMs that the host samples and nobody names: their samples are theirs all the same.
-fn add_passive(host: &Host, guests: &[Guest], writer: &mut Writer) -> Result<()> {
-    for name in host.vms().into_iter().filter(|_| host.samples_guests()) {
-        if guests.iter().all(|guest| guest.name() != name) {
-            writer.add_stream(host.passive(&name), None)?;
-        }
-    }
-    Ok(())
+/// All VMs that are named must be there.
+fn known(named: &[String], there: &[String]) -> Result<()> {
+    let Some(wrong) = named.iter().find(|name| !there.contains(name)) else { return Ok(()) };
+    let others = match there {
+        [] => "there is none".to_owned(),
+        _ => format!("there are: {}", there.join(", ")),
+    };
+    Err(Refused(format!("no VM is called {wrong}; {others}")).into())
 }
 
 /// Says how each VM is sampled, and where a period is shorter than what was calibrated.
@@ -217,12 +214,13 @@ fn finish(
     guests: Vec<Guest>,
     mut writer: Writer,
 ) -> Result<Vec<::record::Damage>> {
+    let alone = guests.is_empty();
     let mut sources = vec![host.finish(host_stream, &mut writer)?];
     for guest in guests {
         sources.push(guest.finish(&mut writer)?);
     }
     // With guests, whose a sample is takes a profile to know.
-    let mut met = sources.iter().all(|source| source.agent.is_none()).then(Met::default);
+    let mut met = alone.then(Met::default);
     let closing = writer.begin_closing(|stream, record| {
         if let Some(met) = &mut met {
             met.see(stream, record);

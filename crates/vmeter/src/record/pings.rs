@@ -1,6 +1,6 @@
 //! A guest's clock, as its agent tells it in a recording's course.
 
-use super::guest::Connection;
+use super::session::Connection;
 use model::{Nanos, Pinged, TscOffset};
 use platform::kvm::GuestCounter;
 use profile::clock::Ping;

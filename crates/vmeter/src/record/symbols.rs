@@ -1,8 +1,8 @@
 //! What gives a recording's addresses names later, wherever it is read: the kernels' functions in
 //! which samples fell, and guests' programs.
 
-use super::guest::Connection;
 use super::kernel;
+use super::session::Connection;
 use ::record::{Recording, Writer};
 use agent::SymbolFile;
 use anyhow::Result;
@@ -47,13 +47,11 @@ impl Binaries {
     }
 }
 
-/// A stream's kernel symbols, and the agent that has its programs.
+/// What gives the names of one machine's streams.
 pub struct Source {
-    /// The stream.
-    pub stream: usize,
-    /// Its /proc/kallsyms, where it could be read.
-    pub kallsyms: Option<Vec<u8>>,
-    /// A guest's agent.
+    /// Its streams, each with its kernel's /proc/kallsyms, where that could be read.
+    pub streams: Vec<(usize, Option<Vec<u8>>)>,
+    /// The agent that has its programs, where that is a guest's.
     pub agent: Option<Connection>,
 }
 
@@ -77,16 +75,18 @@ pub fn collect(
     let Met { mut programs, mut addresses } = met;
     let (mut index, mut left) = (Binaries::default(), MOST);
     for mut source in sources {
-        if let Some(text) = &source.kallsyms {
-            let wanted = addresses.remove(&source.stream).unwrap_or_default();
-            let text = kernel::reduced(text, wanted.into_iter().collect());
-            writer.keep(&kallsyms(source.stream), &text)?;
-        }
-        let Some(agent) = &mut source.agent else { continue };
-        let paths = programs.remove(&source.stream).unwrap_or_default();
-        for path in paths.into_iter().take(MOST_BINARIES) {
-            let kept = ask(agent, source.stream, path, &mut left, index.0.len(), writer)?;
-            index.0.push(kept);
+        for (stream, text) in &source.streams {
+            if let Some(text) = text {
+                let wanted = addresses.remove(stream).unwrap_or_default();
+                let text = kernel::reduced(text, wanted.into_iter().collect());
+                writer.keep(&kallsyms(*stream), &text)?;
+            }
+            let Some(agent) = &mut source.agent else { continue };
+            let paths = programs.remove(stream).unwrap_or_default();
+            for path in paths.into_iter().take(MOST_BINARIES) {
+                let kept = ask(agent, *stream, path, &mut left, index.0.len(), writer)?;
+                index.0.push(kept);
+            }
         }
     }
     Ok(writer.keep(INDEX, serde_json::to_string(&index)?.as_bytes())?)

@@ -1,0 +1,220 @@
+//! A guest's agent from its connection until it is lost: names alone (mode A), or samples (mode B),
+//! as one stream of the recording.
+
+use super::pings::Pings;
+use super::symbols::{self, Source};
+use ::record::Writer;
+use agent::{Handle, Opened, Sampling, SymbolFile};
+use model::{Absent, Nanos, Reading, Record, Role, Stream as Recorded};
+use platform::kvm::GuestCounter;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Its clock is asked so often, in bursts: the fastest answer tells most.
+const PING: Duration = Duration::from_secs(1);
+/// What is known of its clock is kept whenever so many parts of the time so far passed.
+const SAVED_PARTS: u32 = 50;
+/// The largest kallsyms that is taken from a guest.
+const MOST_SYMBOLS: u64 = 64 << 20;
+
+/// An agent's connection.
+pub type Connection = Handle<agent::Stream>;
+
+/// An agent that records.
+pub struct Session {
+    name: String,
+    /// `None` once it is lost.
+    handle: Option<Connection>,
+    opened: Opened,
+    role: Role,
+    existing: Vec<Record>,
+    number: usize,
+    pings: Pings,
+    asked: Option<Instant>,
+    began: Instant,
+    saved: Instant,
+    until: Option<Nanos>,
+    kallsyms: Reading<Vec<u8>>,
+    notes: Vec<String>,
+}
+
+impl Session {
+    /// An agent that has done nothing yet.
+    pub fn new(name: &str, handle: Connection) -> Self {
+        Self {
+            name: name.to_owned(),
+            handle: Some(handle),
+            opened: nothing(),
+            role: Role::Passive,
+            existing: Vec::new(),
+            number: 0,
+            pings: Pings::default(),
+            asked: None,
+            began: Instant::now(),
+            saved: Instant::now(),
+            until: None,
+            kallsyms: Err(Absent::NotReported),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Lets it begin: where the host samples the guest, with names alone, else, or where it cannot
+    /// tell them, with samples.
+    ///
+    /// # Errors
+    /// Where it can neither, and nobody else samples the guest.
+    pub fn begin(&mut self, host_samples: bool, events: &[String]) -> Result<(), agent::Error> {
+        let Some(handle) = &mut self.handle else { return Ok(()) };
+        let itself = Sampling::Itself(events.to_vec());
+        let begun = match host_samples.then(|| handle.sample(&Sampling::Names)) {
+            Some(Ok(opened)) => Ok((Role::NamesOnly, opened)),
+            Some(Err(error)) => {
+                self.notes.push(format!("its agent cannot tell names: {error}"));
+                handle.sample(&itself).map(|opened| (Role::SamplesItself, opened))
+            }
+            None => handle.sample(&itself).map(|opened| (Role::SamplesItself, opened)),
+        };
+        match begun {
+            Ok((role, opened)) => {
+                self.existing = handle.existing()?;
+                self.notes.extend(opened.notes.iter().cloned());
+                (self.role, self.opened) = (role, opened);
+            }
+            Err(error @ agent::Error::Failed(_)) if host_samples => {
+                self.notes.push(format!("its agent cannot sample: {error}"));
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Takes its kernel's symbols. At the end it might be lost.
+    pub fn take_symbols(&mut self) {
+        let Some(handle) = &mut self.handle else { return };
+        let told = handle.symbols(&SymbolFile::Kallsyms, MOST_SYMBOLS);
+        self.kallsyms = told.map_err(|error| Absent::Failed(error.to_string().into()));
+    }
+
+    /// What was given up.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Adds one.
+    pub fn note(&mut self, note: String) {
+        self.notes.push(note);
+    }
+
+    /// How the guest is sampled, in words.
+    pub fn mode(&self) -> &'static str {
+        match self.role {
+            Role::NamesOnly => "the host samples it, its agent tells names (mode A)",
+            Role::SamplesItself => "it samples itself (mode B)",
+            Role::Passive | Role::Host => "the host samples it, nobody tells names (passive)",
+        }
+    }
+
+    fn stream(&self, kallsyms: Reading<String>) -> Recorded {
+        Recorded {
+            name: self.name.clone(),
+            role: self.role,
+            events: self.opened.events.clone(),
+            cpus: self.opened.cpus,
+            serving: Vec::new(),
+            clock: profile::clock::align(&self.pings.proofs()).segments,
+            until: self.until,
+            kallsyms,
+            notes: self.notes.iter().cloned().chain(self.pings.note()).collect(),
+        }
+    }
+
+    /// Adds its stream, with what is there already. Its clock is read by its CPUs' counter, too,
+    /// where there is one.
+    ///
+    /// # Errors
+    /// As of the recording.
+    pub fn add(
+        &mut self,
+        counter: Option<GuestCounter>,
+        writer: &mut Writer,
+    ) -> Result<(), ::record::Error> {
+        self.pings.counter = counter;
+        let layout = (self.role != Role::Passive).then(|| self.opened.layout.clone());
+        self.number = writer.add_stream(self.stream(Err(super::not_ended())), layout)?;
+        let existing = std::mem::take(&mut self.existing);
+        writer.append_records(self.number, Nanos::ZERO, &existing)
+    }
+
+    /// Takes what the agent has; the `last` time it ends its sampling.
+    ///
+    /// # Errors
+    /// In words, where it is lost, or what it told cannot be kept.
+    pub fn turn(&mut self, writer: &Mutex<Writer>, last: bool) -> Result<(), String> {
+        let Some(handle) = &mut self.handle else { return Ok(()) };
+        let text = |error: agent::Error| error.to_string();
+        if last || self.asked.is_none_or(|asked| asked.elapsed() >= PING) {
+            self.asked = Some(Instant::now());
+            self.pings.burst(handle).map_err(text)?;
+            self.save(writer).map_err(|error| error.to_string())?;
+        }
+        let Some(handle) = &mut self.handle else { return Ok(()) };
+        if self.role == Role::Passive {
+            return Ok(());
+        }
+        if last {
+            self.opened.events = handle.end_sampling().map_err(text)?;
+        }
+        loop {
+            let drained = handle.drain().map_err(text)?;
+            let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+            for (ring, bytes) in &drained.pieces {
+                let time = self.pings.last();
+                writer.append(self.number, *ring, time, bytes).map_err(|e| e.to_string())?;
+            }
+            if !drained.more {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Keeps what is known of its clock, should the recorder be killed: every second at first, then
+    /// more seldom, as it takes longer the more was read.
+    fn save(&mut self, writer: &Mutex<Writer>) -> Result<(), ::record::Error> {
+        if self.saved.elapsed() < self.began.elapsed() / SAVED_PARTS {
+            return Ok(());
+        }
+        self.saved = Instant::now();
+        let stream = self.stream(Err(super::not_ended()));
+        writer.lock().unwrap_or_else(PoisonError::into_inner).set_stream(self.number, stream)
+    }
+
+    /// It is lost, and was heard last then, by the host's clock: what is known of its clock so far
+    /// is kept, whatever comes.
+    pub fn lose(&mut self, until: Nanos, note: String, writer: &Mutex<Writer>) {
+        (self.handle, self.until) = (None, Some(until));
+        self.notes.push(note);
+        let stream = self.stream(Err(Absent::NotReported));
+        let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+        // A disk that is full is told of by who appends to it next.
+        let _ = writer.set_stream(self.number, stream);
+    }
+
+    /// Tells how its clock went; adds its stream and its kernel's symbols to the guest's, and the
+    /// connection for its programs, where it is the last.
+    ///
+    /// # Errors
+    /// As of the recording.
+    pub fn finish(self, guest: &mut Source, writer: &mut Writer) -> Result<(), ::record::Error> {
+        let file = self.kallsyms.as_ref().map(|_| symbols::kallsyms(self.number));
+        writer.set_stream(self.number, self.stream(file.map_err(Clone::clone)))?;
+        guest.streams.push((self.number, self.kallsyms.ok()));
+        guest.agent = self.handle;
+        Ok(())
+    }
+}
+
+/// What an agent that samples nothing has opened.
+fn nothing() -> Opened {
+    let layout = sample::Layout { sample_type: 0, ids: Vec::new(), periods: Vec::new() };
+    Opened { events: Vec::new(), layout, cpus: 0, notes: Vec::new() }
+}
