@@ -41,11 +41,21 @@ use std::io;
 #[cfg(test)]
 mod transport_tests;
 
+/// Of a wait that took too long the system says that it is to be tried again.
+fn told(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            "nothing came, or could be sent, in time".to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
+
 /// Why two ends cannot talk, or not any more.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The connection broke, or took too long.
-    #[error("the connection to the other end: {0}")]
+    #[error("the connection to the other end: {}", told(.0))]
     Io(#[from] io::Error),
     /// What came is no frame.
     #[error(transparent)]

@@ -116,8 +116,7 @@ pub fn align(pings: &[Ping]) -> Alignment {
 fn longest(origin: Ping, before: &[Ping], next: &[Ping]) -> usize {
     let fits = |count: usize| {
         let all = before.iter().chain(next.iter().take(count));
-        let proofs: Vec<_> = all.map(|ping| ping.proof(origin)).collect();
-        feasible(&proofs).is_some()
+        feasible(&Corners::of(all.map(|ping| ping.proof(origin)))).is_some()
     };
     let mut fit = usize::from(before.is_empty() && !next.is_empty());
     let mut step = 1;
@@ -153,29 +152,69 @@ impl Ping {
     }
 }
 
-/// The room that lines of a drift have: from the lowest to the highest at the origin.
-fn room(proofs: &[Proof], drift: f64) -> (f64, f64) {
-    proofs.iter().fold((f64::NEG_INFINITY, f64::INFINITY), |(low, high), proof| {
-        (low.max(proof.low - drift * proof.at), high.min(proof.high - drift * proof.at))
-    })
+/// The proofs of a run of pings that alone keep lines from going through: corners of the hull
+/// above which all lows are not, and of that below which all highs are not.
+#[derive(Debug, Default)]
+struct Corners {
+    /// (guest's time, lowest offset), in the order of time.
+    lows: Vec<(f64, f64)>,
+    /// (guest's time, highest offset), negative, so that both hulls are upper ones.
+    highs: Vec<(f64, f64)>,
 }
 
-fn width(proofs: &[Proof], drift: f64) -> f64 {
-    let (low, high) = room(proofs, drift);
-    high - low
+impl Corners {
+    fn of(proofs: impl Iterator<Item = Proof>) -> Self {
+        let mut proofs: Vec<_> = proofs.collect();
+        // A clock that steps back has been at a time twice.
+        proofs.sort_by(|a, b| a.at.total_cmp(&b.at));
+        Self {
+            lows: upper_hull(proofs.iter().map(|proof| (proof.at, proof.low))),
+            highs: upper_hull(proofs.iter().map(|proof| (proof.at, -proof.high))),
+        }
+    }
+
+    /// The room that lines of a drift have: from the lowest to the highest at the origin.
+    fn room(&self, drift: f64) -> (f64, f64) {
+        let most = |corners: &[(f64, f64)], drift: f64| {
+            corners.iter().map(|(at, value)| value - drift * at).fold(f64::NEG_INFINITY, f64::max)
+        };
+        (most(&self.lows, drift), -most(&self.highs, -drift))
+    }
+
+    fn width(&self, drift: f64) -> f64 {
+        let (low, high) = self.room(drift);
+        high - low
+    }
+}
+
+/// The corners of the hull above points, which are in the order of their first numbers.
+fn upper_hull(points: impl Iterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {
+    let mut hull: Vec<(f64, f64)> = Vec::new();
+    for point in points {
+        while let [.., before, last] = hull[..] {
+            let turns_right = (last.0 - before.0) * (point.1 - before.1)
+                < (last.1 - before.1) * (point.0 - before.0);
+            if turns_right {
+                break;
+            }
+            hull.pop();
+        }
+        hull.push(point);
+    }
+    hull
 }
 
 /// The smallest and largest drift of a line through all proofs.
-fn feasible(proofs: &[Proof]) -> Option<(f64, f64)> {
-    let widest = highest(-STEEPEST, STEEPEST, |drift| width(proofs, drift));
-    if width(proofs, widest) < 0.0 {
+fn feasible(corners: &Corners) -> Option<(f64, f64)> {
+    let widest = highest(-STEEPEST, STEEPEST, |drift| corners.width(drift));
+    if corners.width(widest) < 0.0 {
         return None;
     }
     let edge = |mut outside: f64| {
         let mut inside = widest;
         for _ in 0..SEARCH {
             let middle = f64::midpoint(inside, outside);
-            if width(proofs, middle) < 0.0 { outside = middle } else { inside = middle }
+            if corners.width(middle) < 0.0 { outside = middle } else { inside = middle }
         }
         inside
     };
@@ -195,16 +234,16 @@ fn highest(mut from: f64, mut to: f64, function: impl Fn(f64) -> f64) -> f64 {
 /// The segment of pings that one line goes through.
 fn segment(pings: &[Ping]) -> Option<ClockSegment> {
     let (first, last) = (*pings.first()?, *pings.last()?);
-    let proofs: Vec<_> = pings.iter().map(|ping| ping.proof(first)).collect();
-    let (slow, fast) = feasible(&proofs)?;
+    let corners = Corners::of(pings.iter().map(|ping| ping.proof(first)));
+    let (slow, fast) = feasible(&corners)?;
     // It holds as far beyond the pings as they are from each other.
-    let spacing = proofs.last()?.at / (pings.len().max(2) - 1) as f64;
-    let ends = [-spacing, proofs.last()?.at + spacing];
+    let length = last.proof(first).at;
+    let spacing = length / (pings.len().max(2) - 1) as f64;
+    let ends = [-spacing, length + spacing];
     let extremes = ends.map(|at| {
-        let top = highest(slow, fast, |drift| room(&proofs, drift).1 + drift * at);
-        let bottom = highest(slow, fast, |drift| -room(&proofs, drift).0 - drift * at);
-        let (top, bottom) =
-            (room(&proofs, top).1 + top * at, room(&proofs, bottom).0 + bottom * at);
+        let top = highest(slow, fast, |drift| corners.room(drift).1 + drift * at);
+        let bottom = highest(slow, fast, |drift| -corners.room(drift).0 - drift * at);
+        let (top, bottom) = (corners.room(top).1 + top * at, corners.room(bottom).0 + bottom * at);
         (f64::midpoint(top, bottom), (top - bottom) / 2.0)
     });
     let [(start, start_bound), (end, end_bound)] = extremes;

@@ -208,3 +208,24 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    /// What is no corner keeps no line from going through.
+    #[test]
+    fn corners_leave_lines_the_room_that_all_proofs_do(
+        all in prop::collection::vec((0_i32..200, -500_i32..500, 0_i32..300), 1..60),
+        drift in -20_i32..20,
+    ) {
+        let proof = |(at, low, width): (i32, i32, i32)| Proof {
+            at: f64::from(at),
+            low: f64::from(low),
+            high: f64::from(low + width),
+        };
+        let corners = Corners::of(all.iter().map(|told| proof(*told)));
+        let drift = f64::from(drift);
+        let each = all.iter().map(|told| proof(*told));
+        let low = each.clone().map(|p| p.low - drift * p.at).fold(f64::NEG_INFINITY, f64::max);
+        let high = each.map(|p| p.high - drift * p.at).fold(f64::INFINITY, f64::min);
+        prop_assert_eq!(corners.room(drift), (low, high));
+    }
+}

@@ -42,14 +42,20 @@ pub struct Guest<'a> {
 }
 
 impl<'a> Guest<'a> {
-    /// Connects, and lets the agent begin.
+    /// Connects, and takes what may not be there at the end.
     pub fn connect(monitor: &'a Monitor, wanted: &'a Wanted<'a>) -> Result<Self> {
         let (name, handle) = monitor.connect(wanted.security)?;
         let host = handle.hello().host.clone();
         let mut session = Session::new(&name, handle);
         session.take_symbols();
-        session.begin(wanted.host_samples, wanted.events).with_context(|| name.clone())?;
         Ok(Self { wanted, monitor, name, host, sessions: vec![session] })
+    }
+
+    /// Lets the agent begin.
+    pub fn begin(&mut self) -> Result<()> {
+        let Some(session) = self.sessions.last_mut() else { return Ok(()) };
+        let begun = session.begin(self.wanted.host_samples, self.wanted.events);
+        begun.with_context(|| self.name.clone())
     }
 
     /// The VM's name, raw.

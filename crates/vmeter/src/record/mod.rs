@@ -82,6 +82,8 @@ pub fn run(args: &RecordArgs) -> Result<ExitCode> {
     let wanted = guest::Wanted { security: &security, host_samples, events: &words, vmms: &vmms };
     let guests = args.agent.iter().map(|monitor| Guest::connect(monitor, &wanted));
     let mut guests = guests.collect::<Result<Vec<_>>>()?;
+    // All together: nobody empties their rings yet.
+    guests.iter_mut().try_for_each(Guest::begin)?;
     let line: Vec<String> =
         std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     let mut writer = Writer::create(&args.output, &line, environment())?;
