@@ -23,9 +23,9 @@ fn main() -> io::Result<()> {
     for count in std::env::args().skip(1).filter_map(|count| count.parse::<u64>().ok()) {
         let streams = [host(), guest("web1"), guest("web2")];
         let records: Vec<Records<'_>> = vec![
-            Box::new(host_records(count)),
-            Box::new(guest_records(count)),
-            Box::new(guest_records(count)),
+            batches(host_records(count)),
+            batches(guest_records(count)),
+            batches(guest_records(count)),
         ];
         let (began, cpu) = (Instant::now(), cpu_seconds());
         let profile = Profile::read(&streams, records, Options::default());
@@ -115,6 +115,15 @@ fn processes() -> impl Iterator<Item = Record> {
 }
 
 /// A sample each 100 µs: half of the host's own programs and kernel, half of two guests'.
+/// So many at once as a recording's come.
+fn batches<'a>(mut records: impl Iterator<Item = Record> + 'a) -> Records<'a> {
+    Box::new(move |batch| {
+        batch.clear();
+        batch.extend(records.by_ref().take(1024));
+        !batch.is_empty()
+    })
+}
+
 fn host_records(count: u64) -> impl Iterator<Item = Record> {
     let mut state = 88_172_645_463_325_252u64;
     let samples = (0..count).map(move |n| {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::in_memory;
 use crate::profile_tests::*;
 use crate::symbols::Symbols;
 use crate::{Options, Profile};
@@ -14,7 +15,7 @@ fn profile(role: Role, kernel: u64, user: u64, nanos: u64) -> Profile {
         let (mode, address) = if n < kernel { (Mode::Kernel, 0x10) } else { (Mode::User, 0x1000) };
         records.push(sample(time, (7, 7), mode, address));
     }
-    Profile::read(&[stream], vec![boxed(records)], Options::default())
+    Profile::read(&[stream], vec![in_memory(records)], Options::default())
 }
 
 #[test]

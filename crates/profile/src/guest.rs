@@ -8,6 +8,7 @@ use crate::image::ImageId;
 use crate::known::Known;
 use crate::report::StreamReport;
 use crate::space::{Limits, Spaces};
+use crate::walk::Records;
 use model::{ClockSegment, Nanos, Record, Stream, What};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -123,7 +124,9 @@ pub(crate) struct Guest<'a> {
     from: Nanos,
     /// When its agent was lost, by the host's clock.
     until: Option<Nanos>,
-    records: Box<dyn Iterator<Item = Record> + 'a>,
+    records: Records<'a>,
+    /// Those of them that were given and not read yet.
+    batch: std::vec::IntoIter<Record>,
     clock: Clock,
     /// Read ahead, with the host's time.
     ahead: VecDeque<(Nanos, Record)>,
@@ -139,7 +142,7 @@ impl<'a> Guest<'a> {
         stream: u16,
         kernel: ImageId,
         told: &Stream,
-        records: Box<dyn Iterator<Item = Record> + 'a>,
+        records: Records<'a>,
         report: StreamReport,
     ) -> Self {
         Self {
@@ -150,6 +153,7 @@ impl<'a> Guest<'a> {
             from: Nanos::ZERO,
             until: told.until,
             records,
+            batch: Vec::new().into_iter(),
             clock: Clock::new(&told.clock),
             ahead: VecDeque::new(),
             lanes: BTreeMap::new(),
@@ -199,8 +203,21 @@ impl<'a> Guest<'a> {
         self.advance(Nanos(u64::MAX - FARTHEST), known);
     }
 
+    fn next(&mut self) -> Option<Record> {
+        loop {
+            if let Some(record) = self.batch.next() {
+                return Some(record);
+            }
+            let mut batch = Vec::new();
+            if !(self.records)(&mut batch) {
+                return None;
+            }
+            self.batch = batch.into_iter();
+        }
+    }
+
     fn read_one(&mut self) {
-        let Some(record) = self.records.next() else {
+        let Some(record) = self.next() else {
             self.ended = true;
             return;
         };

@@ -42,7 +42,7 @@ fn guest(clock: Vec<ClockSegment>, records: Vec<Record>) -> (Guest<'static>, Kno
     let mut known = Known::new(std::slice::from_ref(&stream));
     let kernel = known.special(0, Kind::Kernel, "[guest kernel]");
     let report = StreamReport::new(&stream, &[]);
-    (Guest::new(0, kernel, &stream, Box::new(records.into_iter()), report), known)
+    (Guest::new(0, kernel, &stream, crate::in_memory(records), report), known)
 }
 
 fn who(

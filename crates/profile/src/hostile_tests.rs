@@ -105,7 +105,7 @@ fn no_stream_makes_it_panic_and_nothing_shown_drives_a_terminal() {
             Stream { clock: segments(&mut random), ..stream(name, role, vec![ticks()]) }
         };
         let streams = [host, guest(&names[0]), guest(&names[1])];
-        let all: Vec<_> = streams.iter().map(|_| boxed(records(&mut random, 100))).collect();
+        let all: Vec<_> = streams.iter().map(|_| in_memory(records(&mut random, 100))).collect();
         let profile = Profile::read(&streams, all, Options { by_pid: true });
         let mut files = HostFiles::new(&streams, std::path::Path::new("/nowhere"));
         files.root = "/nowhere".into();

@@ -33,7 +33,7 @@ pub use place::{Layer, Part, Placed, VmIndex};
 pub use profile::{Count, Key, Options, Profile};
 pub use report::{StreamEvent, StreamReport};
 pub use space::Dropped;
-pub use walk::Records;
+pub use walk::{Records, in_memory};
 
 #[cfg(test)]
 mod hostile_tests;

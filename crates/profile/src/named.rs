@@ -83,17 +83,33 @@ impl<'a> Named<'a> {
     #[must_use]
     pub fn new(profile: &'a Profile, symbols: &Symbols) -> Self {
         let unnamed: Naming = Err(Arc::new(crate::symbols::Reason::NoSymbol));
-        let mut merged: AHashMap<RowKey, (Naming, Count)> = AHashMap::new();
+        let mut places: AHashMap<RowKey, usize> = AHashMap::new();
+        let mut merged: Vec<(RowKey, (Naming, Count))> = Vec::new();
+        let mut last: Option<(Key, &Arc<Function>, usize)> = None;
         for &(key, count) in &profile.entries {
             let naming = symbols.get(key.image, key.address).unwrap_or(&unnamed);
-            let function = naming.as_ref().ok().map(Arc::clone);
+            let function = naming.as_ref().ok();
             let address = key.address.filter(|_| function.is_none());
-            let idle = key.idle && idles(function.as_deref());
-            let row = merged.entry((Key { address, idle, ..key }, function));
-            let (_, sum) = row.or_insert_with(|| (naming.clone(), Count::default()));
+            let bare = Key { address, ..key };
+            // Entries are in the order of addresses, and with them those of one function.
+            let same = last.filter(|(before, known, _)| {
+                *before == bare && function.is_some_and(|function| Arc::ptr_eq(known, function))
+            });
+            let place = same.map_or_else(
+                || {
+                    let idle = key.idle && idles(function.map(Arc::as_ref));
+                    let row = (Key { idle, ..bare }, function.map(Arc::clone));
+                    *places.entry(row).or_insert_with_key(|row| {
+                        merged.push((row.clone(), (naming.clone(), Count::default())));
+                        merged.len() - 1
+                    })
+                },
+                |(_, _, place)| place,
+            );
+            last = function.map(|function| (bare, function, place));
+            let (_, (_, sum)) = &mut merged[place];
             *sum = sum.and(count);
         }
-        let mut merged: Vec<_> = merged.into_iter().collect();
         merged.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         let rows = merged.into_iter().map(|((key, _), (naming, count))| Row {
             event: key.event,

@@ -144,6 +144,9 @@ impl Profile {
 #[derive(Default)]
 struct Sums {
     counts: AHashMap<(u32, u64), Count>,
+    /// What is not added yet: number, address and period. Additions one right after the other wait
+    /// for memory together.
+    waiting: Vec<(u32, u64, u64)>,
     /// Keys, their addresses left out, by their numbers.
     keys: Vec<Key>,
     numbers: AHashMap<Key, u32>,
@@ -153,6 +156,8 @@ struct Sums {
 
 /// Keys that are found without a look into the table.
 const RECENT: usize = 32;
+/// Samples that wait to be added.
+const WAITING: usize = 512;
 
 impl Sums {
     fn add(&mut self, key: Key, period: u64) {
@@ -168,7 +173,16 @@ impl Sums {
                 number
             }
         };
-        self.counts.entry((number, address)).or_default().add(period);
+        if self.waiting.len() == WAITING {
+            self.add_waiting();
+        }
+        self.waiting.push((number, address, period));
+    }
+
+    fn add_waiting(&mut self) {
+        for (number, address, period) in self.waiting.drain(..) {
+            self.counts.entry((number, address)).or_default().add(period);
+        }
     }
 
     fn number(&mut self, key: Key) -> u32 {
@@ -179,17 +193,25 @@ impl Sums {
         })
     }
 
-    fn entries(self) -> Vec<(Key, Count)> {
-        let mut entries: Vec<_> = self
-            .counts
-            .into_iter()
-            .filter_map(|((number, address), count)| {
-                let key = *self.keys.get(number as usize)?;
-                Some((Key { address: key.address.map(|_| address), ..key }, count))
-            })
-            .collect();
-        entries.sort_unstable_by_key(|(key, _)| *key);
-        entries
+    /// In the order of keys: these are ordered first, as they are few, and then their numbers.
+    fn entries(mut self) -> Vec<(Key, Count)> {
+        self.add_waiting();
+        let mut numbers: Vec<usize> = (0..self.keys.len()).collect();
+        numbers.sort_unstable_by_key(|&number| self.keys[number]);
+        let mut places = vec![0_u32; numbers.len()];
+        for (place, &number) in (0..).zip(&numbers) {
+            places[number] = place;
+        }
+        let counts = self.counts.into_iter().filter_map(|((number, address), count)| {
+            Some((*places.get(number as usize)?, address, count))
+        });
+        let mut counts: Vec<(u32, u64, Count)> = counts.collect();
+        counts.sort_unstable_by_key(|&(place, address, _)| (place, address));
+        let entry = |(place, address, count): (u32, u64, Count)| {
+            let key = self.keys[numbers[place as usize]];
+            (Key { address: key.address.map(|_| address), ..key }, count)
+        };
+        counts.into_iter().map(entry).collect()
     }
 }
 

@@ -71,10 +71,6 @@ pub(crate) fn switched(time: u64, cpu: u32, pid: u32) -> Record {
     Record { time: Nanos(time), cpu, what: What::Switch { pid, tid: pid } }
 }
 
-pub(crate) fn boxed(records: Vec<Record>) -> Records<'static> {
-    Box::new(records.into_iter())
-}
-
 pub(crate) fn clock(offset: i64, bound: u64) -> Vec<ClockSegment> {
     vec![ClockSegment { from: Nanos(0), offset, drift: 0.0, bound }]
 }
@@ -137,7 +133,7 @@ fn host_threads_that_serve_a_vm_are_that_vms() {
         sample(15, (9, 9), Mode::User, 0x66_0000),
         sample(16, (9, 9), Mode::Hypervisor, 0x77),
     ]);
-    let profile = Profile::read(&[host], vec![boxed(records)], Options::default());
+    let profile = Profile::read(&[host], vec![in_memory(records)], Options::default());
     let expected = [
         "host host user own bash /bin/bash 420 1",
         "host host user own bash [unmapped] - 1",
@@ -180,7 +176,8 @@ fn mode_a_names_two_guests_by_their_own_switches_and_maps() {
         switched(150, 1, 7),
         switched(355, 1, 0),
     ];
-    let (streams, records) = ([web1, host, web2], vec![boxed(one), boxed(records), boxed(two)]);
+    let (streams, records) =
+        ([web1, host, web2], vec![in_memory(one), in_memory(records), in_memory(two)]);
     let profile = Profile::read(&streams, records, Options::default());
     let expected = [
         "web1 guest kernel vcpu spin [guest kernel] ffffffff81000000 1",
@@ -214,7 +211,7 @@ fn a_mode_that_was_read_too_late_is_seen_by_the_address() {
         mapped(7, 0xffff_ffff_ff60_0000, "[vsyscall]"),
         switched(1000, 0, 7),
     ];
-    let (streams, records) = ([host, web1], vec![boxed(records), boxed(one)]);
+    let (streams, records) = ([host, web1], vec![in_memory(records), in_memory(one)]);
     let profile = Profile::read(&streams, records, Options::default());
     let expected = [
         "web1 guest kernel vcpu httpd [guest kernel] 700010 1",
@@ -248,7 +245,8 @@ fn mode_a_goes_on_with_an_agent_that_came_back() {
     let one =
         vec![named(7, "httpd"), mapped(7, 0x40_0000, "/usr/sbin/httpd"), switched(1550, 0, 7)];
     let two = vec![named(7, "init"), mapped(7, 0x40_0000, "/bin/init"), switched(120, 0, 7)];
-    let (streams, records) = ([host, first, second], vec![boxed(records), boxed(one), boxed(two)]);
+    let (streams, records) =
+        ([host, first, second], vec![in_memory(records), in_memory(one), in_memory(two)]);
     let profile = Profile::read(&streams, records, Options::default());
     let expected = [
         "web1 guest kernel vcpu [unknown] [guest kernel] ffffffff81000000 1",
@@ -286,7 +284,7 @@ fn mode_b_takes_the_guests_own_samples_and_none_twice() {
         sample(1_160, (0, 0), Mode::Kernel, 0xffff_ffff_8100_0000),
     ];
     let profile =
-        Profile::read(&[host, own], vec![boxed(records), boxed(web1)], Options::default());
+        Profile::read(&[host, own], vec![in_memory(records), in_memory(web1)], Options::default());
     let expected = [
         "web1 guest kernel vcpu httpd [guest kernel] ffffffff81000000 1",
         "web1 guest kernel vcpu swapper [guest kernel] ffffffff81000000 1",
@@ -306,7 +304,7 @@ fn without_an_alignment_nothing_is_counted_twice() {
     let own = stream("web1", Role::SamplesItself, vec![cycles()]);
     let web1 = vec![sample(70_000_000_000, (7, 7), Mode::User, 0x40_0010)];
     let profile =
-        Profile::read(&[host, own], vec![boxed(records), boxed(web1)], Options::default());
+        Profile::read(&[host, own], vec![in_memory(records), in_memory(web1)], Options::default());
     let samples: Vec<_> = profile.entries.iter().map(|(_, count)| count.samples).collect();
     assert_eq!((samples, profile.streams[1].duplicates), (vec![1], 1));
 }
@@ -321,7 +319,7 @@ fn events_of_another_kind_are_no_duplicates_and_stand_apart() {
     ];
     let own = stream("web1", Role::SamplesItself, vec![ticks()]);
     let profile =
-        Profile::read(&[host, own], vec![boxed(records), boxed(web1)], Options::default());
+        Profile::read(&[host, own], vec![in_memory(records), in_memory(web1)], Options::default());
     let expected = [
         "web1 guest kernel vcpu swapper [guest kernel] ffffffff81000000 1 idle",
         "web1 guest user vcpu [unknown] [guest user] - 1",
@@ -341,7 +339,7 @@ fn a_passive_guest_has_a_kernel_and_programs_without_names() {
         sample(13, (77, 78), Mode::GuestKernel, 0xffff_ffff_8100_0000),
     ]);
     let passive = Stream { kallsyms: Ok("k".into()), ..stream("web1", Role::Passive, vec![]) };
-    let profile = Profile::read(&[host, passive], vec![boxed(records)], Options::default());
+    let profile = Profile::read(&[host, passive], vec![in_memory(records)], Options::default());
     let expected = [
         "[pid 77] guest kernel own [unknown] [guest kernel] ffffffff81000000 1",
         "web1 guest kernel vcpu [unknown] [guest kernel] ffffffff81000000 1",
@@ -362,7 +360,7 @@ fn a_threads_number_used_again_serves_no_vm() {
         at(7, What::Fork { pid: 9, tid: 51, parent: 1 }),
         sample(8, (9, 51), Mode::User, 0x20_0020),
     ]);
-    let profile = Profile::read(&[host], vec![boxed(records)], Options::default());
+    let profile = Profile::read(&[host], vec![in_memory(records)], Options::default());
     let expected = [
         "host host user own bash /bin/bash 420 1",
         "web1 host kernel vcpu qemu [kernel] ffffffff80000010 1",
@@ -390,7 +388,7 @@ fn what_a_stream_lost_and_cannot_have_is_counted() {
             }),
         ),
     ]);
-    let profile = Profile::read(&[host], vec![boxed(records)], Options::default());
+    let profile = Profile::read(&[host], vec![in_memory(records)], Options::default());
     let report = &profile.streams[0];
     assert_eq!(report.lost.iter().collect::<Vec<_>>(), [(&0, &40), (&3, &2)]);
     assert_eq!(report.throttled.iter().collect::<Vec<_>>(), [(&0, &1)]);
@@ -405,7 +403,7 @@ fn processes_can_be_kept_apart_by_number() {
     let read = |by_pid| {
         let streams = [host.clone()];
         let options = Options { by_pid };
-        Profile::read(&streams, vec![boxed(records.clone())], options).entries.len()
+        Profile::read(&streams, vec![in_memory(records.clone())], options).entries.len()
     };
     assert_eq!((read(false), read(true)), (1, 2));
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::in_memory;
 use crate::profile_tests::*;
 use crate::symbols::Symbols;
 use crate::{Options, Profile, summary};
@@ -36,7 +37,7 @@ fn table_5_2() -> Profile {
         };
         records.extend((0..*samples).map(|at| sample(at, (7, 7), mode, start + at % 0x1000)));
     }
-    Profile::read(&[guest], vec![boxed(records)], Options::default())
+    Profile::read(&[guest], vec![in_memory(records)], Options::default())
 }
 
 fn text(table: &Table, most: usize) -> String {
@@ -100,7 +101,7 @@ fn busy_time_is_equation_4_9() {
         period: 100_000_000,
     };
     let records = |samples| {
-        boxed((0..samples).map(|n| at(n, model::What::Sample(one(n)))).collect::<Vec<_>>())
+        in_memory((0..samples).map(|n| at(n, model::What::Sample(one(n)))).collect::<Vec<_>>())
     };
     let read = |stream: &model::Stream, hertz| {
         let streams = [stream.clone()];
@@ -127,7 +128,7 @@ fn idle_time_is_no_work_unless_it_is_asked_for() {
         sample(2, (0, 0), Mode::Kernel, kernel),
         sample(3, (9, 9), Mode::Kernel, kernel),
     ];
-    let profile = Profile::read(&[host], vec![boxed(records)], Options::default());
+    let profile = Profile::read(&[host], vec![in_memory(records)], Options::default());
     let named = Named::new(&profile, &Symbols::default());
     let table = &tables(&named, &Choice::default())[0];
     assert_eq!((table.total.samples, table.idle), (1, 2));
@@ -157,7 +158,7 @@ fn what_guests_call_themselves_drives_no_terminal() {
         at(2, model::What::Lost { count: 4 }),
     ];
     let guest = model::Stream { notes: vec![bad.to_owned()], ..guest };
-    let profile = Profile::read(&[guest], vec![boxed(records)], Options::default());
+    let profile = Profile::read(&[guest], vec![in_memory(records)], Options::default());
     let named = Named::new(&profile, &Symbols::default());
     let mut out = text(&tables(&named, &Choice::default())[0], 10).into_bytes();
     summary::write_busy(&named, &summary::busy(&named, None, &Default::default()), &mut out)

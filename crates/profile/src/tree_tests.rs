@@ -1,4 +1,5 @@
 use super::*;
+use crate::in_memory;
 use crate::profile_tests::*;
 use crate::symbols::Symbols;
 use crate::{Options, Profile};
@@ -26,7 +27,7 @@ fn profile() -> Profile {
         let mode = if n < 2 { Mode::Kernel } else { Mode::User };
         of_guest.push(sample(10 + n, (7, 7), mode, if n < 2 { KERNEL } else { 0x1000 + n }));
     }
-    let records = vec![boxed(of_host), boxed(of_guest)];
+    let records = vec![in_memory(of_host), in_memory(of_guest)];
     Profile::read(&[host, guest], records, Options::default())
 }
 

@@ -15,8 +15,19 @@ use ahash::{AHashMap, AHashSet};
 use model::{Mode, Nanos, Record, Role, Sample, Stream, What};
 use std::collections::BTreeMap;
 
-/// One stream's records, in the order of its clock.
-pub type Records<'a> = Box<dyn Iterator<Item = Record> + 'a>;
+/// One stream's records, in the order of its clock: each call puts those that come next in the place
+/// of what is there; none, and false, at the end.
+pub type Records<'a> = Box<dyn FnMut(&mut Vec<Record>) -> bool + 'a>;
+
+/// Records that are in memory.
+#[must_use]
+pub fn in_memory(records: Vec<Record>) -> Records<'static> {
+    let mut records = Some(records);
+    Box::new(move |batch| {
+        *batch = records.take().unwrap_or_default();
+        !batch.is_empty()
+    })
+}
 
 /// A guest that samples itself covers the host's samples for so long after its last record.
 const SILENCE: Nanos = Nanos(1_000_000_000);
@@ -100,7 +111,7 @@ impl<'a> Walk<'a> {
         &mut self,
         at: usize,
         columns: &[u16],
-        records: Records<'a>,
+        mut records: Records<'a>,
         sink: &mut dyn FnMut(&Known, &Placed),
     ) {
         let (stream, number) = (&self.streams[at], u16::try_from(at).unwrap_or(NO_STREAM));
@@ -119,26 +130,17 @@ impl<'a> Walk<'a> {
         let mut source = self.source(at, number, columns);
         let mut clock =
             (!source.host && !stream.clock.is_empty()).then(|| Clock::new(&stream.clock));
-        for mut record in records {
-            if let Some(clock) = &mut clock {
-                let Some(time) = clock.host(record.time) else {
-                    source.report.unaligned += 1;
-                    continue;
-                };
-                record.time = time;
-            }
-            source.report.saw(&record, record.time);
-            match record.what {
-                What::Sample(sample) => self.sample(&mut source, &record, sample, sink),
-                What::Exit { tid, .. } if source.serving.contains_key(&tid) => {
-                    source.ended.insert(tid);
-                    self.known.apply(&mut source.spaces, number, source.kernel, record);
+        let mut batch = Vec::new();
+        while records(&mut batch) {
+            for mut record in batch.drain(..) {
+                if let Some(clock) = &mut clock {
+                    let Some(time) = clock.host(record.time) else {
+                        source.report.unaligned += 1;
+                        continue;
+                    };
+                    record.time = time;
                 }
-                What::Fork { tid, .. } => {
-                    source.serves_no_more(tid);
-                    self.known.apply(&mut source.spaces, number, source.kernel, record);
-                }
-                _ => self.known.apply(&mut source.spaces, number, source.kernel, record),
+                self.record(&mut source, record, sink);
             }
         }
         source.report.dropped = source.spaces.dropped;
@@ -152,6 +154,24 @@ impl<'a> Walk<'a> {
             self.covered.entry(source.vm).or_default().push(covered);
         }
         self.reports[at] = source.report;
+    }
+
+    fn record(
+        &mut self,
+        source: &mut Source,
+        record: Record,
+        sink: &mut dyn FnMut(&Known, &Placed),
+    ) {
+        source.report.saw(&record, record.time);
+        match record.what {
+            What::Sample(sample) => return self.sample(source, &record, sample, sink),
+            What::Exit { tid, .. } if source.serving.contains_key(&tid) => {
+                source.ended.insert(tid);
+            }
+            What::Fork { tid, .. } => source.serves_no_more(tid),
+            _ => {}
+        }
+        self.known.apply(&mut source.spaces, source.stream, source.kernel, record);
     }
 
     fn source(&mut self, at: usize, number: u16, columns: &[u16]) -> Source {

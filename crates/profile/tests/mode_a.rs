@@ -3,7 +3,7 @@
 
 use model::{Absent, Event, Map, Mode, Nanos, Part, Record, Role, Sample, Serving, Stream, What};
 use profile::clock::{Ping, align};
-use profile::{Options, Placed, Profile, Records};
+use profile::{Options, Placed, Profile, Records, in_memory};
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use rand::RngExt;
 
@@ -146,7 +146,7 @@ fn score(truth: Truth, random: &mut TestRng) -> Score {
     let samples = host_samples(&turns);
     let records = || -> Vec<Records<'static>> {
         let host: Vec<_> = samples.iter().map(|(record, _)| record.clone()).collect();
-        vec![Box::new(host.into_iter()), Box::new(guest_records(truth, &turns).into_iter())]
+        vec![in_memory(host), in_memory(guest_records(truth, &turns))]
     };
     let profile = Profile::read(&streams, records(), Options::default());
     let report = &profile.streams[1];

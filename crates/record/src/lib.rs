@@ -21,5 +21,5 @@ pub use error::{Cause, Damage, Error};
 pub use head::{Entry, Environment, Head, SCHEMA};
 pub use parquet::export_parquet;
 pub use perf_data::import_perf_data;
-pub use reader::{Recording, Records};
+pub use reader::{Ahead, Batch, Recording, Records};
 pub use writer::{Writer, close};

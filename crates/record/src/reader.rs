@@ -7,7 +7,6 @@ use crate::perf_data::{PerfData, Rounds};
 use crate::sorted::Sorted;
 use model::{Record, Stream};
 use sample::Decoder;
-use std::collections::VecDeque;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
@@ -110,6 +109,21 @@ const WAITING: usize = 8;
 /// Records, and damage where it is come upon.
 type Found = Result<Record, Damage>;
 
+/// Records of a stream, in their order, and the damage that was come upon on the way.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The records.
+    pub records: Vec<Record>,
+    /// The damage.
+    pub damages: Vec<Damage>,
+}
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.damages.is_empty()
+    }
+}
+
 impl Records {
     /// Shows them all, in their order, without moving them where that can be.
     pub(crate) fn each(self, mut show: impl FnMut(Result<&Record, Damage>)) {
@@ -122,15 +136,18 @@ impl Records {
         }
     }
 
-    /// Appends what comes next, up to a batch.
-    fn take_into(&mut self, batch: &mut VecDeque<Found>) {
-        while batch.len() < BATCH {
+    /// Puts what comes next in the place of what is there; nothing at the end.
+    fn refill(&mut self, batch: &mut Batch) {
+        batch.records.clear();
+        batch.damages.clear();
+        while batch.records.len() < BATCH {
             // Many at once, where they lie there.
             if let Source::Rounds(rounds) = &mut self.0 {
-                rounds.take_ready(batch, BATCH);
+                rounds.take_ready(&mut batch.records, BATCH);
             }
             match self.next() {
-                Some(found) => batch.push_back(found),
+                Some(Ok(record)) => batch.records.push(record),
+                Some(Err(damage)) => batch.damages.push(damage),
                 None => return,
             }
         }
@@ -138,14 +155,13 @@ impl Records {
 
     /// The same, read and decoded by a thread of its own while what came before is worked on.
     #[must_use]
-    pub fn ahead(self) -> Box<dyn Iterator<Item = Found>> {
-        let (give, batches) = sync_channel::<VecDeque<Found>>(WAITING);
+    pub fn ahead(self) -> Ahead {
+        let (give, batches) = sync_channel::<Batch>(WAITING);
         let (give_back, empty) = channel();
         let read = move |mut records: Self| {
             loop {
-                let mut batch: VecDeque<Found> =
-                    empty.try_recv().unwrap_or_else(|_| VecDeque::with_capacity(BATCH));
-                records.take_into(&mut batch);
+                let mut batch: Batch = empty.try_recv().unwrap_or_default();
+                records.refill(&mut batch);
                 // Where nobody takes them any more there is nothing to do.
                 if batch.is_empty() || give.send(batch).is_err() {
                     return;
@@ -159,50 +175,53 @@ impl Records {
             }
         };
         let name = "reader".to_owned();
-        match std::thread::Builder::new().name(name).spawn(work) {
+        Ahead(match std::thread::Builder::new().name(name).spawn(work) {
             Ok(reader) => {
                 // It waits for them.
                 let _ = hand.send(self);
-                Box::new(Ahead { batches, give_back, batch: VecDeque::new(), reader: Some(reader) })
+                From::Thread { batches, give_back, reader: Some(reader) }
             }
             // No thread can be had: then it is done here.
-            Err(_) => Box::new(self),
-        }
+            Err(_) => From::Here(Box::new(self)),
+        })
     }
 }
 
-/// What a thread reads ahead.
-struct Ahead {
-    batches: Receiver<VecDeque<Found>>,
-    /// Their memory is used again: it comes from the other thread.
-    give_back: Sender<VecDeque<Found>>,
-    batch: VecDeque<Found>,
-    reader: Option<JoinHandle<()>>,
+/// Records that are read ahead.
+#[derive(Debug)]
+pub struct Ahead(From);
+
+#[derive(Debug)]
+enum From {
+    Thread {
+        batches: Receiver<Batch>,
+        /// Batches' memory is used again: it comes from the other thread.
+        give_back: Sender<Batch>,
+        reader: Option<JoinHandle<()>>,
+    },
+    Here(Box<Records>),
 }
 
-impl Iterator for Ahead {
-    type Item = Found;
-
-    #[inline]
-    fn next(&mut self) -> Option<Found> {
-        loop {
-            if let Some(found) = self.batch.pop_front() {
-                return Some(found);
-            }
-            match self.batches.recv() {
-                Ok(batch) => {
+impl Ahead {
+    /// Puts what comes next in the place of what is there; nothing, and false, at the end.
+    pub fn refill(&mut self, batch: &mut Batch) -> bool {
+        match &mut self.0 {
+            From::Here(records) => records.refill(batch),
+            From::Thread { batches, give_back, reader } => match batches.recv() {
+                Ok(next) => {
                     // Where the other thread has come to its end it wants none.
-                    let _ = self.give_back.send(std::mem::replace(&mut self.batch, batch));
+                    let _ = give_back.send(std::mem::replace(batch, next));
                 }
                 Err(_) => {
                     // It must not seem that a reader that failed had come to the end.
-                    if let Some(Err(panic)) = self.reader.take().map(JoinHandle::join) {
+                    if let Some(Err(panic)) = reader.take().map(JoinHandle::join) {
                         std::panic::resume_unwind(panic);
                     }
-                    return None;
+                    *batch = Batch::default();
                 }
-            }
+            },
         }
+        !batch.is_empty()
     }
 }
 
@@ -214,10 +233,10 @@ enum Source {
 }
 
 impl Iterator for Records {
-    type Item = Result<Record, Damage>;
+    type Item = Found;
 
     #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
+    fn next(&mut self) -> Option<Found> {
         match &mut self.0 {
             Source::Merge(merge) => merge.next(),
             Source::Sorted(sorted) => sorted.next(),

@@ -7,7 +7,7 @@ use crate::run::RunError;
 use agent::{Error, Handle, Opened, Stream, SymbolFile};
 use model::{Absent, BuildId, Record, Role};
 use profile::symbols::{Binary, Images, Reason, Symbols};
-use profile::{Count, Layer, Named, Options, Profile, Records};
+use profile::{Count, Layer, Named, Options, Profile};
 use sample::Decoder;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -139,8 +139,8 @@ impl Taken {
         // What was there before has no time of its own and comes first.
         self.records.sort_by_key(|record| record.time);
         let streams = [self.stream(who)];
-        let records: Records<'_> = Box::new(self.records.into_iter());
-        let profile = Profile::read(&streams, vec![records], Options::default());
+        let records = vec![profile::in_memory(self.records)];
+        let profile = Profile::read(&streams, records, Options::default());
         let symbols = match files {
             Some(files) => {
                 let mut images = Asked { who, handle: &mut self.handle, files };

@@ -1,4 +1,5 @@
 use super::*;
+use crate::in_memory;
 use crate::profile_tests::*;
 use crate::symbols::{Binary, Images, Reason};
 use crate::table::Column;
@@ -47,7 +48,7 @@ fn streams() -> (Vec<Stream>, Vec<Records<'static>>) {
         switched(100, 0, 7),
         Record { cpu: 2, ..at(200, What::Lost { count: 5 }) },
     ];
-    (vec![host, web1], vec![boxed(records), boxed(guest)])
+    (vec![host, web1], vec![in_memory(records), in_memory(guest)])
 }
 
 fn with<T>(test: impl FnOnce(&Named<'_>, &Symbols) -> T) -> T {

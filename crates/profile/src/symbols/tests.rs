@@ -1,5 +1,6 @@
 use super::*;
-use crate::profile_tests::{boxed, cycles, mapped, named, sample, stream};
+use crate::in_memory;
+use crate::profile_tests::{cycles, mapped, named, sample, stream};
 use crate::{Named, Options};
 use model::{Mode, Role};
 use std::fs;
@@ -125,7 +126,7 @@ fn the_hosts_files_say_why_they_have_no_names() {
         }
         records.extend([map, sample(9, (7, 7), Mode::User, start + 4)]);
     }
-    let profile = Profile::read(&streams, vec![boxed(records)], Options::default());
+    let profile = Profile::read(&streams, vec![in_memory(records)], Options::default());
     let mut files = HostFiles::new(&streams, folder.path());
     files.root = folder.path().to_owned();
     let symbols = Symbols::find(&profile, &mut files);
@@ -181,7 +182,7 @@ fn a_guests_file_is_asked_for_once_by_its_build_id_and_is_no_other_guests() {
             }
             records.extend([map, sample(9, (7, 7), Mode::User, n * 0x1_0000 + 4)]);
         }
-        boxed(records)
+        in_memory(records)
     };
     let records = vec![records(["/no", "/a", "/b"]), records(["/c", "/d", "/e"])];
     let profile = Profile::read(&streams, records, Options::default());

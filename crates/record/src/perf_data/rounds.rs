@@ -237,11 +237,11 @@ impl Rounds {
     }
 
     /// Appends records that are ready, until there are `most` or something has to be read.
-    pub(crate) fn take_ready(&mut self, to: &mut VecDeque<Result<Record, Damage>>, most: usize) {
+    pub(crate) fn take_ready(&mut self, to: &mut Vec<Record>, most: usize) {
         let from = self.next;
         self.next = self.ready.min(from + most.saturating_sub(to.len()));
         let ready = self.held.get_mut(from..self.next).unwrap_or_default().iter_mut();
-        to.extend(ready.map(|record| Ok(std::mem::replace(record, TAKEN))));
+        to.extend(ready.map(|record| std::mem::replace(record, TAKEN)));
         self.read += (self.next - from) as u64;
     }
 

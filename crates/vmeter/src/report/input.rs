@@ -1,11 +1,12 @@
 //! What is reported: a recording, or a perf.data that is read as it is.
 
 use crate::record::{GuestFiles, VIEW};
-use ::record::Recording;
+use ::record::{Batch, Damage, Recording};
 use anyhow::{Context, Result};
-use model::Stream;
+use model::Record;
 use profile::summary::Counters;
 use profile::{Options, Placed, Profile, Records};
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -32,8 +33,8 @@ impl Input {
 
     /// Reads all samples once more, one by one.
     pub fn replay(&self, sink: &mut dyn FnMut(&Placed)) -> Result<()> {
-        let streams = self.recording.streams();
-        Profile::replay(streams, again(&self.recording)?, sink);
+        // Damage was told the first time.
+        Profile::replay(self.recording.streams(), sources(&self.recording, &|_| ())?, sink);
         Ok(())
     }
 
@@ -68,27 +69,27 @@ impl Input {
 
 /// A recording's samples, and what of it is damaged, in the words to show.
 pub fn read(recording: &Recording, options: Options) -> Result<(Profile, Vec<String>)> {
-    let streams: &[Stream] = recording.streams();
-    let damages = std::cell::RefCell::new(Vec::new());
-    let mut sources: Vec<Records<'_>> = Vec::new();
-    for number in 0..streams.len() {
-        let records = recording.records(number)?.ahead();
-        let damages = &damages;
-        sources.push(Box::new(records.filter_map(move |record| match record {
-            Ok(record) => Some(record),
-            Err(damage) => {
-                damages.borrow_mut().push(damage.to_string());
-                None
-            }
-        })));
-    }
-    let profile = Profile::read(streams, sources, options);
+    let damages = RefCell::new(Vec::new());
+    let tell = |found: &[Damage]| {
+        damages.borrow_mut().extend(found.iter().map(ToString::to_string));
+    };
+    let profile = Profile::read(recording.streams(), sources(recording, &tell)?, options);
     Ok((profile, damages.into_inner()))
 }
 
-/// The same records again; damage was told the first time.
-fn again<'a>(recording: &Recording) -> Result<Vec<Records<'a>>> {
-    let all = 0..recording.streams().len();
-    all.map(|number| Ok(Box::new(recording.records(number)?.ahead().flatten()) as Records<'a>))
-        .collect()
+/// The records of all streams; damage is told on the way.
+fn sources<'a>(recording: &Recording, tell: &'a dyn Fn(&[Damage])) -> Result<Vec<Records<'a>>> {
+    let one = |number| {
+        let mut ahead = recording.records(number)?.ahead();
+        let mut batch = Batch::default();
+        Ok(Box::new(move |records: &mut Vec<Record>| {
+            // Their memory goes the same way back.
+            std::mem::swap(records, &mut batch.records);
+            let is_more = ahead.refill(&mut batch);
+            std::mem::swap(records, &mut batch.records);
+            tell(&batch.damages);
+            is_more
+        }) as Records<'a>)
+    };
+    (0..recording.streams().len()).map(one).collect()
 }

@@ -156,7 +156,7 @@ fn made(
     damages: &[String],
 ) -> (Subject, Vec<Tree>) {
     let (streams, records): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
-    let records = records.into_iter().map(|all| Box::new(all.into_iter()) as profile::Records<'_>);
+    let records = records.into_iter().map(profile::in_memory);
     let profile = Profile::read(&streams, records.collect(), Options::default());
     let named = Named::new(&profile, &Symbols::find(&profile, &mut Kernels));
     let trees = trees_of(&named, choice, None);
