@@ -134,7 +134,12 @@ fn event(attribute: &Attribute) -> Event {
         // Where a frequency was asked for, samples carry their own.
         period: period.unwrap_or_default(),
         is_time: kind == SOFTWARE && [CPU_CLOCK, TASK_CLOCK].contains(&config),
-        share: Err(Absent::NotProvided("a perf.data does not tell how long it counted".into())),
+        // The kernel's own events take no turns.
+        share: if kind == SOFTWARE {
+            Ok(1.0)
+        } else {
+            Err(Absent::NotProvided("a perf.data does not tell how long it counted".into()))
+        },
     }
 }
 
