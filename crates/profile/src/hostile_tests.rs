@@ -92,7 +92,7 @@ fn no_stream_makes_it_panic_and_nothing_shown_drives_a_terminal() {
         std::env::var("VMETER_FUZZ_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(30_000);
     let mut random = TestRng::from_seed(RngAlgorithm::ChaCha, &[3; 32]);
     // A case is a record; they come in streams of a hundred.
-    for _ in 0..cases / 300 {
+    for _ in 0..cases / 400 {
         let names = [bytes(&mut random), bytes(&mut random)];
         let names = names.map(|name| String::from_utf8_lossy(&name).into_owned());
         let mut host = stream("host", Role::Host, vec![cycles(), ticks()]);
@@ -102,9 +102,10 @@ fn no_stream_makes_it_panic_and_nothing_shown_drives_a_terminal() {
         let other = [Role::NamesOnly, Role::SamplesItself, Role::Passive];
         let mut guest = |name: &String| {
             let role = other[random.random_range(0..3usize)];
-            Stream { clock: segments(&mut random), ..stream(name, role, vec![ticks()]) }
+            let until = random.random_bool(0.5).then(|| Nanos(random.random()));
+            Stream { clock: segments(&mut random), until, ..stream(name, role, vec![ticks()]) }
         };
-        let streams = [host, guest(&names[0]), guest(&names[1])];
+        let streams = [host, guest(&names[0]), guest(&names[1]), guest(&names[0])];
         let all: Vec<_> = streams.iter().map(|_| in_memory(records(&mut random, 100))).collect();
         let profile = Profile::read(&streams, all, Options { by_pid: true });
         let mut files = HostFiles::new(&streams, std::path::Path::new("/nowhere"));

@@ -29,6 +29,8 @@ pub fn in_memory(records: Vec<Record>) -> Records<'static> {
     })
 }
 
+/// Where the kernel's half of an address space begins, on x86-64 and ARM64.
+const UPPER_HALF: u64 = 1 << 63;
 /// A guest that samples itself covers the host's samples for so long after its last record.
 const SILENCE: Nanos = Nanos(1_000_000_000);
 
@@ -346,9 +348,6 @@ impl Source {
 }
 
 /// Gives a sample that the host took in a guest the guest's own names.
-/// Where the kernel's half of an address space begins, on x86-64 and ARM64.
-const UPPER_HALF: u64 = 1 << 63;
-
 fn name_by_guest(guest: &mut Guest<'_>, known: &mut Known, placed: &mut Placed, user: Option<u64>) {
     guest.advance(placed.time, known);
     let mut user = user;
