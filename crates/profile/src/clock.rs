@@ -191,6 +191,12 @@ impl Corners {
 fn upper_hull(points: impl Iterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {
     let mut hull: Vec<(f64, f64)> = Vec::new();
     for point in points {
+        // Of those at one time the highest counts.
+        match hull.last() {
+            Some(last) if last.0 == point.0 && last.1 >= point.1 => continue,
+            Some(last) if last.0 == point.0 => hull.pop(),
+            _ => None,
+        };
         while let [.., before, last] = hull[..] {
             let turns_right = (last.0 - before.0) * (point.1 - before.1)
                 < (last.1 - before.1) * (point.0 - before.0);

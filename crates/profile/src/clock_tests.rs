@@ -209,6 +209,14 @@ proptest! {
     }
 }
 
+#[test]
+fn of_proofs_at_one_time_the_narrowest_count() {
+    let proof = |low: f64, high: f64| Proof { at: 8.0, low, high };
+    let corners =
+        Corners::of([proof(0.0, 300.0), proof(213.0, 213.0), proof(0.0, 250.0)].into_iter());
+    assert_eq!(corners.room(0.0), (213.0, 213.0));
+}
+
 proptest! {
     /// What is no corner keeps no line from going through.
     #[test]
