@@ -92,20 +92,18 @@ impl<'a> Named<'a> {
             let address = key.address.filter(|_| function.is_none());
             let bare = Key { address, ..key };
             // Entries are in the order of addresses, and with them those of one function.
-            let same = last.filter(|(before, known, _)| {
-                *before == bare && function.is_some_and(|function| Arc::ptr_eq(known, function))
-            });
-            let place = same.map_or_else(
-                || {
+            let same = |known| function.is_some_and(|function| Arc::ptr_eq(known, function));
+            let place = match last {
+                Some((before, known, place)) if before == bare && same(known) => place,
+                _ => {
                     let idle = key.idle && idles(function.map(Arc::as_ref));
                     let row = (Key { idle, ..bare }, function.map(Arc::clone));
                     *places.entry(row).or_insert_with_key(|row| {
                         merged.push((row.clone(), (naming.clone(), Count::default())));
                         merged.len() - 1
                     })
-                },
-                |(_, _, place)| place,
-            );
+                }
+            };
             last = function.map(|function| (bare, function, place));
             let (_, (_, sum)) = &mut merged[place];
             *sum = sum.and(count);

@@ -138,19 +138,16 @@ fn a_guest_boots_again(host: &mut Host) {
         println!("g2: clock within {} s: {}", boot["clock_bound_s"], boot["warnings"]);
     }
     assert_eq!(boots.len(), 2, "{:#}", report["streams"]);
-    let says = |boot: &Value, what: &str| {
-        let mut warnings = boot["warnings"].as_array().unwrap().iter();
-        warnings.any(|warning| warning.as_str().unwrap().contains(what))
-    };
-    assert!(says(boots[0], "its agent was lost") && says(boots[1], "there again"), "{boots:#?}");
+    assert!(recording::says(boots[0], "its agent was lost"), "{boots:#?}");
+    assert!(recording::says(boots[1], "there again"), "{boots:#?}");
     let shell = recording::samples(&report, |row| {
         row["vm"] == "g2" && row["layer"] == "guest-user" && row["process"] == "sh"
     });
-    let kernel = |row: &Value| row["vm"] == "g2" && row["layer"] == "guest-kernel";
-    let known = recording::samples(&report, |row| kernel(row) && row["process"] != "[unknown]");
-    let named = recording::samples(&report, |row| {
-        kernel(row) && row["process"] != "[unknown]" && row["symbol"].is_string()
-    });
+    let kernel = |row: &Value| {
+        row["vm"] == "g2" && row["layer"] == "guest-kernel" && row["process"] != "[unknown]"
+    };
+    let known = recording::samples(&report, kernel);
+    let named = recording::samples(&report, |row| kernel(row) && row["symbol"].is_string());
     println!("g2: {shell} samples in its shell, {known} in its kernels, {named} of them named");
     // 10 s of a sample each 4 ms, as far as the emulator lets it compute.
     assert!(shell > 300.0 && known > 0.0 && named >= 0.95 * known);

@@ -104,7 +104,8 @@ impl<'a> Guest<'a> {
         let mut heard = (Instant::now(), sample::now());
         loop {
             let over = control.stopped();
-            if let Err(why) = session.turn(writer, over) {
+            let saved = |session: &mut Session| session.save(writer).map_err(|e| e.to_string());
+            if let Err(why) = session.turn(writer, over).and_then(|()| saved(session)) {
                 let after = heard.0.duration_since(began).as_secs_f64();
                 let note = format!(
                     "{after:.1} s after the begin its agent was lost: {why}; what it did later is \

@@ -155,9 +155,7 @@ impl Session {
         if last || self.asked.is_none_or(|asked| asked.elapsed() >= PING) {
             self.asked = Some(Instant::now());
             self.pings.burst(handle).map_err(text)?;
-            self.save(writer).map_err(|error| error.to_string())?;
         }
-        let Some(handle) = &mut self.handle else { return Ok(()) };
         if self.role == Role::Passive {
             return Ok(());
         }
@@ -179,11 +177,18 @@ impl Session {
 
     /// Keeps what is known of its clock, should the recorder be killed: every second at first, then
     /// more seldom, as it takes longer the more was read.
-    fn save(&mut self, writer: &Mutex<Writer>) -> Result<(), ::record::Error> {
-        if self.saved.elapsed() < self.began.elapsed() / SAVED_PARTS {
+    ///
+    /// # Errors
+    /// As of the recording.
+    pub fn save(&mut self, writer: &Mutex<Writer>) -> Result<(), ::record::Error> {
+        if self.saved.elapsed() < PING.max(self.began.elapsed() / SAVED_PARTS) {
             return Ok(());
         }
         self.saved = Instant::now();
+        self.keep(writer)
+    }
+
+    fn keep(&self, writer: &Mutex<Writer>) -> Result<(), ::record::Error> {
         let stream = self.stream(Err(super::not_ended()));
         writer.lock().unwrap_or_else(PoisonError::into_inner).set_stream(self.number, stream)
     }
@@ -193,10 +198,8 @@ impl Session {
     pub fn lose(&mut self, until: Nanos, note: String, writer: &Mutex<Writer>) {
         (self.handle, self.until) = (None, Some(until));
         self.notes.push(note);
-        let stream = self.stream(Err(Absent::NotReported));
-        let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
         // A disk that is full is told of by who appends to it next.
-        let _ = writer.set_stream(self.number, stream);
+        let _ = self.keep(writer);
     }
 
     /// Tells how its clock went; adds its stream and its kernel's symbols to the guest's, and the

@@ -71,9 +71,14 @@ pub fn kernels_are_named(report: &Value, vm: &str) {
     assert!(all > 0.0 && named >= 0.95 * all, "{named} of {all}");
 }
 
-/// Whether one of a stream's warnings says this.
+/// Whether one of the warnings of the stream of this name says this.
 pub fn warns(report: &Value, name: &str, what: &str) -> bool {
-    let mut warnings = stream(report, name)["warnings"].as_array().unwrap().iter();
+    says(stream(report, name), what)
+}
+
+/// Whether one of a stream's warnings says this.
+pub fn says(stream: &Value, what: &str) -> bool {
+    let mut warnings = stream["warnings"].as_array().unwrap().iter();
     warnings.any(|warning| warning.as_str().unwrap().contains(what))
 }
 
