@@ -203,17 +203,17 @@ fn web_in_guest(host: &mut Host) {
          guest 1 '/lab/agent/vmeter bench serve /tmp/www --listen 0.0.0.0:8080 </dev/null \
          >/tmp/serve 2>&1 & until grep -q serving /tmp/serve; do sleep 0.1; done'");
     let found = whole(
-        &host.sh("vmeter bench web http://10.0.2.101:8080/1k --rate 10 --duration 4s --json -"),
+        &host.sh("vmeter bench web http://10.0.2.101:8080/1k --rate 50 --duration 4s --json -"),
     );
     println!("web: {} {}", found["status"], found["errors"]);
-    assert_eq!(found["status"]["200"], 40, "{found:#}");
+    assert_eq!(found["status"]["200"], 200, "{found:#}");
     // And the guest as the client.
     let found = whole(&host.sh("mkdir -p /tmp/www; head -c 1024 /dev/zero >/tmp/www/1k; \
          vmeter bench serve /tmp/www --listen 0.0.0.0:8080 2>/tmp/serve & server=$!; \
          until grep -q serving /tmp/serve; do sleep 0.1; done; \
-         guest 1 '/lab/agent/vmeter bench web http://10.0.2.15:8080/1k --rate 10 --per request \
+         guest 1 '/lab/agent/vmeter bench web http://10.0.2.15:8080/1k --rate 50 --per request \
          --duration 4s --json -'; kill $server; wait"));
-    assert_eq!(found["status"]["200"], 40, "{found:#}");
+    assert_eq!(found["status"]["200"], 200, "{found:#}");
 }
 
 fn cpu_in_guest(host: &mut Host) {
