@@ -1,6 +1,7 @@
 //! The controller's side of an agent.
 
 use crate::message::{Hello, PROTOCOL, Reply, Request};
+use crate::places::INTRODUCTION;
 use crate::scratch::{PIECE, ROOM};
 use crate::{
     Changed, Channel, Drained, Error, Opened, Sampling, Security, Setting, Stage, SymbolFile, Work,
@@ -36,6 +37,15 @@ impl<S: Read + Write> Handle<S> {
     /// # Errors
     /// Another key, another version, or what the stream says.
     pub fn connect(stream: S, security: &Security) -> Result<Self, Error> {
+        let begun = clock::now();
+        Self::agree(stream, security).map_err(|error| match error {
+            // Who has another key is refused at once.
+            Error::Refused if clock::now() - begun > INTRODUCTION => Error::Late,
+            error => error,
+        })
+    }
+
+    fn agree(stream: S, security: &Security) -> Result<Self, Error> {
         let mut channel = Channel::connect(stream, security)?;
         channel.send(&Request::Hello { protocol: PROTOCOL })?;
         match channel.receive().map_err(Error::if_closed)? {

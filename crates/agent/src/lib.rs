@@ -63,6 +63,12 @@ pub enum Error {
     /// The other end has not this key, or what it sent was changed on the way.
     #[error("the other end has another key or none, or its bytes were changed on the way")]
     Refused,
+    /// The other end closed the connection, and not at once, before it said anything.
+    #[error(
+        "the other end closed the connection after more than a second: its machine is too busy to \
+         answer, or it has another key"
+    )]
+    Late,
     /// The key cannot be read, or there must be one.
     #[error("{0}")]
     Key(String),

@@ -10,7 +10,10 @@ const MOST: usize = 8;
 /// Of them, those that have not yet shown that they belong here.
 const MOST_STRANGERS: usize = 4;
 /// How long a stranger may be one, in nanoseconds.
-const INTRODUCTION: u64 = clock::SECOND;
+pub(crate) const INTRODUCTION: u64 = clock::SECOND;
+/// The agent looks for those who are late at least so often where it has a CPU to run on. Where its
+/// machine has too much to do, what passed beyond that is the machine's delay and not a stranger's.
+pub(crate) const LOOK: u64 = clock::SECOND / 4;
 /// Threads at most, those that are about to end among them.
 const MOST_THREADS: usize = 32;
 
@@ -22,12 +25,16 @@ pub(crate) struct Places(Mutex<Inner>);
 struct Inner {
     taken: Vec<Place>,
     next: u64,
+    /// When those who are late were looked for.
+    looked: u64,
 }
 
 #[derive(Debug)]
 struct Place {
     number: u64,
     since: u64,
+    /// How long it could have been served, in nanoseconds.
+    age: u64,
     state: State,
     /// Another descriptor of the connection, to end it from without.
     fd: OwnedFd,
@@ -60,7 +67,7 @@ impl Places {
         }
         let number = inner.next;
         inner.next += 1;
-        inner.taken.push(Place { number, since: now, state: State::Stranger, fd });
+        inner.taken.push(Place { number, since: now, age: 0, state: State::Stranger, fd });
         Ok(number)
     }
 
@@ -75,8 +82,11 @@ impl Places {
 
     /// Ends the connections of those who have been strangers for too long.
     pub(crate) fn drop_late(&self, now: u64) {
-        for place in &mut self.lock().taken {
-            if place.state == State::Stranger && now.saturating_sub(place.since) > INTRODUCTION {
+        let mut inner = self.lock();
+        let looked = std::mem::replace(&mut inner.looked, now);
+        for place in &mut inner.taken {
+            place.age += now.saturating_sub(looked.max(place.since)).min(LOOK);
+            if place.state == State::Stranger && place.age > INTRODUCTION {
                 place.cut();
             }
         }
@@ -99,5 +109,32 @@ impl Place {
         self.state = State::Dropped;
         // One that is closed already has ended by itself.
         let _ = shutdown(&self.fd, Shutdown::Both);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    /// A machine that lets the agent run every 10 s only: a stranger still has four turns.
+    #[test]
+    fn the_machines_delay_is_not_a_strangers() {
+        let (end, _other) = UnixStream::pair().unwrap();
+        let cut_after = |step: u64| {
+            let places = Places::default();
+            places.drop_late(0);
+            let place = places.take(&end, step / 2).unwrap();
+            let cut = |at: u64| {
+                places.drop_late(at * step);
+                places.lock().taken.iter().any(|one| one.state == State::Dropped)
+            };
+            let at = (1..).find(|at| cut(*at)).unwrap();
+            assert!(places.leave(place));
+            at
+        };
+        assert_eq!(cut_after(10 * clock::SECOND), 5);
+        assert_eq!(cut_after(LOOK), 5);
+        assert_eq!(cut_after(LOOK / 10), 41);
     }
 }

@@ -3,7 +3,7 @@
 use crate::conversation::Conversation;
 use crate::line::Line;
 use crate::listener::Listener;
-use crate::places::Places;
+use crate::places::{LOOK, Places};
 use crate::scratch::Scratch;
 use crate::stream::Wait;
 use crate::{Channel, Error, Security};
@@ -15,9 +15,6 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 use workload::clock;
-
-/// How often a waiting thread looks whether to end, in nanoseconds.
-const LOOK: u64 = clock::SECOND / 4;
 
 /// What an agent reads counters of.
 #[derive(Debug, Clone)]

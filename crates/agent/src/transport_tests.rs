@@ -6,7 +6,7 @@ use platform::Choice;
 use rustix::fd::OwnedFd;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -211,6 +211,26 @@ fn strangers_hold_four_places_for_a_second_at_most() {
     });
     assert!(log.iter().any(|line| line.contains("said nothing")), "{log:?}");
     assert!(log.iter().any(|line| line.contains("8 connections are open")), "{log:?}");
+}
+
+/// A wrong key is refused at once: an end that closes later may only have too much to do.
+#[test]
+fn an_end_that_closes_late_may_be_busy() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = listener.local_addr().unwrap().to_string();
+    for (wait, late) in [(0, false), (1100, true)] {
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let (stream, _) = listener.accept().unwrap();
+                thread::sleep(Duration::from_millis(wait));
+                drop(stream);
+            });
+            let stream = Stream::connect(&to).unwrap();
+            let error = Handle::connect(stream, &key(1)).err().unwrap();
+            assert_eq!(matches!(error, Error::Late), late, "{error}");
+            assert_eq!(matches!(error, Error::Refused), !late, "{error}");
+        });
+    }
 }
 
 #[test]

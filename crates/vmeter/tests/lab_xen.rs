@@ -229,7 +229,8 @@ fn guests_report(host: &mut Host) {
          guest $g 'timeout 20 sh -c \"while :; do :; done\"' >/dev/null & done; sleep 3; \
          vmeter top --batch --count 1 --interval 10s --format json {AGENTS}; wait"
     ));
-    let json = output.lines().find(|line| line.starts_with('{')).unwrap();
+    let json = output.lines().find(|line| line.starts_with('{'));
+    let json = json.unwrap_or_else(|| panic!("no report in {output}"));
     let top: Value = serde_json::from_str(json).unwrap();
     let interval = number(&top, "/interval_s");
     for name in ["g1", "g2"] {
