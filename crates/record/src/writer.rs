@@ -10,6 +10,7 @@ use crate::sorted::Compact;
 use model::{Nanos, Record, Stream, What};
 use rustix::fs::{FlockOperation, flock};
 use sample::{Decoder, Layout};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, IoSlice, Write};
 use std::path::{Path, PathBuf};
@@ -25,6 +26,8 @@ pub struct Writer {
     folder: PathBuf,
     head: Head,
     files: Vec<Appended>,
+    /// Files that may be replaced.
+    drafts: BTreeSet<String>,
     /// Held by the one that records.
     _lock: File,
 }
@@ -79,7 +82,13 @@ impl Writer {
         let lock = make(folder)?;
         let head = Head::new(command, environment);
         head.write(folder)?;
-        Ok(Self { folder: folder.to_owned(), head, files: Vec::new(), _lock: lock })
+        Ok(Self {
+            folder: folder.to_owned(),
+            head,
+            files: Vec::new(),
+            drafts: BTreeSet::new(),
+            _lock: lock,
+        })
     }
 
     /// What is being recorded.
@@ -124,12 +133,29 @@ impl Writer {
     /// Where the name has other than letters, digits, `-`, `_` and `.`, or is taken, or there is
     /// no room.
     pub fn keep(&mut self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        head::replace(&self.free(name)?, bytes, true)?;
+        self.drafts.remove(name);
+        Ok(())
+    }
+
+    /// Keeps a file until [`Self::keep`] replaces it, should this process be killed before.
+    ///
+    /// # Errors
+    /// As [`Self::keep`].
+    pub fn draft(&mut self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        head::replace(&self.free(name)?, bytes, false)?;
+        self.drafts.insert(name.to_owned());
+        Ok(())
+    }
+
+    /// Where a file of the name may be.
+    fn free(&self, name: &str) -> Result<PathBuf, Error> {
         let path = self.folder.join(name);
-        if !head::is_plain(name) || path.exists() {
+        if !head::is_plain(name) || (path.exists() && !self.drafts.contains(name)) {
             let problem = "is taken, or no plain name: choose another one for the file";
             return Err(Error::wrong(&self.folder.join(name.escape_debug().to_string()), problem));
         }
-        head::replace(&path, bytes, true)
+        Ok(path)
     }
 
     /// Appends whole records of a ring, as the kernel wrote them; `time` is when they were taken

@@ -204,7 +204,15 @@ fn what_is_kept_comes_back() {
     for name in ["kallsyms-0", "../out", ".part", "recording.json"] {
         assert!(writer.keep(name, b"").is_err(), "{name}");
     }
+    for _ in 0..2 {
+        writer.draft("kallsyms-1", b"first").unwrap();
+    }
     let recording = Recording::open(folder.path()).unwrap();
+    assert_eq!(recording.kept("kallsyms-1", 7).unwrap(), b"first");
+    writer.keep("kallsyms-1", b"second").unwrap();
+    assert!(writer.draft("kallsyms-1", b"").is_err());
+    assert!(writer.draft("kallsyms-0", b"").is_err());
+    assert_eq!(recording.kept("kallsyms-1", 7).unwrap(), b"second");
     assert_eq!(recording.kept("kallsyms-0", 7).unwrap(), b"symbols");
     assert!(recording.kept("kallsyms-0", 6).is_err());
     assert!(recording.kept("../out", 6).is_err());

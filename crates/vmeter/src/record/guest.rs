@@ -76,7 +76,8 @@ impl<'a> Guest<'a> {
     /// Adds its stream.
     pub fn add(&mut self, writer: &mut Writer) -> Result<()> {
         let Some(session) = self.sessions.last_mut() else { return Ok(()) };
-        Ok(session.add(self.wanted.vmms.counter(&self.name), writer)?)
+        session.add(self.wanted.vmms.counter(&self.name), writer)?;
+        Ok(session.draft_symbols(writer)?)
     }
 
     /// Takes what the agent has until all is over. Where it is lost, a note says when, and it is
@@ -144,6 +145,8 @@ impl<'a> Guest<'a> {
         }
         drop(file);
         session.take_symbols();
+        let mut file = writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = session.draft_symbols(&mut file);
         self.sessions.push(session);
         true
     }

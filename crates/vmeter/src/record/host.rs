@@ -1,7 +1,7 @@
 //! The host's part of a recording: its events, the VMs on it, and the command that is run.
 
 use super::counters::Counters;
-use super::symbols::{self, Source};
+use super::symbols::{self, Kallsyms, Source};
 use crate::args::ReadArgs;
 use ::record::Writer;
 use anyhow::{Context, Result};
@@ -125,6 +125,8 @@ pub struct Host {
     /// Whether VMs run in KVM here: then the host's samples are in them too.
     kvm: bool,
     counters: Counters,
+    /// The recording's file of the kernel's symbols.
+    kallsyms: Reading<String>,
     looked: Instant,
 }
 
@@ -142,6 +144,7 @@ impl Host {
             serving: BTreeMap::new(),
             kvm: false,
             counters,
+            kallsyms: Err(super::not_ended()),
             looked: Instant::now(),
         };
         host.met(found);
@@ -202,7 +205,7 @@ impl Host {
             self.met(found.vms);
         }
         let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
-        writer.set_stream(stream, self.stream(Err(super::not_ended())))?;
+        writer.set_stream(stream, self.stream())?;
         self.add_passive(&mut writer)
     }
 
@@ -229,7 +232,7 @@ impl Host {
         self.capture.events()
     }
 
-    fn stream(&self, kallsyms: Reading<String>) -> Stream {
+    fn stream(&self) -> Stream {
         Stream {
             name: "host".to_owned(),
             role: Role::Host,
@@ -238,7 +241,7 @@ impl Host {
             serving: self.serving.values().cloned().collect(),
             clock: Vec::new(),
             until: None,
-            kallsyms,
+            kallsyms: self.kallsyms.clone(),
             notes: self.capture.notes().to_vec(),
         }
     }
@@ -270,9 +273,9 @@ impl Host {
     }
 
     /// Adds the stream, with what is there already.
-    pub fn add(&self, writer: &mut Writer) -> Result<usize> {
-        let told = self.stream(Err(super::not_ended()));
-        let number = writer.add_stream(told, Some(self.capture.layout()))?;
+    pub fn add(&mut self, writer: &mut Writer) -> Result<usize> {
+        let number = writer.add_stream(self.stream(), Some(self.capture.layout()))?;
+        self.draft_symbols(number, writer)?;
         let existing = sample::existing("/".as_ref());
         writer.append_records(number, sample::now(), &existing)?;
         Ok(number)
@@ -310,13 +313,36 @@ impl Host {
             })
     }
 
-    /// Tells which part of the time each event was counted; gives the kernel's symbols.
-    pub fn finish(self, number: usize, writer: &mut Writer) -> Result<Source> {
-        let (text, kallsyms) = match std::fs::read("/proc/kallsyms") {
+    /// Keeps the kernel's symbols as they are at the begin.
+    fn draft_symbols(&mut self, number: usize, writer: &mut Writer) -> Result<()> {
+        let mut read = kernel_symbols();
+        if let Ok(symbols) = &mut read {
+            symbols.draft(number, writer);
+        }
+        match read {
+            Ok(Kallsyms::Drafted) => self.kallsyms = Ok(symbols::kallsyms(number)),
+            // There is no room for them.
+            Ok(Kallsyms::Read(_)) => return Ok(()),
+            Err(absent) => self.kallsyms = Err(absent),
+        }
+        Ok(writer.set_stream(number, self.stream())?)
+    }
+
+    /// Tells which part of the time each event was counted; gives the kernel's symbols, with those
+    /// of modules that came since the begin.
+    pub fn finish(mut self, number: usize, writer: &mut Writer) -> Result<Source> {
+        let (text, kallsyms) = match kernel_symbols() {
             Ok(text) => (Some(text), Ok(symbols::kallsyms(number))),
-            Err(error) => (None, Err(Absent::from_io("/proc/kallsyms", Need::Root, &error))),
+            Err(absent) => (None, Err(absent)),
         };
-        writer.set_stream(number, self.stream(kallsyms))?;
+        self.kallsyms = kallsyms;
+        writer.set_stream(number, self.stream())?;
         Ok(Source { streams: vec![(number, text)], agent: None })
     }
+}
+
+fn kernel_symbols() -> Reading<Kallsyms> {
+    const PATH: &str = "/proc/kallsyms";
+    let read = std::fs::read(PATH).map(Kallsyms::Read);
+    read.map_err(|error| Absent::from_io(PATH, Need::Root, &error))
 }

@@ -2,7 +2,7 @@
 //! as one stream of the recording.
 
 use super::pings::Pings;
-use super::symbols::{self, Source};
+use super::symbols::{self, Kallsyms, Source};
 use ::record::Writer;
 use agent::{Handle, Opened, Sampling, SymbolFile};
 use model::{Absent, Nanos, Reading, Record, Role, Stream as Recorded};
@@ -34,7 +34,7 @@ pub struct Session {
     began: Instant,
     saved: Instant,
     until: Option<Nanos>,
-    kallsyms: Reading<Vec<u8>>,
+    kallsyms: Reading<Kallsyms>,
     notes: Vec<String>,
 }
 
@@ -91,8 +91,19 @@ impl Session {
     /// Takes its kernel's symbols. At the end it might be lost.
     pub fn take_symbols(&mut self) {
         let Some(handle) = &mut self.handle else { return };
-        let told = handle.symbols(&SymbolFile::Kallsyms, MOST_SYMBOLS);
+        let told = handle.symbols(&SymbolFile::Kallsyms, MOST_SYMBOLS).map(Kallsyms::Read);
         self.kallsyms = told.map_err(|error| Absent::Failed(error.to_string().into()));
+    }
+
+    /// Keeps them with the recording.
+    ///
+    /// # Errors
+    /// As of the recording.
+    pub fn draft_symbols(&mut self, writer: &mut Writer) -> Result<(), ::record::Error> {
+        if let Ok(symbols) = &mut self.kallsyms {
+            symbols.draft(self.number, writer);
+        }
+        writer.set_stream(self.number, self.stream())
     }
 
     /// What was given up.
@@ -114,7 +125,7 @@ impl Session {
         }
     }
 
-    fn stream(&self, kallsyms: Reading<String>) -> Recorded {
+    fn stream(&self) -> Recorded {
         Recorded {
             name: self.name.clone(),
             role: self.role,
@@ -123,8 +134,16 @@ impl Session {
             serving: Vec::new(),
             clock: profile::clock::align(&self.pings.proofs()).segments,
             until: self.until,
-            kallsyms,
+            kallsyms: self.told_symbols(),
             notes: self.notes.iter().cloned().chain(self.pings.note()).collect(),
+        }
+    }
+
+    fn told_symbols(&self) -> Reading<String> {
+        match &self.kallsyms {
+            Ok(Kallsyms::Drafted) => Ok(symbols::kallsyms(self.number)),
+            Ok(Kallsyms::Read(_)) => Err(super::not_ended()),
+            Err(absent) => Err(absent.clone()),
         }
     }
 
@@ -140,7 +159,7 @@ impl Session {
     ) -> Result<(), ::record::Error> {
         self.pings.counter = counter;
         let layout = (self.role != Role::Passive).then(|| self.opened.layout.clone());
-        self.number = writer.add_stream(self.stream(Err(super::not_ended())), layout)?;
+        self.number = writer.add_stream(self.stream(), layout)?;
         let existing = std::mem::take(&mut self.existing);
         writer.append_records(self.number, Nanos::ZERO, &existing)
     }
@@ -189,8 +208,8 @@ impl Session {
     }
 
     fn keep(&self, writer: &Mutex<Writer>) -> Result<(), ::record::Error> {
-        let stream = self.stream(Err(super::not_ended()));
-        writer.lock().unwrap_or_else(PoisonError::into_inner).set_stream(self.number, stream)
+        let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+        writer.set_stream(self.number, self.stream())
     }
 
     /// It is lost, and was heard last then, by the host's clock: what is known of its clock so far
@@ -209,7 +228,8 @@ impl Session {
     /// As of the recording.
     pub fn finish(self, guest: &mut Source, writer: &mut Writer) -> Result<(), ::record::Error> {
         let file = self.kallsyms.as_ref().map(|_| symbols::kallsyms(self.number));
-        writer.set_stream(self.number, self.stream(file.map_err(Clone::clone)))?;
+        let kallsyms = file.map_err(Clone::clone);
+        writer.set_stream(self.number, Recorded { kallsyms, ..self.stream() })?;
         guest.streams.push((self.number, self.kallsyms.ok()));
         guest.agent = self.handle;
         Ok(())

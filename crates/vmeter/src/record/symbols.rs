@@ -5,7 +5,7 @@ use super::kernel;
 use super::session::Connection;
 use ::record::{Recording, Writer};
 use agent::SymbolFile;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use foldhash::HashSet;
 use model::{BuildId, Mode, Record, What};
 use profile::symbols::{Binary, HostFiles, Images, Reason};
@@ -49,8 +49,8 @@ impl Binaries {
 
 /// What gives the names of one machine's streams.
 pub struct Source {
-    /// Its streams, each with its kernel's /proc/kallsyms, where that could be read.
-    pub streams: Vec<(usize, Option<Vec<u8>>)>,
+    /// Its streams, each with its kernel's symbols, where those could be read.
+    pub streams: Vec<(usize, Option<Kallsyms>)>,
     /// The agent that has its programs, where that is a guest's.
     pub agent: Option<Connection>,
 }
@@ -58,6 +58,35 @@ pub struct Source {
 /// The recording's file of a stream's kernel symbols.
 pub fn kallsyms(stream: usize) -> String {
     format!("stream-{stream}.kallsyms")
+}
+
+/// All symbols of a kernel: the text of its /proc/kallsyms.
+pub enum Kallsyms {
+    /// In memory.
+    Read(Vec<u8>),
+    /// In the recording, should the recorder be killed.
+    Drafted,
+}
+
+impl Kallsyms {
+    /// Moves it into the recording; where there is no room for it, it stays in memory.
+    pub fn draft(&mut self, stream: usize, writer: &mut Writer) {
+        if let Self::Read(text) = self
+            && writer.draft(&kallsyms(stream), text).is_ok()
+        {
+            *self = Self::Drafted;
+        }
+    }
+
+    fn text(self, folder: &Path, stream: usize) -> Result<Vec<u8>> {
+        match self {
+            Self::Read(text) => Ok(text),
+            Self::Drafted => {
+                let path = folder.join(kallsyms(stream));
+                std::fs::read(&path).with_context(|| path.display().to_string())
+            }
+        }
+    }
 }
 
 /// Keeps the kernels' symbols in which samples fell, and asks the guests for such programs. `met`
@@ -75,16 +104,17 @@ pub fn collect(
     let Met { mut programs, mut addresses } = met;
     let (mut index, mut left) = (Binaries::default(), MOST);
     for mut source in sources {
-        for (stream, text) in &source.streams {
-            if let Some(text) = text {
-                let wanted = addresses.remove(stream).unwrap_or_default();
-                let text = kernel::reduced(text, wanted.into_iter().collect());
-                writer.keep(&kallsyms(*stream), &text)?;
+        for (stream, symbols) in source.streams {
+            if let Some(symbols) = symbols {
+                let text = symbols.text(folder, stream)?;
+                let wanted = addresses.remove(&stream).unwrap_or_default();
+                let text = kernel::reduced(&text, wanted.into_iter().collect());
+                writer.keep(&kallsyms(stream), &text)?;
             }
             let Some(agent) = &mut source.agent else { continue };
-            let paths = programs.remove(stream).unwrap_or_default();
+            let paths = programs.remove(&stream).unwrap_or_default();
             for path in paths.into_iter().take(MOST_BINARIES) {
-                let kept = ask(agent, *stream, path, &mut left, index.0.len(), writer)?;
+                let kept = ask(agent, stream, path, &mut left, index.0.len(), writer)?;
                 index.0.push(kept);
             }
         }
