@@ -40,7 +40,7 @@ impl<S: Read + Write> Handle<S> {
         let begun = clock::now();
         Self::agree(stream, security).map_err(|error| match error {
             // Who has another key is refused at once.
-            Error::Refused if clock::now() - begun > INTRODUCTION => Error::Late,
+            Error::Refused if clock::now() - begun > INTRODUCTION / 2 => Error::Late,
             error => error,
         })
     }

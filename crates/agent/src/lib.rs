@@ -65,8 +65,8 @@ pub enum Error {
     Refused,
     /// The other end closed the connection, and not at once, before it said anything.
     #[error(
-        "the other end closed the connection after more than a second: its machine is too busy to \
-         answer, or it has another key"
+        "the other end closed the connection after some seconds: its machine is too busy to answer, \
+         or it has another key"
     )]
     Late,
     /// The key cannot be read, or there must be one.

@@ -9,8 +9,9 @@ use workload::clock;
 const MOST: usize = 8;
 /// Of them, those that have not yet shown that they belong here.
 const MOST_STRANGERS: usize = 4;
-/// How long a stranger may be one, in nanoseconds.
-pub(crate) const INTRODUCTION: u64 = clock::SECOND;
+/// How long a stranger may be one, in nanoseconds: between machines whose CPUs others have, its two
+/// round trips take seconds.
+pub(crate) const INTRODUCTION: u64 = 5 * clock::SECOND;
 /// The agent looks for those who are late at least so often where it has a CPU to run on. Where its
 /// machine has too much to do, what passed beyond that is the machine's delay and not a stranger's.
 pub(crate) const LOOK: u64 = clock::SECOND / 4;
@@ -117,7 +118,7 @@ mod tests {
     use super::*;
     use std::os::unix::net::UnixStream;
 
-    /// A machine that lets the agent run every 10 s only: a stranger still has four turns.
+    /// A machine that lets the agent run every 10 s only: a stranger still has twenty turns.
     #[test]
     fn the_machines_delay_is_not_a_strangers() {
         let (end, _other) = UnixStream::pair().unwrap();
@@ -133,8 +134,8 @@ mod tests {
             assert!(places.leave(place));
             at
         };
-        assert_eq!(cut_after(10 * clock::SECOND), 5);
-        assert_eq!(cut_after(LOOK), 5);
-        assert_eq!(cut_after(LOOK / 10), 41);
+        assert_eq!(cut_after(10 * clock::SECOND), 21);
+        assert_eq!(cut_after(LOOK), 21);
+        assert_eq!(cut_after(LOOK / 10), 201);
     }
 }
