@@ -8,7 +8,8 @@ mod spinner;
 
 use lab::{Kind, Receive};
 use machine::{
-    AGENTS, Host, a_build_is_its_own, checked, close, named, number, reported, spec, workloads,
+    AGENTS, Host, a_build_is_its_own, checked, close, named, number, reported, spec, while_busy,
+    workloads,
 };
 use serde_json::Value;
 
@@ -46,11 +47,12 @@ fn busy(before: &str, after: &str) -> f64 {
 
 /// One guest computes, the other is idle: each says so itself.
 fn guest_time(host: &mut Host) {
-    let output =
-        host.sh("guest 2 'timeout 20 sh -c \"while :; do :; done\"' >/dev/null & sleep 3; \
-         guest-stat 1 >/tmp/g1.0; guest-stat 2 >/tmp/g2.0; \
-         vmeter top --batch --count 1 --interval 10s --format json; \
-         guest-stat 1 >/tmp/g1.1; guest-stat 2 >/tmp/g2.1; wait");
+    let output = host.sh(&while_busy(
+        "2",
+        "guest-stat 1 >/tmp/g1.0; guest-stat 2 >/tmp/g2.0; \
+             vmeter top --batch --count 1 --interval 10s --format json; \
+             guest-stat 1 >/tmp/g1.1; guest-stat 2 >/tmp/g2.1",
+    ));
     let top: Value =
         serde_json::from_str(output.lines().find(|line| line.starts_with('{')).unwrap()).unwrap();
     let interval = number(&top, "/interval_s");
@@ -71,12 +73,13 @@ fn guest_time(host: &mut Host) {
 /// Two guests that compute share a CPU: their kernels say that half of it was stolen from each,
 /// the host that they waited for it; and their programs had nearly all that they got.
 fn guests_report(host: &mut Host) {
-    let output = host.sh(&format!(
-        "for g in 1 2; do taskset -a -p 1 $(cat /run/g$g.pid) >/dev/null; \
-         guest $g 'timeout 20 sh -c \"while :; do :; done\"' >/dev/null & done; sleep 3; \
-         vmeter top --batch --count 1 --interval 10s --format json {AGENTS}; \
-         wait; for g in 1 2; do taskset -a -p 3 $(cat /run/g$g.pid) >/dev/null; done"
-    ));
+    let cpus = |mask| {
+        format!("for g in 1 2; do taskset -a -p {mask} $(cat /run/g$g.pid) >/dev/null; done")
+    };
+    host.sh(&cpus(1));
+    let top = format!("vmeter top --batch --count 1 --interval 10s --format json {AGENTS}");
+    let output = host.sh(&while_busy("1 2", &top));
+    host.sh(&cpus(3));
     let top: Value =
         serde_json::from_str(output.lines().find(|line| line.starts_with('{')).unwrap()).unwrap();
     let interval = number(&top, "/interval_s");

@@ -8,7 +8,8 @@ mod spinner;
 
 use lab::{Clock, Kind, Receive};
 use machine::{
-    AGENTS, Host, a_build_is_its_own, checked, close, named, number, reported, spec, workloads,
+    AGENTS, Host, a_build_is_its_own, checked, close, named, number, reported, spec, while_busy,
+    workloads,
 };
 use serde_json::Value;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -221,11 +222,8 @@ fn guests_report(host: &mut Host) {
         format!("for g in 1 2; do {write}; done")
     };
     host.sh(&second(0));
-    let output = host.sh(&format!(
-        "for g in 1 2; do \
-         guest $g 'timeout 20 sh -c \"while :; do :; done\"' >/dev/null & done; sleep 3; \
-         vmeter top --batch --count 1 --interval 10s --format json {AGENTS}; wait"
-    ));
+    let top = format!("vmeter top --batch --count 1 --interval 10s --format json {AGENTS}");
+    let output = host.sh(&while_busy("1 2", &top));
     let json = output.lines().find(|line| line.starts_with('{'));
     let json = json.unwrap_or_else(|| panic!("no report in {output}"));
     let top: Value = serde_json::from_str(json).unwrap();

@@ -146,6 +146,17 @@ pub fn close(what: &str, ours: f64, theirs: f64, most: f64) {
     assert!((ours - theirs).abs() <= most, "{what}: {ours} against {theirs}, at most {most} apart");
 }
 
+/// A script that runs a command while these guests compute: however long it takes to begin, they
+/// do so to its end.
+pub fn while_busy(guests: &str, command: &str) -> String {
+    let count = "i=0; while [ \\$i -lt 20000 ]; do i=\\$((i+1)); done";
+    format!(
+        "for g in {guests}; do guest $g 'rm -f /tmp/stop; \
+         timeout 200 sh -c \"until [ -e /tmp/stop ]; do {count}; done\"' >/dev/null & done; \
+         sleep 3; {command}; for g in {guests}; do guest $g 'touch /tmp/stop'; done; wait"
+    )
+}
+
 /// What the guest's agent reports is a part of what the host measured of it.
 pub fn reported(vm: &Value) -> (f64, f64) {
     let part = |name: &str| number(vm, &format!("/cpu_s/{name}"));
@@ -198,13 +209,14 @@ fn tcp_in_guest(host: &mut Host) {
     }
 }
 
+/// Every request gets its reply, however long an emulated machine takes for fifty a second.
 fn web_in_guest(host: &mut Host) {
     host.sh("guest 1 'mkdir -p /tmp/www && head -c 1024 /dev/zero >/tmp/www/1k'; \
          guest 1 '/lab/agent/vmeter bench serve /tmp/www --listen 0.0.0.0:8080 </dev/null \
          >/tmp/serve 2>&1 & until grep -q serving /tmp/serve; do sleep 0.1; done'");
-    let found = whole(
-        &host.sh("vmeter bench web http://10.0.2.101:8080/1k --rate 50 --duration 4s --json -"),
-    );
+    let found = whole(&host.sh(
+        "vmeter bench web http://10.0.2.101:8080/1k --rate 50 --timeout 60s --duration 4s --json -",
+    ));
     println!("web: {} {}", found["status"], found["errors"]);
     assert_eq!(found["status"]["200"], 200, "{found:#}");
     // And the guest as the client.
@@ -212,7 +224,7 @@ fn web_in_guest(host: &mut Host) {
          vmeter bench serve /tmp/www --listen 0.0.0.0:8080 2>/tmp/serve & server=$!; \
          until grep -q serving /tmp/serve; do sleep 0.1; done; \
          guest 1 '/lab/agent/vmeter bench web http://10.0.2.15:8080/1k --rate 50 --per request \
-         --duration 4s --json -'; kill $server; wait"));
+         --timeout 60s --duration 4s --json -'; kill $server; wait"));
     assert_eq!(found["status"]["200"], 200, "{found:#}");
 }
 
