@@ -109,11 +109,18 @@ pub enum LabError {
     Output(#[source] io::Error),
 }
 
+/// What Linux says when a CPU of its machine does not go on any more.
+const HUNG: [&str; 2] = ["BUG: soft lockup", "rcu_preempt kthread starved"];
+
 impl LabError {
     /// Whether the emulated machine hung or crashed: nothing that the caller did wrong, and
     /// another boot may well succeed.
     pub fn is_mishap(&self) -> bool {
-        matches!(self, Self::Boot { .. } | Self::BootLimit { .. } | Self::Stopped { .. })
+        match self {
+            Self::Boot { .. } | Self::BootLimit { .. } | Self::Stopped { .. } => true,
+            Self::CommandLimit { console, .. } => HUNG.iter().any(|sign| console.contains(sign)),
+            _ => false,
+        }
     }
 
     /// An [`io::Error`] with what was tried and on what.
@@ -125,5 +132,25 @@ impl LabError {
     /// A malformed file.
     pub(crate) fn format(path: &Path, problem: impl Into<String>) -> LabError {
         LabError::Format { path: path.to_owned(), problem: problem.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As an emulated KVM host's console ended, and one that was only slow.
+    #[test]
+    fn a_machine_whose_kernel_hangs_is_a_mishap() {
+        let ended = |console: &str| LabError::CommandLimit {
+            limit: Duration::from_secs(300),
+            console: console.to_owned(),
+        };
+        let hung =
+            "[  224.749536] watchdog: BUG: soft lockup - CPU#1 stuck for 23s! [khugepaged:36]";
+        assert!(ended(hung).is_mishap());
+        let starved = "rcu: rcu_preempt kthread starved for 10734 jiffies! g3765 f0x0 ->cpu=1";
+        assert!(ended(starved).is_mishap());
+        assert!(!ended("[   12.000000] Freeing unused kernel image").is_mishap());
     }
 }
