@@ -35,7 +35,8 @@ impl<S: Read + Write> Handle<S> {
     /// Agrees with an agent and asks who it is.
     ///
     /// # Errors
-    /// Another key, another version, or what the stream says.
+    /// Another key, an end that closes late ([`Error::Late`]), another version, or what the stream
+    /// says.
     pub fn connect(stream: S, security: &Security) -> Result<Self, Error> {
         let begun = clock::now();
         Self::agree(stream, security).map_err(|error| match error {

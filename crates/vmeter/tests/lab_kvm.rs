@@ -47,14 +47,10 @@ fn busy(before: &str, after: &str) -> f64 {
 
 /// One guest computes, the other is idle: each says so itself.
 fn guest_time(host: &mut Host) {
-    let output = host.sh(&while_busy(
-        "2",
-        "guest-stat 1 >/tmp/g1.0; guest-stat 2 >/tmp/g2.0; \
-             vmeter top --batch --count 1 --interval 10s --format json; \
-             guest-stat 1 >/tmp/g1.1; guest-stat 2 >/tmp/g2.1",
-    ));
-    let top: Value =
-        serde_json::from_str(output.lines().find(|line| line.starts_with('{')).unwrap()).unwrap();
+    let top = "guest-stat 1 >/tmp/g1.0; guest-stat 2 >/tmp/g2.0; \
+         vmeter top --batch --count 1 --interval 10s --format json; \
+         guest-stat 1 >/tmp/g1.1; guest-stat 2 >/tmp/g2.1";
+    let top = host.json(&while_busy("2", top)).remove(0);
     let interval = number(&top, "/interval_s");
     for guest in [1, 2] {
         let mut at = |moment| host.sh(&format!("cat /tmp/g{guest}.{moment}"));
@@ -78,10 +74,8 @@ fn guests_report(host: &mut Host) {
     };
     host.sh(&cpus(1));
     let top = format!("vmeter top --batch --count 1 --interval 10s --format json {AGENTS}");
-    let output = host.sh(&while_busy("1 2", &top));
+    let top = host.json(&while_busy("1 2", &top)).remove(0);
     host.sh(&cpus(3));
-    let top: Value =
-        serde_json::from_str(output.lines().find(|line| line.starts_with('{')).unwrap()).unwrap();
     let interval = number(&top, "/interval_s");
     for name in ["g1", "g2"] {
         let vm = named(&top["vms"], name);

@@ -223,10 +223,7 @@ fn guests_report(host: &mut Host) {
     };
     host.sh(&second(0));
     let top = format!("vmeter top --batch --count 1 --interval 10s --format json {AGENTS}");
-    let output = host.sh(&while_busy("1 2", &top));
-    let json = output.lines().find(|line| line.starts_with('{'));
-    let json = json.unwrap_or_else(|| panic!("no report in {output}"));
-    let top: Value = serde_json::from_str(json).unwrap();
+    let top = host.json(&while_busy("1 2", &top)).remove(0);
     let interval = number(&top, "/interval_s");
     for name in ["g1", "g2"] {
         let vm = named(&top["vms"], name);

@@ -319,12 +319,7 @@ impl Host {
         if let Ok(symbols) = &mut read {
             symbols.draft(number, writer);
         }
-        match read {
-            Ok(Kallsyms::Drafted) => self.kallsyms = Ok(symbols::kallsyms(number)),
-            // There is no room for them.
-            Ok(Kallsyms::Read(_)) => return Ok(()),
-            Err(absent) => self.kallsyms = Err(absent),
-        }
+        self.kallsyms = Kallsyms::file(&read, number);
         Ok(writer.set_stream(number, self.stream())?)
     }
 

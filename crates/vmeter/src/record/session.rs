@@ -134,16 +134,8 @@ impl Session {
             serving: Vec::new(),
             clock: profile::clock::align(&self.pings.proofs()).segments,
             until: self.until,
-            kallsyms: self.told_symbols(),
+            kallsyms: Kallsyms::file(&self.kallsyms, self.number),
             notes: self.notes.iter().cloned().chain(self.pings.note()).collect(),
-        }
-    }
-
-    fn told_symbols(&self) -> Reading<String> {
-        match &self.kallsyms {
-            Ok(Kallsyms::Drafted) => Ok(symbols::kallsyms(self.number)),
-            Ok(Kallsyms::Read(_)) => Err(super::not_ended()),
-            Err(absent) => Err(absent.clone()),
         }
     }
 

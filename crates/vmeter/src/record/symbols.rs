@@ -7,7 +7,7 @@ use ::record::{Recording, Writer};
 use agent::SymbolFile;
 use anyhow::{Context, Result};
 use foldhash::HashSet;
-use model::{BuildId, Mode, Record, What};
+use model::{BuildId, Mode, Reading, Record, What};
 use profile::symbols::{Binary, HostFiles, Images, Reason};
 use profile::{Kind, Options};
 use serde::{Deserialize, Serialize};
@@ -75,6 +75,15 @@ impl Kallsyms {
             && writer.draft(&kallsyms(stream), text).is_ok()
         {
             *self = Self::Drafted;
+        }
+    }
+
+    /// Which file of the recording has them, should it be read now.
+    pub fn file(read: &Reading<Self>, stream: usize) -> Reading<String> {
+        match read {
+            Ok(Self::Drafted) => Ok(kallsyms(stream)),
+            Ok(Self::Read(_)) => Err(super::not_ended()),
+            Err(absent) => Err(absent.clone()),
         }
     }
 

@@ -111,11 +111,13 @@ impl Host {
     /// Runs a script that prints JSON lines.
     pub fn json(&mut self, script: &str) -> Vec<Value> {
         let output = self.sh(script);
-        output
+        let found: Vec<Value> = output
             .lines()
             .filter(|line| line.starts_with('{'))
             .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
-            .collect()
+            .collect();
+        assert!(!found.is_empty(), "no JSON in {output}");
+        found
     }
 
     /// What `vmeter top` reads now: cumulative counters.
