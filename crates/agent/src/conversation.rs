@@ -88,6 +88,9 @@ impl<'a> Conversation<'a> {
                 let piece = self.scratch.fetch(&name, offset);
                 piece.map_or_else(failed, |(bytes, size)| Reply::Piece { bytes, size })
             }
+            Request::Checksum(file) => {
+                sampling::checksum(&file).map_or_else(failed, Reply::Checksum)
+            }
             Request::Sample(what) => self.sample(&what),
             Request::Existing { from } => self.with_sampler(|sampler| {
                 let (records, all) = sampler.existing(from as usize);

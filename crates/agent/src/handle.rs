@@ -4,7 +4,8 @@ use crate::message::{Hello, PROTOCOL, Reply, Request};
 use crate::places::INTRODUCTION;
 use crate::scratch::{PIECE, ROOM};
 use crate::{
-    Changed, Channel, Drained, Error, Opened, Sampling, Security, Setting, Stage, SymbolFile, Work,
+    Changed, Channel, Checksum, Drained, Error, Opened, Sampling, Security, Setting, Stage,
+    SymbolFile, Work,
 };
 use model::{Event, Inside, Interrupts, Pinged, Record, Snapshot};
 use serde::Serialize;
@@ -159,6 +160,18 @@ impl<S: Read + Write> Handle<S> {
     /// Where there is none, it is no program or larger, and where the agent is lost.
     pub fn symbols(&mut self, file: &SymbolFile, most: u64) -> Result<Vec<u8>, Error> {
         self.pieces(most, |offset| Request::Symbols { file: file.clone(), offset })
+    }
+
+    /// Lets the agent read such a file and report its checksum, by which a file that is here
+    /// already need not be fetched.
+    ///
+    /// # Errors
+    /// As [`Self::symbols`].
+    pub fn checksum(&mut self, file: &SymbolFile) -> Result<Checksum, Error> {
+        match self.ask(&Request::Checksum(file.clone()))? {
+            Reply::Checksum(found) => Ok(found),
+            _ => Err(Error::Unexpected),
+        }
     }
 
     /// Lets the agent read all its counters.

@@ -29,7 +29,7 @@ pub use key::Key;
 pub use line::Line;
 pub use listener::Listener;
 pub use message::{Hello, PROTOCOL, Reply, Request};
-pub use sampling::{Drained, Opened, Sampling, SymbolFile};
+pub use sampling::{Checksum, Drained, Opened, Sampling, SymbolFile};
 pub use scratch::{PIECE, ROOM};
 pub use server::Agent;
 pub use settings::{Changed, Setting};

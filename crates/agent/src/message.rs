@@ -1,12 +1,12 @@
 //! What agent and controller say to each other.
 
-use crate::{Changed, Drained, Opened, Sampling, Stage, SymbolFile};
+use crate::{Changed, Checksum, Drained, Opened, Sampling, Stage, SymbolFile};
 use model::{Event, Inside, Interrupts, Record, Snapshot, Stamp};
 use serde::{Deserialize, Serialize};
 use workload::Environment;
 
 /// Changes with every message that an older end would not understand.
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 5;
 
 /// From the controller.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -56,6 +56,7 @@ pub enum Request {
         /// Where the piece begins: 0 makes the file anew, else no further than its end.
         offset: u64,
         /// At most [`crate::PIECE`] bytes.
+        #[serde(with = "serde_bytes")]
         bytes: Vec<u8>,
     },
     /// Read a piece of a file in the agent's folder.
@@ -83,12 +84,14 @@ pub enum Request {
         /// Where the piece begins.
         offset: u64,
     },
+    /// Read such a file and report its checksum alone.
+    Checksum(SymbolFile),
 }
 
 impl Request {
     /// Whether it tells of programs what only the machine's root may know.
     pub(crate) fn looks_inside(&self) -> bool {
-        matches!(self, Self::Sample(_) | Self::Symbols { .. })
+        matches!(self, Self::Sample(_) | Self::Symbols { .. } | Self::Checksum(_))
     }
 
     /// Whether it does more than read, or is about files.
@@ -107,6 +110,7 @@ impl Request {
             | Self::Drain
             | Self::EndSampling
             | Self::Symbols { .. }
+            | Self::Checksum(_)
             | Self::Restore => false,
         }
     }
@@ -157,10 +161,13 @@ pub enum Reply {
     /// A piece of a file.
     Piece {
         /// At most [`crate::PIECE`] bytes; none behind the file's end.
+        #[serde(with = "serde_bytes")]
         bytes: Vec<u8>,
         /// Bytes of the whole file.
         size: u64,
     },
+    /// What a file holds, by its checksum.
+    Checksum(Checksum),
     /// It samples.
     Sampling(Box<Opened>),
     /// Names and maps of before.

@@ -5,6 +5,7 @@ use crate::scratch::PIECE;
 use model::{Event, Record, What};
 use sample::{Capture, Layout, Scope, Wanted, Word};
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
@@ -34,7 +35,7 @@ pub struct Opened {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drained {
     /// Whole records of a ring, by its number.
-    pub pieces: Vec<(u16, Vec<u8>)>,
+    pub pieces: Vec<(u16, ByteBuf)>,
     /// There is more, which did not fit.
     pub more: bool,
 }
@@ -108,7 +109,7 @@ impl Sampler {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
             size += first.len() + second.len();
-            pieces.push((ring, [first, second].concat()));
+            pieces.push((ring, ByteBuf::from([first, second].concat())));
             Ok(())
         });
         match drained {
@@ -133,6 +134,37 @@ fn weight(record: &Record) -> usize {
         What::Map(map) => map.path.len(),
         What::Name { name, .. } => name.len(),
         _ => 0,
+    }
+}
+
+/// What a file holds, as far as its size and CRC-32 say so: enough to know a program again, and no
+/// proof of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Checksum {
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Its CRC-32 (IEEE 802.3).
+    pub crc32: u32,
+}
+
+impl Checksum {
+    /// Of these contents.
+    #[must_use]
+    pub fn of(contents: &[u8]) -> Self {
+        Self { bytes: contents.len() as u64, crc32: crc32fast::hash(contents) }
+    }
+}
+
+/// The checksum of a whole file that tells what addresses are.
+pub(crate) fn checksum(file: &SymbolFile) -> Result<Checksum, String> {
+    let (mut hasher, mut offset) = (crc32fast::Hasher::new(), 0);
+    loop {
+        let (bytes, _) = read(file, offset)?;
+        hasher.update(&bytes);
+        offset += bytes.len() as u64;
+        if bytes.len() < PIECE {
+            return Ok(Checksum { bytes: offset, crc32: hasher.finalize() });
+        }
     }
 }
 

@@ -116,7 +116,7 @@ impl Taken {
     fn drain(&mut self) -> Result<(), Error> {
         loop {
             let drained = self.handle.drain()?;
-            self.pieces.extend(drained.pieces.into_iter().map(|(_, bytes)| bytes));
+            self.pieces.extend(drained.pieces.into_iter().map(|(_, bytes)| bytes.into_vec()));
             if self.pieces.iter().map(Vec::len).sum::<usize>() > MOST_BYTES {
                 let why = "more samples than a run can hold: take a longer period";
                 return Err(Error::Failed(why.to_owned()));

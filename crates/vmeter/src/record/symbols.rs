@@ -4,9 +4,9 @@
 use super::kernel;
 use super::session::Connection;
 use ::record::{Recording, Writer};
-use agent::SymbolFile;
+use agent::{Checksum, SymbolFile};
 use anyhow::{Context, Result};
-use foldhash::HashSet;
+use foldhash::{HashMap, HashSet};
 use model::{BuildId, Mode, Reading, Record, What};
 use profile::symbols::{Binary, HostFiles, Images, Reason};
 use profile::{Kind, Options};
@@ -111,7 +111,8 @@ pub fn collect(
         None => met_by_all(&Recording::open(folder)?)?,
     };
     let Met { mut programs, mut addresses } = met;
-    let (mut index, mut left) = (Binaries::default(), MOST);
+    let guests = sources.iter().any(|source| source.agent.is_some());
+    let (mut index, mut files) = (Binaries::default(), Files::new(guests));
     for mut source in sources {
         for (stream, symbols) in source.streams {
             if let Some(symbols) = symbols {
@@ -123,8 +124,8 @@ pub fn collect(
             let Some(agent) = &mut source.agent else { continue };
             let paths = programs.remove(&stream).unwrap_or_default();
             for path in paths.into_iter().take(MOST_BINARIES) {
-                let kept = ask(agent, stream, path, &mut left, index.0.len(), writer)?;
-                index.0.push(kept);
+                let file = files.take(agent, &path, writer)?;
+                index.0.push(Kept { stream, path, file });
             }
         }
     }
@@ -170,25 +171,58 @@ fn met_by_all(recording: &Recording) -> Result<Met> {
     Ok(met)
 }
 
-fn ask(
-    agent: &mut Connection,
-    stream: usize,
-    path: Vec<u8>,
-    left: &mut u64,
-    number: usize,
-    writer: &mut Writer,
-) -> Result<Kept> {
-    let asked = SymbolFile::Binary(PathBuf::from(OsStr::from_bytes(&path)));
-    let file = match agent.symbols(&asked, LARGEST.min(*left)) {
-        Ok(bytes) => {
-            *left = left.saturating_sub(bytes.len() as u64);
-            let name = format!("binary-{number}");
-            writer.keep(&name, &bytes)?;
-            Ok(name)
+/// The programs that a recording keeps, each once.
+struct Files {
+    /// Where they are kept, by what they hold.
+    kept: HashMap<Checksum, String>,
+    /// How many are kept.
+    count: usize,
+    /// This program, which in a guest is the agent.
+    own: Option<(Checksum, Vec<u8>)>,
+    /// Bytes that may still be kept.
+    left: u64,
+}
+
+impl Files {
+    fn new(guests: bool) -> Self {
+        let own = guests.then(|| std::fs::read("/proc/self/exe").ok()).flatten();
+        let own = own.map(|contents| (Checksum::of(&contents), contents));
+        Self { kept: HashMap::default(), count: 0, own, left: MOST }
+    }
+
+    /// Keeps a guest's program, which is sent where it is not here yet; the recording's file, or why
+    /// there is none.
+    fn take(
+        &mut self,
+        agent: &mut Connection,
+        path: &[u8],
+        writer: &mut Writer,
+    ) -> Result<Result<String, String>> {
+        let asked = SymbolFile::Binary(PathBuf::from(OsStr::from_bytes(path)));
+        let checksum = match agent.checksum(&asked) {
+            Ok(checksum) => checksum,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        if let Some(name) = self.kept.get(&checksum) {
+            return Ok(Ok(name.clone()));
         }
-        Err(error) => Err(error.to_string()),
-    };
-    Ok(Kept { stream, path, file })
+        let own = self.own.take_if(|(own, _)| *own == checksum && own.bytes <= self.left);
+        let sent = match own {
+            Some((_, contents)) => Ok(contents),
+            None => agent.symbols(&asked, LARGEST.min(self.left)),
+        };
+        let contents = match sent {
+            Ok(contents) => contents,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        self.left = self.left.saturating_sub(contents.len() as u64);
+        let name = format!("binary-{}", self.count);
+        self.count += 1;
+        writer.keep(&name, &contents)?;
+        // By what was sent, not by what the guest says of it.
+        self.kept.insert(Checksum::of(&contents), name.clone());
+        Ok(Ok(name))
+    }
 }
 
 /// The host's files as they are, and guests' as they were sent.
