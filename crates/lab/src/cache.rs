@@ -13,6 +13,8 @@ use crate::error::LabError;
 /// The file in each entry that lists the sums of all others; written last.
 const MANIFEST: &str = "manifest.json";
 const WORK_PREFIX: &str = "work-";
+/// The part of the cache with images and emulators.
+const IMAGES: &str = "made";
 
 /// A directory of finished entries, shared by all runs of one user.
 #[derive(Clone)]
@@ -20,7 +22,7 @@ pub struct Cache {
     root: PathBuf,
 }
 
-/// Held by the one who changes the cache; others wait.
+/// Held by the one who changes the cache, or a part of it; others wait.
 pub struct Lock {
     _file: File,
 }
@@ -75,30 +77,47 @@ impl Cache {
 
     /// Waits until no one else changes the cache.
     pub(crate) fn lock(&self) -> Result<Lock, LabError> {
-        let path = self.root.join("lock");
-        let file = File::create(&path).map_err(LabError::io("open", &path))?;
-        flock(&file, FlockOperation::LockExclusive)
-            .map_err(|errno| LabError::io("lock", &path)(errno.into()))?;
-        Ok(Lock { _file: file })
+        hold(&self.root.join("lock"))
     }
 
-    /// The entry of this key, if it is there and every sum is right.
+    /// Waits until no one else holds the lock of this name.
+    pub(crate) fn lock_named(&self, name: &str) -> Result<Lock, LabError> {
+        hold(&self.directory("locks")?.join(name))
+    }
+
+    /// The image of this key, if it is there and every sum is right.
     pub(crate) fn entry(&self, key: &str) -> Option<PathBuf> {
-        let path = self.root.join("made").join(key);
+        self.entry_in(IMAGES, key)
+    }
+
+    /// Makes the image of this key: see [`Self::make_in`].
+    pub(crate) fn make(
+        &self,
+        lock: &Lock,
+        key: &str,
+        build: impl FnOnce(&Path) -> Result<(), LabError>,
+    ) -> Result<PathBuf, LabError> {
+        self.make_in(IMAGES, lock, key, build)
+    }
+
+    /// The entry of this key in a part of the cache, if it is there and every sum is right.
+    pub(crate) fn entry_in(&self, part: &str, key: &str) -> Option<PathBuf> {
+        let path = self.root.join(part).join(key);
         let text = fs::read(path.join(MANIFEST)).ok()?;
-        let recorded: BTreeMap<String, String> = serde_json::from_slice(&text).ok()?;
+        let recorded: BTreeMap<String, u32> = serde_json::from_slice(&text).ok()?;
         (sums(&path).ok()? == recorded).then_some(path)
     }
 
-    /// Makes the entry of this key: `build` fills an empty directory, which takes its place when
-    /// it is complete. What was there under the same key is replaced.
-    pub(crate) fn make(
+    /// Makes the entry of this key in a part of the cache: `build` fills an empty directory, which
+    /// takes its place when it is complete. What was there under the same key is replaced.
+    pub(crate) fn make_in(
         &self,
+        part: &str,
         _lock: &Lock,
         key: &str,
         build: impl FnOnce(&Path) -> Result<(), LabError>,
     ) -> Result<PathBuf, LabError> {
-        let made = self.directory("made")?;
+        let made = self.directory(part)?;
         let work = self.work_dir()?;
         let fresh = work.path().join("entry");
         fs::create_dir(&fresh).map_err(LabError::io("make the directory", &fresh))?;
@@ -130,6 +149,13 @@ impl Cache {
     }
 }
 
+fn hold(path: &Path) -> Result<Lock, LabError> {
+    let file = File::create(path).map_err(LabError::io("open", path))?;
+    flock(&file, FlockOperation::LockExclusive)
+        .map_err(|errno| LabError::io("lock", path)(errno.into()))?;
+    Ok(Lock { _file: file })
+}
+
 /// Removes the work directories whose lock nobody holds. One that was made this instant has no
 /// lock file yet and is left alone.
 fn sweep(parent: &Path) {
@@ -147,15 +173,9 @@ fn sweep(parent: &Path) {
 
 /// The SHA-256 sum of a file, in hexadecimal.
 pub(crate) fn sum(path: &Path) -> Result<String, LabError> {
-    let mut file = File::open(path).map_err(LabError::io("open", path))?;
     let mut digest = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut buffer).map_err(LabError::io("read", path))? {
-            0 => return Ok(hexadecimal(&digest.finalize())),
-            n => digest.update(&buffer[..n]),
-        }
-    }
+    each_piece(path, |piece| digest.update(piece))?;
+    Ok(hexadecimal(&digest.finalize()))
 }
 
 /// The key of an entry that is made from these parts; their boundaries count.
@@ -175,8 +195,9 @@ pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The sums of all files below a directory but the manifest, by their path in it.
-fn sums(directory: &Path) -> Result<BTreeMap<String, String>, LabError> {
+/// The CRC-32 sums of all files below a directory but the manifest, by their path in it: enough to
+/// find damage, and read as fast as the disk gives it.
+fn sums(directory: &Path) -> Result<BTreeMap<String, u32>, LabError> {
     let mut found = BTreeMap::new();
     let mut pending = vec![directory.to_owned()];
     while let Some(place) = pending.pop() {
@@ -187,11 +208,25 @@ fn sums(directory: &Path) -> Result<BTreeMap<String, String>, LabError> {
             } else if let Ok(name) = path.strip_prefix(directory)
                 && name != Path::new(MANIFEST)
             {
-                found.insert(name.to_string_lossy().into_owned(), sum(&path)?);
+                let mut hasher = crc32fast::Hasher::new();
+                each_piece(&path, |piece| hasher.update(piece))?;
+                found.insert(name.to_string_lossy().into_owned(), hasher.finalize());
             }
         }
     }
     Ok(found)
+}
+
+/// Reads a file in pieces.
+fn each_piece(path: &Path, mut take: impl FnMut(&[u8])) -> Result<(), LabError> {
+    let mut file = File::open(path).map_err(LabError::io("open", path))?;
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut buffer).map_err(LabError::io("read", path))? {
+            0 => return Ok(()),
+            n => take(&buffer[..n]),
+        }
+    }
 }
 
 #[cfg(test)]

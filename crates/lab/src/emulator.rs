@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::error::LabError;
+use crate::monitor::{READ_STATE, STATE_VARIABLE};
 use crate::spec::{Accel, Clock, Kind, Role, Spec};
 use crate::tree::Tree;
 
@@ -71,6 +72,12 @@ pub(crate) struct Boot<'a> {
     pub(crate) initrd: &'a Path,
     /// Where the second serial port listens.
     pub(crate) shell: &'a Path,
+    /// Where the monitor listens.
+    pub(crate) monitor: &'a Path,
+    /// Where the machine's state is written to, when that is wanted.
+    pub(crate) outgoing: &'a Path,
+    /// The state of a machine that is restored.
+    pub(crate) incoming: Option<&'a Path>,
     /// What runs the instructions; never `Auto`.
     pub(crate) accel: Accel,
     /// What ports of the host on loopback lead to.
@@ -100,6 +107,7 @@ pub(crate) fn command(spec: &Spec, boot: &Boot<'_>) -> Command {
         .arg(&lib)
         .arg(boot.emulator.join("bin").join(PROGRAM))
         .env("QEMU_MODULE_DIR", boot.emulator.join("modules"))
+        .env(STATE_VARIABLE, boot.incoming.unwrap_or(boot.outgoing))
         .arg("-L")
         .arg(boot.emulator.join("share"));
     command
@@ -111,6 +119,9 @@ pub(crate) fn command(spec: &Spec, boot: &Boot<'_>) -> Command {
         .arg("-chardev")
         .arg(joined("socket,id=shell,server=on,wait=off,path=", boot.shell))
         .args(["-serial", "chardev:shell"])
+        .arg("-chardev")
+        .arg(joined("socket,id=monitor,server=on,wait=off,path=", boot.monitor))
+        .args(["-mon", "chardev=monitor,mode=control"])
         .args(["-chardev", "socket,id=control,fd=0"])
         .args(["-device", &format!("virtio-serial-pci{}", dma(spec.kind))])
         .args(["-device", "virtserialport,chardev=control,name=vmeter.lab"])
@@ -131,6 +142,9 @@ pub(crate) fn command(spec: &Spec, boot: &Boot<'_>) -> Command {
             .arg(format!("e1000,netdev=wire{number},mac=52:54:00:00:0{mac}:{number:02x},romfile="));
     }
     kernel(spec, boot, &mut command);
+    if boot.incoming.is_some() {
+        command.args(["-incoming", READ_STATE]);
+    }
     command
 }
 
@@ -145,9 +159,7 @@ fn processor(spec: &Spec, accel: Accel) -> Vec<String> {
         // QEMU 7.2's IRET from ring 3 faults under SMAP and kills PV dom0.
         (_, Clock::Host) => format!("-accel tcg,thread=multi {}", cpu_model(spec.kind)),
         (_, Clock::Instructions) => {
-            // Who talks to an agent inside has the host's patience.
-            let alone = spec.wires.is_empty() && spec.agent.is_none();
-            let sleep = if alone { "off" } else { "on" };
+            let sleep = if spec.idle_time_passes() { "on" } else { "off" };
             let icount = format!("-icount shift=0,sleep={sleep}");
             format!("-accel tcg,thread=single {icount} {}", cpu_model(spec.kind))
         }

@@ -88,6 +88,18 @@ pub enum LabError {
         /// The console's last lines.
         console: String,
     },
+    /// The agents in a machine and its guests did not start.
+    #[error("the agents in the machine did not start: {problem}")]
+    Agents {
+        /// What they said.
+        problem: String,
+    },
+    /// QEMU's monitor did not do what it was asked to.
+    #[error("{problem}")]
+    Monitor {
+        /// What, and why.
+        problem: String,
+    },
     /// A command did not end in time.
     #[error("the command did not end within {} s; the console ends:\n{console}", limit.as_secs())]
     CommandLimit {

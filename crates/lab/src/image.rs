@@ -20,7 +20,7 @@ pub(crate) const LAYOUT: &str = "3";
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 
 /// The scripts of the machine: place, permissions and text.
-const SCRIPTS: [(&str, &str); 16] = [
+const SCRIPTS: [(&str, &str); 17] = [
     ("init", include_str!("inside/init.sh")),
     ("lab/network.sh", include_str!("inside/network.sh")),
     ("lab/join.sh", include_str!("inside/join.sh")),
@@ -31,6 +31,7 @@ const SCRIPTS: [(&str, &str); 16] = [
     ("lab/port.sh", include_str!("inside/port.sh")),
     ("lab/sink.sh", include_str!("inside/sink.sh")),
     ("lab/data.sh", include_str!("inside/data.sh")),
+    ("lab/start-agents.sh", include_str!("inside/start-agents.sh")),
     ("etc/xen/scripts/vif-bridge", include_str!("inside/vif.sh")),
     ("etc/xen/scripts/block", include_str!("inside/block.sh")),
     ("usr/bin/guest", include_str!("inside/guest.sh")),
@@ -138,7 +139,7 @@ pub(crate) fn build(kind: Kind, tree: &Tree, directory: &Path) -> Result<(), Lab
         let (_, hypervisor) = tree.one("boot/xen-", ".gz")?;
         write(&directory.join("xen"), &kernel::unpacked(hypervisor, &read(hypervisor)?)?)?;
     }
-    let path = directory.join("base.cpio");
+    let path = base(directory);
     let file = fs::File::create(&path).map_err(LabError::io("write", &path))?;
     let modules = Modules::of(tree)?;
     let contents = Contents {
@@ -317,7 +318,12 @@ fn is_data(kind: Kind, name: &str) -> bool {
     name.starts_with("usr/lib/terminfo/") || (kind == Kind::Kvm && emulator::is_firmware(name))
 }
 
-/// Writes what one boot adds to the image: its settings and the files that are put in.
+/// The first root file system in an image's cache entry.
+pub(crate) fn base(entry: &Path) -> PathBuf {
+    entry.join("base.cpio")
+}
+
+/// Writes what one boot adds to the image: its settings.
 pub(crate) fn overlay(spec: &Spec, token: &str, out: &mut dyn Write) -> Result<(), LabError> {
     let bridge = match (spec.bridge, spec.kind) {
         (false, _) => "",
@@ -326,48 +332,57 @@ pub(crate) fn overlay(spec: &Spec, token: &str, out: &mut dyn Write) -> Result<(
     };
     let settings = format!(
         "KIND={}\nGUESTS={}\nVCPUS={}\nGUEST_MEMORY={}\nBRIDGE={bridge}\nTOKEN={token}\n\
-         WIRES={}\nLAST={}\nAGENT={}\n",
+         WIRES={}\nLAST={}\nAGENT={AGENT_PORT}\n",
         spec.kind.name(),
         spec.guests,
         spec.vcpus,
         spec.guest_memory(),
         spec.wires.len(),
         spec.address_on(0, 0).octets()[3],
-        spec.agent.as_ref().map_or_else(String::new, |_| AGENT_PORT.to_string()),
     );
-    let agent = spec.agent.as_ref().map(agent_files).transpose()?.unwrap_or_default();
-    let mut put = Vec::new();
-    for path in &spec.put {
-        let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
-            LabError::Spec { problem: format!("{} has no usable file name", path.display()) }
-        })?;
-        let mode = fs::metadata(path).map_err(LabError::io("read", path))?.permissions().mode();
-        put.push((format!("root/{name}"), mode, read(path)?));
-    }
     let write = || {
         let mut archive = Archive::new(out);
         archive.file("lab/settings", 0o644, settings.as_bytes())?;
-        for (name, mode, contents) in put.iter().chain(&agent) {
-            archive.file(name, *mode, contents)?;
-        }
-        if !agent.is_empty() && spec.guests > 0 {
-            let mut inner = Archive::new(Vec::new());
-            for (name, mode, contents) in &agent {
-                inner.file(name, *mode, contents)?;
-            }
-            archive.file("lab/guest-put.img", 0o600, &inner.finish()?)?;
-        }
         archive.finish()?.flush()
     };
     write().map_err(LabError::io("write", Path::new("the boot image")))
 }
 
-/// The agent's program and key: name, mode and contents.
-fn agent_files(agent: &AgentFiles) -> Result<Vec<(String, u32, Vec<u8>)>, LabError> {
-    Ok(vec![
-        ("lab/agent/vmeter".to_owned(), 0o755, read(&agent.program)?),
-        ("lab/agent/key".to_owned(), 0o600, read(&agent.key)?),
-    ])
+/// A file for a machine: its place in it, its mode and its contents.
+pub(crate) type Equipment = (String, u32, Vec<u8>);
+
+/// What is put into a machine that is ready: the spec's files, and the agent's program and key.
+pub(crate) fn equipment(spec: &Spec) -> Result<Vec<Equipment>, LabError> {
+    let mut found = Vec::new();
+    for path in &spec.put {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let name = name.filter(|name| !name.contains(char::is_whitespace));
+        let name = name.ok_or_else(|| LabError::Spec {
+            problem: format!("{} has no usable file name", path.display()),
+        })?;
+        let mode = fs::metadata(path).map_err(LabError::io("read", path))?.permissions().mode();
+        found.push((format!("/root/{name}"), mode, read(path)?));
+    }
+    if let Some(agent) = &spec.agent {
+        found.push((AGENT_ARCHIVE.to_owned(), 0o600, agent_archive(agent)?));
+    }
+    Ok(found)
+}
+
+/// Where `start-agents.sh` finds the agent.
+const AGENT_ARCHIVE: &str = "/lab/agent.cpio";
+
+/// The agent's program and key.
+fn agent_archive(agent: &AgentFiles) -> Result<Vec<u8>, LabError> {
+    let (program, key) = (read(&agent.program)?, read(&agent.key)?);
+    let packed = || {
+        let mut archive = Archive::new(Vec::new());
+        archive.directory("lab/agent")?;
+        archive.file("lab/agent/vmeter", 0o755, &program)?;
+        archive.file("lab/agent/key", 0o600, &key)?;
+        archive.finish()
+    };
+    packed().map_err(LabError::io("pack", &agent.program))
 }
 
 fn is_elf(path: &Path) -> Result<bool, LabError> {
@@ -394,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn the_overlay_keeps_names_and_modes() {
+    fn a_machine_gets_its_settings_and_files_with_their_modes() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("tool");
         fs::write(&path, "x").unwrap();
@@ -405,8 +420,11 @@ mod tests {
         overlay(&spec, "secret", &mut out).unwrap();
         let text = String::from_utf8_lossy(&out);
         assert!(text.contains("BRIDGE=xenbr0\nTOKEN=secret\n"), "{text}");
-        assert!(text.contains("root/tool") && text.contains("000081E9"), "{text}");
-        spec.put = vec![place.path().join("absent")];
-        assert!(overlay(&spec, "", &mut Vec::new()).is_err());
+        let found = equipment(&spec).unwrap();
+        assert_eq!(found, [("/root/tool".to_owned(), 0o100_751, b"x".to_vec())]);
+        for wrong in ["absent", "two words"] {
+            spec.put = vec![place.path().join(wrong)];
+            assert!(equipment(&spec).is_err());
+        }
     }
 }

@@ -14,9 +14,13 @@ mod error;
 mod image;
 mod kernel;
 mod machine;
+mod mishap;
 mod modules;
+mod monitor;
+mod process;
 mod protocol;
 mod shell;
+mod snapshot;
 mod spec;
 mod stream;
 mod testbed;
@@ -25,6 +29,7 @@ mod tree;
 pub use cache::Cache;
 pub use error::LabError;
 pub use machine::Machine;
+pub use mishap::note_mishap;
 pub use spec::{
     AGENT_PORT, Accel, AgentFiles, Clock, Kind, MOST_GUESTS, MOST_WIRES, Receive, Role, Spec,
 };
@@ -34,6 +39,7 @@ pub use testbed::Testbed;
 use std::path::PathBuf;
 
 use machine::Entries;
+use snapshot::Snapshot;
 
 /// Is told how the preparation gets on.
 pub trait Progress {
@@ -127,27 +133,57 @@ fn made(
     wanted.cache.make(wanted.lock, &key, |directory| build(&tree, directory))
 }
 
-/// How often a machine is booted at most.
-const BOOTS: u32 = 3;
+/// How often a machine is started at most.
+const STARTS: u32 = 3;
 
 impl Images {
-    /// Boots a machine and waits until it and its guests answer. Now and then an emulated machine
-    /// hangs or crashes as it boots; it is then booted again, twice at most, each with a third of
-    /// the time limit.
+    /// Makes a machine ready and waits until it and its guests answer: restores it as it was when it
+    /// had booted before, or boots it and saves it for the next time.
+    ///
+    /// Now and then an emulated machine hangs or crashes as it boots; it is then booted again, twice
+    /// at most, each with a third of the time limit, and the mishap is noted ([`note_mishap`]).
     ///
     /// # Errors
     /// When QEMU does not start, or the machine is not ready by the spec's time limit; the error
     /// holds the console's last lines.
     pub fn boot(&self, spec: &Spec) -> Result<Machine, LabError> {
         let accel = accel::choose(spec, &self.entries, &self.cache)?;
-        let part = Spec { boot_limit: spec.boot_limit / BOOTS, ..spec.clone() };
-        let boot = || Machine::boot(&part, &self.entries, accel, self.cache.work_dir()?);
-        for _ in 1..BOOTS {
-            match boot() {
-                Err(error) if error.is_mishap() => {}
+        let part = Spec { boot_limit: spec.boot_limit / STARTS, ..spec.clone() };
+        for _ in 1..STARTS {
+            match self.ready(&part, accel) {
+                Err(error) if error.is_mishap() => note_mishap(spec.kind.name(), &error),
                 outcome => return outcome,
             }
         }
-        boot()
+        self.ready(&part, accel)
+    }
+
+    fn ready(&self, spec: &Spec, accel: Accel) -> Result<Machine, LabError> {
+        // With the host's KVM a boot takes no longer than reading a snapshot.
+        let mut machine = if spec.fresh || accel == Accel::Kvm {
+            Machine::boot(spec, &self.entries, accel, self.cache.work_dir()?)?
+        } else {
+            self.restored(spec, accel)?
+        };
+        machine.equip(spec)?;
+        Ok(machine)
+    }
+
+    fn restored(&self, spec: &Spec, accel: Accel) -> Result<Machine, LabError> {
+        let snapshot = Snapshot::of(&self.cache, spec, &self.entries, accel)?;
+        if let Some(saved) = snapshot.saved() {
+            let work = self.cache.work_dir()?;
+            match Machine::restore(spec, &self.entries, accel, work, &saved) {
+                Ok(machine) => return Ok(machine),
+                Err(error) => {
+                    note_mishap(spec.kind.name(), &error);
+                    snapshot.discard()?;
+                }
+            }
+        }
+        let machine = Machine::boot(spec, &self.entries, accel, self.cache.work_dir()?)?;
+        // A cache that has no room for it makes the next start slow, and this one no worse.
+        let _ = snapshot.save(&machine);
+        Ok(machine)
     }
 }

@@ -3,29 +3,30 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::process::{Child, Stdio};
-use std::sync::{Arc, Mutex, mpsc};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant, SystemTime};
 
-use rustix::process::setpriority_process;
+use serde::{Deserialize, Serialize};
 
-use crate::cache::{WorkDir, hexadecimal};
+use crate::cache::{Cache, WorkDir, hexadecimal};
 use crate::emulator::{self, Boot, Forward};
 use crate::error::LabError;
 use crate::image;
-use crate::protocol::{Answer, Piece, request};
+use crate::monitor::Monitor;
+use crate::process::Process;
+use crate::protocol::{Answer, Piece, put, request};
+use crate::snapshot::{STATE, Saved, TOKEN};
 use crate::spec::{AGENT_PORT, Accel, Receive, SINK_PORT, Spec};
 use crate::stream::Stream;
 
-/// How much of a console is kept.
-const KEPT: usize = 16 << 10;
-/// How many lines of it an error shows.
-const SHOWN: usize = 25;
+/// How long saving or restoring a machine's state may take: seconds, but for a disk that is busy.
+const STATE_LIMIT: Duration = Duration::from_secs(120);
+/// The file that says what a kept machine was started from.
+const ORIGIN: &str = "origin.json";
 
 /// The cache entries a machine boots from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Entries {
     pub(crate) emulator: PathBuf,
     pub(crate) image: PathBuf,
@@ -40,11 +41,21 @@ pub struct Machine {
     forwards: Vec<Forward>,
     streams: Vec<Stream>,
     command_limit: Option<Duration>,
+    origin: Origin,
     work: WorkDir,
 }
 
+/// What a machine was started from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Origin {
+    pub(crate) spec: Spec,
+    pub(crate) entries: Entries,
+    pub(crate) accel: Accel,
+}
+
 impl Machine {
-    /// Boots and waits until the machine and all guests answer.
+    /// Boots and waits until the machine and all guests answer. Neither files nor agents are in it
+    /// yet: see [`Self::equip`].
     pub(crate) fn boot(
         spec: &Spec,
         entries: &Entries,
@@ -54,13 +65,65 @@ impl Machine {
         let token = token();
         let initrd = work.path().join("initrd");
         write_initrd(spec, entries, &token, &initrd)?;
+        let mut machine = Self::start(spec, entries, accel, work, &token, Start::Boot(&initrd))?;
+        let limit = spec.boot_limit;
+        let word = machine.answer(Some(limit), &mut std::io::sink())?;
+        // The machine has it in memory now.
+        let _ = std::fs::remove_file(&initrd);
+        match word.as_deref() {
+            Some("ready") => Ok(machine),
+            Some(_) => Err(LabError::Boot { console: machine.console_tail() }),
+            None => Err(LabError::BootLimit { limit, console: machine.console_tail() }),
+        }
+    }
+
+    /// Restores a machine that was saved when it was ready.
+    pub(crate) fn restore(
+        spec: &Spec,
+        entries: &Entries,
+        accel: Accel,
+        work: WorkDir,
+        saved: &Saved,
+    ) -> Result<Self, LabError> {
+        let start = Start::Restore(&saved.state);
+        let mut machine = Self::start(spec, entries, accel, work, &saved.token, start)?;
+        let mut monitor = machine.monitor()?;
+        monitor.restored().and_then(|()| monitor.resume()).map_err(|_| machine.stopped())?;
+        drop(monitor);
+        // Its clock stood still meanwhile, and it shares its random numbers with all that are
+        // restored from the same state.
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let adjust = format!("date -s @{} && echo {} >/dev/urandom", now.as_secs(), token());
+        let limit = machine.replace_command_limit(Some(STATE_LIMIT));
+        let status = machine.run(&adjust, &mut std::io::sink())?;
+        machine.replace_command_limit(limit);
+        if status == 0 { Ok(machine) } else { Err(machine.stopped()) }
+    }
+
+    fn start(
+        spec: &Spec,
+        entries: &Entries,
+        accel: Accel,
+        work: WorkDir,
+        token: &str,
+        start: Start<'_>,
+    ) -> Result<Self, LabError> {
         let forwards = forwards(spec)?;
-        let shell = work.path().join("shell");
+        let (shell, monitor) = (work.path().join("shell"), work.path().join("monitor"));
+        let base = image::base(&entries.image);
+        let (initrd, incoming) = match start {
+            Start::Boot(initrd) => (initrd, None),
+            // It is not read any more, but must be there.
+            Start::Restore(state) => (base.as_path(), Some(state)),
+        };
         let boot = Boot {
             emulator: &entries.emulator,
             image: &entries.image,
-            initrd: &initrd,
+            initrd,
             shell: &shell,
+            monitor: &monitor,
+            outgoing: &work.path().join(STATE),
+            incoming,
             accel,
             forwards: &forwards,
         };
@@ -69,29 +132,111 @@ impl Machine {
         let mut command = emulator::command(spec, &boot);
         command.stdin(Stdio::from(std::os::fd::OwnedFd::from(inside)));
         let process = Process::start(command, !spec.wires.is_empty())?;
-        let mut machine = Machine {
+        Ok(Machine {
             process,
             control,
-            token,
+            token: token.to_owned(),
             forwards,
             streams: Vec::new(),
             command_limit: spec.command_limit,
+            origin: Origin { spec: spec.clone(), entries: entries.clone(), accel },
             work,
-        };
-        let limit = spec.boot_limit;
-        let word = machine.answer(Some(limit), &mut std::io::sink())?;
-        match word.as_deref() {
-            Some("ready") => {}
-            Some(_) => return Err(LabError::Boot { console: machine.console_tail() }),
-            None => return Err(LabError::BootLimit { limit, console: machine.console_tail() }),
+        })
+    }
+
+    /// Writes the machine's whole state into a directory, from which it can be restored any number
+    /// of times, and lets it go on.
+    pub(crate) fn save(&self, directory: &Path) -> Result<(), LabError> {
+        let mut monitor = self.monitor()?;
+        let outcome = monitor.save();
+        monitor.resume()?;
+        outcome?;
+        let (from, to) = (self.work.path().join(STATE), directory.join(STATE));
+        std::fs::rename(&from, &to).map_err(LabError::io("move into place", &to))?;
+        let token = directory.join(TOKEN);
+        std::fs::write(&token, &self.token).map_err(LabError::io("write", &token))
+    }
+
+    /// Keeps the machine as it is in a folder, which is made: its state, what it was started from
+    /// and its console. `vmeter lab open` goes on from there, any number of times.
+    ///
+    /// # Errors
+    /// When the folder exists or cannot be written, and for one of two machines that are joined.
+    pub fn keep(&self, folder: &Path) -> Result<(), LabError> {
+        if !self.origin.spec.wires.is_empty() {
+            let problem = "a machine that is joined to another one cannot be kept".to_owned();
+            return Err(LabError::Spec { problem });
         }
-        // The machine has it in memory now.
-        let _ = std::fs::remove_file(&initrd);
+        std::fs::create_dir_all(folder.parent().unwrap_or(folder))
+            .and_then(|()| std::fs::create_dir(folder))
+            .map_err(LabError::io("make the directory", folder))?;
+        self.save(folder)?;
+        let origin = serde_json::to_vec_pretty(&self.origin).unwrap_or_default();
+        for (name, contents) in [(ORIGIN, origin), ("console", self.console_tail().into_bytes())] {
+            let path = folder.join(name);
+            std::fs::write(&path, contents).map_err(LabError::io("write", &path))?;
+        }
+        Ok(())
+    }
+
+    /// Restores a machine that was kept.
+    ///
+    /// # Errors
+    /// When the folder does not hold one, the images it was started from are gone, or QEMU does not
+    /// start.
+    pub fn open(folder: &Path, cache: &Cache) -> Result<Self, LabError> {
+        let path = folder.join(ORIGIN);
+        let text = std::fs::read(&path).map_err(LabError::io("read", &path))?;
+        let Origin { spec, entries, accel } = serde_json::from_slice(&text)
+            .map_err(|error| LabError::format(&path, error.to_string()))?;
+        let path = folder.join(TOKEN);
+        let token = std::fs::read_to_string(&path).map_err(LabError::io("read", &path))?;
+        let state = folder.join(STATE);
+        let state = std::fs::canonicalize(&state).map_err(LabError::io("find", &state))?;
+        Self::restore(&spec, &entries, accel, cache.work_dir()?, &Saved { state, token })
+    }
+
+    fn monitor(&self) -> Result<Monitor, LabError> {
+        Monitor::connect(&self.work.path().join("monitor"), STATE_LIMIT)
+    }
+
+    /// Puts the spec's files and agents into the machine, and waits until the agents serve.
+    pub(crate) fn equip(&mut self, spec: &Spec) -> Result<(), LabError> {
+        for (place, mode, contents) in image::equipment(spec)? {
+            self.put(&place, mode, &contents)?;
+        }
+        if spec.agent.is_some() {
+            let mut output = Vec::new();
+            let limit = self.replace_command_limit(Some(spec.boot_limit));
+            let status = self.run("/lab/start-agents.sh", &mut output);
+            self.replace_command_limit(limit);
+            let status = status.map_err(|error| match error {
+                LabError::CommandLimit { limit, console } => LabError::BootLimit { limit, console },
+                other => other,
+            })?;
+            if status != 0 {
+                let problem = String::from_utf8_lossy(&output).into_owned();
+                return Err(LabError::Agents { problem });
+            }
+        }
         for receive in &spec.receive {
-            let stream = machine.receive(*receive)?;
-            machine.streams.push(stream);
+            let stream = self.receive(*receive)?;
+            self.streams.push(stream);
         }
-        Ok(machine)
+        Ok(())
+    }
+
+    /// Writes a file in the machine.
+    fn put(&mut self, place: &str, mode: u32, contents: &[u8]) -> Result<(), LabError> {
+        let head = put(place, mode, contents.len());
+        let sent = self.control.write_all(&head).and_then(|()| self.control.write_all(contents));
+        if sent.is_err() {
+            return Err(self.stopped());
+        }
+        match self.answer(Some(STATE_LIMIT), &mut std::io::sink())?.as_deref() {
+            Some("0") => Ok(()),
+            _ => Err(self.stopped()),
+        }
     }
 
     /// Runs a shell script in the machine, passes its output (stdout and stderr, any bytes) to
@@ -138,7 +283,7 @@ impl Machine {
 
     /// The console's last lines: Xen, the kernel and the lab's own messages.
     pub fn console_tail(&self) -> String {
-        self.process.console.lines(SHOWN)
+        self.process.console.shown()
     }
 
     /// Changes how long a command may take and returns what it was.
@@ -193,11 +338,16 @@ impl Machine {
     fn stopped(&self) -> LabError {
         // QEMU's last words may come a moment after its sockets close.
         std::thread::sleep(Duration::from_millis(200));
-        LabError::Stopped {
-            emulator: self.process.errors.lines(SHOWN),
-            console: self.console_tail(),
-        }
+        LabError::Stopped { emulator: self.process.errors.shown(), console: self.console_tail() }
     }
+}
+
+/// How a machine begins.
+enum Start<'a> {
+    /// From this whole root file system.
+    Boot(&'a Path),
+    /// From this file with a machine's state.
+    Restore(&'a Path),
 }
 
 fn is_wait(error: &std::io::Error) -> bool {
@@ -205,117 +355,8 @@ fn is_wait(error: &std::io::Error) -> bool {
     matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
 }
 
-/// The nice value of machines that are measured.
-const PREFERRED: i32 = -10;
-
-/// The QEMU process and what it prints.
-struct Process {
-    stop: Option<mpsc::Sender<()>>,
-    keeper: Option<JoinHandle<()>>,
-    console: Tail,
-    errors: Tail,
-}
-
-impl Process {
-    /// Starts QEMU from a thread that lives as long as QEMU is wanted: the kernel kills it when the
-    /// thread that started it ends, and the caller's thread may end earlier.
-    ///
-    /// One that is `measured` goes before the host's other work, where that is permitted: a machine
-    /// that must wait takes what came meanwhile in batches, which cost less.
-    fn start(mut command: std::process::Command, measured: bool) -> Result<Self, LabError> {
-        let (console, errors) = (Tail::default(), Tail::default());
-        let (stop, stopped) = mpsc::channel::<()>();
-        let (report, started) = mpsc::channel();
-        let tails = (console.clone(), errors.clone());
-        let keeper = std::thread::spawn(move || {
-            if measured {
-                // Of this thread alone, from which QEMU inherits it.
-                let _ = setpriority_process(None, PREFERRED);
-            }
-            let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-            // Closes our copy of QEMU's end of the control socket: reading it ends with QEMU.
-            drop(command);
-            match child {
-                Ok(child) => {
-                    let _ = report.send(Ok(()));
-                    keep(child, tails, &stopped);
-                }
-                Err(error) => drop(report.send(Err(error))),
-            }
-        });
-        let outcome = started.recv().unwrap_or_else(|_| Err(std::io::Error::other("no thread")));
-        outcome.map_err(|source| LabError::Program {
-            program: "setpriv".to_owned(),
-            package: "package util-linux",
-            source,
-        })?;
-        Ok(Process { stop: Some(stop), keeper: Some(keeper), console, errors })
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(keeper) = self.keeper.take() {
-            let _ = keeper.join();
-        }
-    }
-}
-
-/// Collects a child's output until it is to stop, then kills it and waits for its end.
-fn keep(mut child: Child, (console, errors): (Tail, Tail), stopped: &mpsc::Receiver<()>) {
-    let mut readers = Vec::new();
-    if let Some(pipe) = child.stdout.take() {
-        readers.push(std::thread::spawn(move || console.fill(pipe)));
-    }
-    if let Some(pipe) = child.stderr.take() {
-        readers.push(std::thread::spawn(move || errors.fill(pipe)));
-    }
-    // Ends when the sender is dropped.
-    let _ = stopped.recv();
-    let _ = child.kill();
-    let _ = child.wait();
-    for reader in readers {
-        let _ = reader.join();
-    }
-}
-
-/// The end of a text that keeps growing.
-#[derive(Clone, Default)]
-struct Tail(Arc<Mutex<Vec<u8>>>);
-
-impl Tail {
-    fn fill(&self, mut pipe: impl Read) {
-        let mut buffer = [0; 4096];
-        while let Ok(n @ 1..) = pipe.read(&mut buffer) {
-            let Ok(mut kept) = self.0.lock() else { return };
-            kept.extend_from_slice(&buffer[..n]);
-            if kept.len() > 2 * KEPT {
-                let surplus = kept.len() - KEPT;
-                kept.drain(..surplus);
-            }
-        }
-    }
-
-    /// The last lines, without what a terminal would act upon.
-    fn lines(&self, most: usize) -> String {
-        let Ok(kept) = self.0.lock() else { return String::new() };
-        let text: String = String::from_utf8_lossy(&kept)
-            .chars()
-            .filter(|&letter| letter == '\n' || !letter.is_control())
-            .collect();
-        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-        lines[lines.len().saturating_sub(most)..].join("\n")
-    }
-}
-
-fn write_initrd(
-    spec: &Spec,
-    entries: &Entries,
-    token: &str,
-    path: &std::path::Path,
-) -> Result<(), LabError> {
-    let base = entries.image.join("base.cpio");
+fn write_initrd(spec: &Spec, entries: &Entries, token: &str, path: &Path) -> Result<(), LabError> {
+    let base = image::base(&entries.image);
     std::fs::copy(&base, path).map_err(LabError::io("copy", &base))?;
     let mut file =
         std::fs::OpenOptions::new().append(true).open(path).map_err(LabError::io("write", path))?;
@@ -352,35 +393,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tail_keeps_the_last_lines_and_no_escapes() {
-        let tail = Tail::default();
-        let text: String = (0..10_000).map(|n| format!("\x1b[1mline {n}\r\n\n")).collect();
-        tail.fill(text.as_bytes());
-        assert_eq!(tail.lines(2), "[1mline 9998\n[1mline 9999");
-        assert!(tail.0.lock().unwrap().len() <= 2 * KEPT);
-    }
-
-    #[test]
     fn tokens_differ() {
         assert_eq!(token().len(), 32);
         assert_ne!(token(), token());
-    }
-
-    #[test]
-    fn the_child_ends_with_its_process_value() {
-        let mut command = std::process::Command::new("sh");
-        command.args(["-c", "echo $$; exec sleep 1000"]);
-        let process = Process::start(command, false).unwrap();
-        let pid = loop {
-            let text = process.console.lines(1);
-            if !text.is_empty() {
-                break text;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        };
-        let proc = PathBuf::from(format!("/proc/{pid}"));
-        assert!(proc.exists());
-        drop(process);
-        assert!(!proc.exists());
     }
 }

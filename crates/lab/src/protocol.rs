@@ -1,10 +1,15 @@
-//! What goes over the control port: a script with its length one way; the other way its output as it
-//! comes and then the boot's token, the exit status and a line's end. The token is secret and random,
-//! so output may hold any bytes.
+//! What goes over the control port: a script or a file with its length one way; the other way a
+//! script's output as it comes and then the boot's token, the exit status and a line's end. The token
+//! is secret and random, so output may hold any bytes.
 
 /// A request to run a script.
 pub(crate) fn request(script: &str) -> Vec<u8> {
     format!("run {}\n{script}", script.len()).into_bytes()
+}
+
+/// What stands before the contents of a file that is put in; the place has no spaces.
+pub(crate) fn put(place: &str, mode: u32, length: usize) -> Vec<u8> {
+    format!("put {length} {:o} {place}\n", mode & 0o7777).into_bytes()
 }
 
 /// Finds the answer's end in a stream that arrives in pieces.
@@ -93,5 +98,6 @@ mod tests {
     #[test]
     fn a_request_says_its_length_in_bytes() {
         assert_eq!(request("echo é"), "run 7\necho é".as_bytes());
+        assert_eq!(put("/root/x", 0o100_755, 9), b"put 9 755 /root/x\n");
     }
 }

@@ -4,10 +4,12 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::LabError;
 
 /// Which virtualization the emulated machine runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Kind {
     /// Xen with a PV dom0 and PV guests on netback.
     Xen,
@@ -29,7 +31,7 @@ impl Kind {
 }
 
 /// What makes time pass inside the machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Clock {
     /// The host's clock: fast and noisy.
     Host,
@@ -40,7 +42,7 @@ pub enum Clock {
 }
 
 /// What runs the machine's instructions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Accel {
     /// KVM where a probe shows that it runs ordinary guests, else TCG.
     Auto,
@@ -51,7 +53,7 @@ pub enum Accel {
 }
 
 /// A TCP stream from outside into one guest's sink.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receive {
     /// The guest, from 1; 0 is the machine itself (native only).
     pub guest: u32,
@@ -65,7 +67,7 @@ impl Receive {
 }
 
 /// The agents that run in a machine and in its guests, on [`AGENT_PORT`] of each.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentFiles {
     /// The static program.
     pub program: PathBuf,
@@ -79,7 +81,7 @@ pub(crate) const SINK_PORT: u16 = 5001;
 pub const AGENT_PORT: u16 = 5203;
 
 /// Which end of its data networks a machine is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Role {
     /// The machine under test.
     Server,
@@ -88,7 +90,7 @@ pub enum Role {
 }
 
 /// A machine: what to build and how to boot it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Spec {
     /// Which virtualization.
     pub kind: Kind,
@@ -117,6 +119,8 @@ pub struct Spec {
     pub role: Role,
     /// The agents that run in it.
     pub agent: Option<AgentFiles>,
+    /// Whether it is booted anew, in place of being restored as it was when it had booted before.
+    pub fresh: bool,
     /// How long the boot may take, in the host's time.
     pub boot_limit: Duration,
     /// How long one command may take, in the host's time; `None` is for ever.
@@ -147,6 +151,7 @@ impl Spec {
             wires: Vec::new(),
             role: Role::Server,
             agent: None,
+            fresh: false,
             boot_limit: Duration::from_secs(360),
             command_limit: None,
         }
@@ -182,6 +187,12 @@ impl Spec {
             return Ok(());
         };
         Err(LabError::Spec { problem })
+    }
+
+    /// Whether idle time passes as the host's does under the instruction clock, for those who talk
+    /// to the machine from outside and have the host's patience.
+    pub(crate) fn idle_time_passes(&self) -> bool {
+        !self.wires.is_empty() || self.agent.is_some()
     }
 
     /// Whether a guest of this number (0: the machine itself) takes TCP streams.

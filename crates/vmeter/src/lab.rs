@@ -21,12 +21,29 @@ pub struct LabArgs {
 enum LabCommand {
     /// Builds a testbed, boots it, runs COMMAND in dom0 or the host and shuts down
     Boot(Box<BootArgs>),
+    /// Goes on with a machine that a failed test kept, and leaves what was kept as it is
+    Open(OpenArgs),
+}
+
+/// Goes on with a machine that a failed test kept, and leaves what was kept as it is
+///
+/// `make test-lab TEST=NAME KEEP=FOLDER` keeps the machine of a test that fails. Without COMMAND
+/// the terminal gets a shell; without a terminal, standard input is the script.
+#[derive(Debug, Args)]
+struct OpenArgs {
+    /// The folder that was named to keep it
+    folder: PathBuf,
+
+    /// The command and its arguments; one argument alone is a shell script
+    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
 }
 
 /// Builds a testbed, boots it, runs COMMAND in dom0 or the host and shuts down
 ///
 /// The software comes from a Debian suite's packages, fetched once and kept in the cache
-/// ($VMETER_LAB_CACHE, else ~/.cache/vmeter/lab); nothing is installed and root is not needed.
+/// ($VMETER_LAB_CACHE, else ~/.cache/vmeter/lab); nothing is installed and root is not needed. A
+/// machine that booted is kept there too, some 0.5 GB, and restored the next time in seconds.
 /// Without COMMAND the terminal gets a shell; without a terminal, standard input is the script.
 /// Inside, `guest N COMMAND` runs a command in guest N.
 #[derive(Debug, Args)]
@@ -70,6 +87,10 @@ struct BootArgs {
     /// Copies FILE to /root of the machine, which is first on its PATH
     #[arg(long, value_name = "FILE")]
     put: Vec<PathBuf>,
+
+    /// Boots the machine anew in place of restoring it as it was when it had booted before
+    #[arg(long)]
+    fresh: bool,
 
     /// Gives up after so many seconds of booting; a hung boot is tried three times within
     #[arg(long, value_name = "SECONDS", default_value_t = 360)]
@@ -115,11 +136,15 @@ enum AccelName {
 /// # Errors
 /// What could not be built, booted or run.
 pub fn run(args: LabArgs) -> Result<ExitCode> {
-    let LabCommand::Boot(args) = args.command;
-    let spec = args.spec();
-    let images = lab::prepare(&spec, Cache::open()?, &mut Bar::default())?;
-    let mut machine = images.boot(&spec)?;
-    let status = args.obey(&mut machine)?;
+    let (mut machine, command) = match args.command {
+        LabCommand::Boot(args) => {
+            let spec = args.spec();
+            let images = lab::prepare(&spec, Cache::open()?, &mut Bar::default())?;
+            (images.boot(&spec)?, args.command)
+        }
+        LabCommand::Open(args) => (Machine::open(&args.folder, &Cache::open()?)?, args.command),
+    };
+    let status = obey(&command, &mut machine)?;
     machine.shutdown();
     Ok(ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX)))
 }
@@ -148,24 +173,26 @@ impl BootArgs {
             bridge: !self.no_bridge,
             put: self.put.clone(),
             receive: self.receive.clone(),
+            fresh: self.fresh,
             boot_limit: Duration::from_secs(self.boot_limit),
             ..default
         }
     }
+}
 
-    fn obey(&self, machine: &mut Machine) -> Result<i32> {
-        if self.command.is_empty() && io::stdin().is_terminal() {
-            return Ok(machine.shell()?);
-        }
-        let script = if self.command.is_empty() {
-            let mut script = String::new();
-            io::stdin().read_to_string(&mut script).context("cannot read the script")?;
-            script
-        } else {
-            script(&self.command).context("the command is not UTF-8")?
-        };
-        Ok(machine.run(&script, &mut io::stdout().lock())?)
+/// Runs a command, or lets the terminal's user or standard input say what to run.
+fn obey(command: &[OsString], machine: &mut Machine) -> Result<i32> {
+    if command.is_empty() && io::stdin().is_terminal() {
+        return Ok(machine.shell()?);
     }
+    let script = if command.is_empty() {
+        let mut script = String::new();
+        io::stdin().read_to_string(&mut script).context("cannot read the script")?;
+        script
+    } else {
+        script(command).context("the command is not UTF-8")?
+    };
+    Ok(machine.run(&script, &mut io::stdout().lock())?)
 }
 
 /// One argument is a script as it is; several are a command line, each one word of it.

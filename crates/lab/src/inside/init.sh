@@ -37,8 +37,6 @@ done </lab/modules.order
 say "modules loaded"
 . /lab/network.sh
 . /lab/data.sh
-# Guests boot with the agent in their root file system.
-[ -e /lab/guest-put.img ] && cat /lab/guest-put.img >>/lab/guest.img
 [ -e "/lab/start-$KIND.sh" ] && . "/lab/start-$KIND.sh"
 answering=0
 while [ "$answering" -lt "$GUESTS" ]; do
@@ -57,10 +55,5 @@ while [ "$answering" -lt "$GUESTS" ]; do
     answering=$number
     say "guest $answering answers"
 done
-if [ -n "$AGENT" ]; then
-    /lab/agent/vmeter agent run --listen "0.0.0.0:$AGENT" --key /lab/agent/key \
-        </dev/null >/run/agent.log 2>&1 &
-    until grep -q serving /run/agent.log; do sleep 0.1; done
-fi
 say "ready"
 exec /lab/control.sh

@@ -1,5 +1,4 @@
-# The QEMU guests, read by init: vhost-net on a tap each; the first has a disk on an I/O thread.
-truncate -s 64M /lab/g1.disk
+# The QEMU guests, read by init: vhost-net on a tap each, and a disk, the first's on an I/O thread.
 number=1
 while [ "$number" -le "$GUESTS" ]; do
     ip tuntap add dev "tap$number" mode tap
@@ -11,10 +10,10 @@ while [ "$number" -le "$GUESTS" ]; do
         data="-netdev tap,id=data,ifname=dtap$number,script=no,downscript=no,vhost=on
             -device virtio-net-pci,netdev=data,romfile=,mac=52:54:00:00:04:$(printf %02x "$number")"
     fi
-    disk=
-    [ "$number" = 1 ] && disk="-object iothread,id=io1
-        -drive file=/lab/g1.disk,if=none,id=disk1,format=raw
-        -device virtio-blk-pci,drive=disk1,iothread=io1"
+    truncate -s 128M "/lab/g$number.disk"
+    disk="-drive file=/lab/g$number.disk,if=none,id=disk$number,format=raw
+        -device virtio-blk-pci,drive=disk$number"
+    [ "$number" = 1 ] && disk="-object iothread,id=io1 $disk,iothread=io1"
     # shellcheck disable=SC2086 # $data and $disk are several arguments
     qemu-system-x86_64 -enable-kvm -cpu host -name "g$number,debug-threads=on" \
         -smp "$VCPUS" -m "$GUEST_MEMORY" -nodefaults -no-user-config -display none \

@@ -8,10 +8,10 @@ until xenstore-read / >/dev/null 2>&1; do sleep 0.1; done
 xen-init-dom0
 xenconsoled --log=guest --pid-file=/run/xenconsoled.pid
 say "creating the guests"
-truncate -s 64M /lab/g1.disk
-losetup /dev/loop0 /lab/g1.disk
 number=1
 while [ "$number" -le "$GUESTS" ]; do
+    truncate -s 128M "/lab/g$number.disk"
+    disk=$(losetup -f) && losetup "$disk" "/lab/g$number.disk"
     {
         echo "name='g$number'"
         echo "kernel='/lab/vmlinux'"
@@ -23,7 +23,7 @@ while [ "$number" -le "$GUESTS" ]; do
         [ "$WIRES" -gt 0 ] &&
             data=",'mac=00:16:3e:00:01:$(printf %02x "$number"),bridge=data$(data_wire "$number")'"
         echo "vif=['mac=00:16:3e:00:00:$(printf %02x "$number")${BRIDGE:+,bridge=$BRIDGE}'$data]"
-        [ "$number" = 1 ] && echo "disk=['phy:/dev/loop0,xvda,w']"
+        echo "disk=['phy:$disk,xvda,w']"
     } >"/etc/xen/g$number.cfg"
     xl create "/etc/xen/g$number.cfg" >"/var/log/xen/create-g$number.log" 2>&1 || {
         cat "/var/log/xen/create-g$number.log" >/dev/console
