@@ -2,33 +2,68 @@
 
 #![allow(dead_code, reason = "each test program uses its part")]
 
-use lab::{AgentFiles, Cache, Images, Kind, LabError, Machine, Quiet, Spec};
+use lab::{AgentFiles, Cache, Clock, Images, Kind, LabError, Machine, Quiet, Spec};
 use serde_json::Value;
+use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Condvar, LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// One machine at a time: two of them on two cores would starve each other.
-static ONE: Mutex<()> = Mutex::new(());
+/// The CPUs of this machine that no emulator keeps busy.
+static FREE: LazyLock<Mutex<usize>> =
+    LazyLock::new(|| Mutex::new(std::thread::available_parallelism().map_or(1, NonZero::get)));
+static FREED: Condvar = Condvar::new();
+
+/// CPUs for an emulator. Two that share one would starve each other.
+pub struct Turn(usize);
+
+impl Turn {
+    /// Waits until so many are free, or all that there are.
+    pub fn of(cpus: usize) -> Self {
+        let all = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let wanted = cpus.min(all);
+        let free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free =
+            FREED.wait_while(free, |free| *free < wanted).unwrap_or_else(PoisonError::into_inner);
+        *free -= wanted;
+        Self(wanted)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *FREE.lock().unwrap_or_else(PoisonError::into_inner) += self.0;
+        FREED.notify_all();
+    }
+}
 
 /// A machine that is up.
 pub struct Host {
     machine: Machine,
-    _turn: MutexGuard<'static, ()>,
+    kind: Kind,
+    _turn: Turn,
 }
 
-/// The static program that runs in the machine: `make test` names it, else it is built.
+/// The static program that runs in the machine: `make test` names it, else it is built. It is not the
+/// tests' own, which is not optimised.
 pub fn program() -> PathBuf {
-    if let Some(path) = std::env::var_os("VMETER_STATIC") {
-        return PathBuf::from(path);
-    }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let built = Command::new("make").arg("static").current_dir(&root).status().unwrap();
-    assert!(built.success(), "make static failed");
-    root.join("target/static/vmeter")
+    static BUILT: LazyLock<(TempDir, PathBuf)> = LazyLock::new(|| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let place = tempfile::tempdir().unwrap();
+        let program = place.path().join("vmeter");
+        let built = Command::new("make")
+            .arg(format!("PROGRAM={}", program.display()))
+            .arg("program")
+            .current_dir(root)
+            .status()
+            .unwrap();
+        assert!(built.success(), "make program failed");
+        (place, program)
+    });
+    std::env::var_os("VMETER_STATIC").map_or_else(|| BUILT.1.clone(), PathBuf::from)
 }
 
 /// A spec with vmeter in it.
@@ -55,17 +90,27 @@ fn key() -> PathBuf {
     KEY.path().join("key")
 }
 
-/// Boots and runs the checks. A machine that hangs or whose emulator crashes under them says nothing
-/// about vmeter: they are then run again on a fresh machine, once.
+/// Makes a machine ready and runs the checks. A machine that hangs or whose emulator crashes under
+/// them says nothing about vmeter: they are then run again on a machine that is booted anew, once,
+/// and the mishap is noted. With `$VMETER_LAB_KEEP` the machine of checks that fail is kept there.
 pub fn checked(spec: &Spec, checks: impl Fn(&mut Host)) {
-    let attempt = || catch_unwind(AssertUnwindSafe(|| checks(&mut Host::boot(spec))));
-    let Err(panic) = attempt() else { return };
-    let said = panic.downcast_ref::<String>();
-    match said {
+    let attempt = |spec: &Spec| {
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let mut host = Host::boot(spec);
+            let outcome = catch_unwind(AssertUnwindSafe(|| checks(&mut host)));
+            if outcome.is_err() {
+                host.keep();
+            }
+            outcome
+        }));
+        outcome.and_then(|outcome| outcome)
+    };
+    let Err(panic) = attempt(spec) else { return };
+    match panic.downcast_ref::<String>() {
         Some(said) if said.contains(CRASHED) => println!("once more, as {said}"),
         _ => resume_unwind(panic),
     }
-    if let Err(panic) = attempt() {
+    if let Err(panic) = attempt(&Spec { fresh: true, ..spec.clone() }) {
         resume_unwind(panic);
     }
 }
@@ -73,19 +118,42 @@ pub fn checked(spec: &Spec, checks: impl Fn(&mut Host)) {
 /// What stands before the console's last lines of a machine that hung or crashed.
 const CRASHED: &str = "the emulated machine is gone";
 
-fn fail(what: &str, error: &LabError) -> ! {
-    let crashed = if error.is_mishap() { CRASHED } else { "" };
+fn fail(what: &str, kind: Kind, error: &LabError) -> ! {
+    let crashed = if error.is_mishap() {
+        lab::note_mishap(kind.name(), error);
+        CRASHED
+    } else {
+        ""
+    };
     panic!("{what}: {crashed} {error}")
 }
 
 impl Host {
     /// Boots.
     pub fn boot(spec: &Spec) -> Self {
-        let turn = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        // One thread emulates all CPUs under the instruction clock, which stands still while it
+        // waits. By the host's clock a machine must have the CPUs to itself, or what it is held
+        // against is read at another moment than it means.
+        let turn = Turn::of(if spec.clock == Clock::Instructions { 1 } else { usize::MAX });
+        let start = Instant::now();
         let images: Images = lab::prepare(spec, Cache::open().unwrap(), &mut Quiet)
             .unwrap_or_else(|e| panic!("{e}"));
-        let machine = images.boot(spec).unwrap_or_else(|error| fail("boot", &error));
-        Self { machine, _turn: turn }
+        let machine = images.boot(spec).unwrap_or_else(|error| fail("boot", spec.kind, &error));
+        println!("{:.1} s: ready", start.elapsed().as_secs_f64());
+        Self { machine, kind: spec.kind, _turn: turn }
+    }
+
+    /// Keeps the machine where the environment says so.
+    fn keep(&self) {
+        let Some(folder) = std::env::var_os("VMETER_LAB_KEEP").filter(|name| !name.is_empty())
+        else {
+            return;
+        };
+        let folder = PathBuf::from(folder);
+        match self.machine.keep(&folder) {
+            Ok(()) => println!("kept: vmeter lab open {}", folder.display()),
+            Err(error) => println!("not kept: {error}"),
+        }
     }
 
     /// The machine itself.
@@ -95,9 +163,12 @@ impl Host {
 
     /// Runs a script; its status and its output.
     pub fn run(&mut self, script: &str) -> (i32, String) {
-        let mut output = Vec::new();
-        let status =
-            self.machine.run(script, &mut output).unwrap_or_else(|error| fail(script, &error));
+        let (mut output, start) = (Vec::new(), Instant::now());
+        let status = self.machine.run(script, &mut output).unwrap_or_else(|error| {
+            println!("{}", String::from_utf8_lossy(&output));
+            fail(script, self.kind, &error)
+        });
+        println!("{:.1} s: {script}", start.elapsed().as_secs_f64());
         (status, String::from_utf8_lossy(&output).into_owned())
     }
 
@@ -127,6 +198,18 @@ impl Host {
     }
 }
 
+/// Runs checks one after the other, and says how long each took.
+pub fn each(host: &mut Host, checks: &[(&str, Check)]) {
+    for (name, check) in checks {
+        let start = Instant::now();
+        check(host);
+        println!("checked {name} in {:.1} s", start.elapsed().as_secs_f64());
+    }
+}
+
+/// What is checked in a machine.
+pub type Check = fn(&mut Host);
+
 /// The element of a list whose `name` is this.
 pub fn named<'a>(list: &'a Value, name: &str) -> &'a Value {
     list.as_array()
@@ -152,11 +235,14 @@ pub fn close(what: &str, ours: f64, theirs: f64, most: f64) {
 /// do so to its end.
 pub fn while_busy(guests: &str, command: &str) -> String {
     let count = "i=0; while [ \\$i -lt 20000 ]; do i=\\$((i+1)); done";
-    format!(
-        "for g in {guests}; do guest $g 'rm -f /tmp/stop; \
-         timeout 200 sh -c \"until [ -e /tmp/stop ]; do {count}; done\"' >/dev/null & done; \
-         sleep 3; {command}; for g in {guests}; do guest $g 'touch /tmp/stop'; done; wait"
-    )
+    let each = |then: &str| format!("for g in {guests}; do {then} done");
+    let compute = each(&format!(
+        "guest $g 'rm -f /tmp/stop /tmp/started; timeout 200 sh -c \"touch /tmp/started; \
+         until [ -e /tmp/stop ]; do {count}; done\"' >/dev/null &"
+    ));
+    let started = each("until guest $g 'ls /tmp/started' | grep -q '^/tmp'; do sleep 0.1; done;");
+    let stop = each("guest $g 'touch /tmp/stop';");
+    format!("{compute}; {started}; {command}; {stop}; wait")
 }
 
 /// What the guest's agent reports is a part of what the host measured of it.
@@ -172,7 +258,7 @@ pub fn a_build_is_its_own(host: &mut Host) {
     let top = host
         .json(
             "(i=0; while [ $i -lt 2000 ]; do /bin/busybox true; i=$((i+1)); done) & \
-             vmeter top --batch --count 1 --interval 5s --format json; kill %1; wait",
+             vmeter top --batch --count 1 --interval 5s --format json; kill $!; wait",
         )
         .remove(0);
     let idd = &top["idd"][0]["cpu_s"];
@@ -231,7 +317,7 @@ fn web_in_guest(host: &mut Host) {
 }
 
 fn cpu_in_guest(host: &mut Host) {
-    let load = "bench cpu --text 256K --data 256K --passes 1 --instances 2 --json -";
+    let load = "bench cpu --text 64K --data 64K --passes 1 --instances 2 --json -";
     let here = whole(&host.sh(&format!("vmeter {load}")));
     let there = whole(&host.sh(&format!("guest 1 '/lab/agent/vmeter {load}'")));
     let seconds = |found: &Value| number(found, "/instances/0/seconds");

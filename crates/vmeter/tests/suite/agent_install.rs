@@ -1,11 +1,7 @@
 //! `vmeter agent install`, and agents with no more rights than its units give.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
-
-mod processes;
-
+use crate::processes::said;
 use agent::{Handle, Security, Setting, Stream, Work};
-use processes::said;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind};

@@ -1,11 +1,7 @@
 //! What goes wrong while `vmeter record` runs: the recording reads, and says what is missing and
 //! when.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
-
-mod processes;
-
-use processes::{Disk, Killed, said, serving};
+use crate::processes::{Disk, Killed, said, serving};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs;

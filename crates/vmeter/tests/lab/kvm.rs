@@ -1,31 +1,31 @@
 //! vmeter against the guests' own counters on real KVM, booted by emulation.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
-
-mod machine;
-mod recording;
-mod spinner;
-
-use lab::{Kind, Receive};
-use machine::{
-    AGENTS, Host, a_build_is_its_own, checked, close, named, number, reported, spec, while_busy,
-    workloads,
+use crate::machine::{
+    AGENTS, Host, a_build_is_its_own, checked, close, each, named, number, reported, spec,
+    while_busy, workloads,
 };
+use crate::recording::{End, recorded};
+use lab::{Kind, Receive};
 use serde_json::Value;
 
 /// One boot, every check.
 #[test]
 fn kvm_with_vhost() {
     checked(&spec(Kind::Kvm, "bookworm"), |host| {
-        samples_see_into_guests(host);
-        counted_on_the_right_side(host);
-        guest_time(host);
-        guests_report(host);
-        under_load(host);
-        a_build_is_its_own(host);
-        workloads(host);
-        a_guest_boots_again(host);
-        a_guest_ends(host);
+        each(
+            host,
+            &[
+                ("samples see into guests", samples_see_into_guests),
+                ("counted on the right side", counted_on_the_right_side),
+                ("guest time", guest_time),
+                ("guests report", guests_report),
+                ("under load", under_load),
+                ("a build is its own", a_build_is_its_own),
+                ("workloads", workloads),
+                ("a guest boots again", a_guest_boots_again),
+                ("a guest ends", a_guest_ends),
+            ],
+        );
     });
 }
 
@@ -90,26 +90,26 @@ fn guests_report(host: &mut Host) {
 
 /// Mode A: the host samples its guests, their agents name what ran. g1 computes, g2 receives.
 fn samples_see_into_guests(host: &mut Host) {
-    recording::put_spinner(host, 1);
+    crate::recording::put_spinner(host, 1);
     let stream = host.machine().receive(Receive { guest: 2, bytes_per_second: 200_000 }).unwrap();
     host.sh("guest 1 '/tmp/spin </dev/null >/dev/null 2>&1 &'");
-    let report = recording::recorded(host, 20, ":");
+    let report = recorded(host, &End::After(8), ":");
     host.sh("guest 1 'killall spin'");
     drop(stream);
     for name in ["g1", "g2"] {
-        let stream = recording::stream(&report, name);
+        let stream = crate::recording::stream(&report, name);
         assert_eq!(stream["role"], "names-only", "{stream:#}");
         println!("{name}: clock within {} s: {}", stream["clock_bound_s"], stream["warnings"]);
-        recording::kernels_are_named(&report, name);
+        crate::recording::kernels_are_named(&report, name);
     }
     // A guest that wakes has another offset each time, as KVM takes this host's counter for
     // unstable; one that computes keeps it.
-    assert!(recording::warns(&report, "g1", "aligned by KVM's TSC offset"), "{report:#}");
-    recording::spins(&report, "g1");
-    recording::receives(&report, "g2", "cat");
+    assert!(crate::recording::warns(&report, "g1", "aligned by KVM's TSC offset"), "{report:#}");
+    crate::recording::spins(&report, "g1");
+    crate::recording::receives(&report, "g2", "cat");
     // vhost, the VMM and the host itself are apart from the guest and from each other.
     let of = |vm: &str, layer: &str, part: &str| {
-        recording::samples(&report, |row| {
+        crate::recording::samples(&report, |row| {
             row["vm"] == vm && row["layer"] == layer && row["part"] == part
         })
     };
@@ -121,12 +121,13 @@ fn samples_see_into_guests(host: &mut Host) {
 /// A guest boots again while it is recorded, and computes then: its agent is met again, its
 /// program and its new kernel have their names.
 fn a_guest_boots_again(host: &mut Host) {
-    let report = recording::recorded(
+    // Streams are numbered: 0 the host's, 1 and 2 the guests'.
+    let report = recorded(
         host,
-        60,
-        "sleep 3; timeout 5 guest 2 'reboot -f'; sleep 5; \
-         until vmeter agent status 10.0.2.102:5203 --key /lab/agent/key >/dev/null 2>&1; \
-         do sleep 1; done; sleep 5; \
+        &End::Done,
+        "until [ -s /tmp/rec/stream-2.raw ]; do sleep 0.2; done
+         timeout 2 guest 2 'reboot -f'
+         until [ -s /tmp/rec/stream-3.raw ]; do sleep 0.5; done
          guest 2 'timeout 10 sh -c \"while :; do :; done\"' >/dev/null",
     );
     let streams = report["streams"].as_array().unwrap().iter();
@@ -135,16 +136,16 @@ fn a_guest_boots_again(host: &mut Host) {
         println!("g2: clock within {} s: {}", boot["clock_bound_s"], boot["warnings"]);
     }
     assert_eq!(boots.len(), 2, "{:#}", report["streams"]);
-    assert!(recording::says(boots[0], "its agent was lost"), "{boots:#?}");
-    assert!(recording::says(boots[1], "there again"), "{boots:#?}");
-    let shell = recording::samples(&report, |row| {
+    assert!(crate::recording::says(boots[0], "its agent was lost"), "{boots:#?}");
+    assert!(crate::recording::says(boots[1], "there again"), "{boots:#?}");
+    let shell = crate::recording::samples(&report, |row| {
         row["vm"] == "g2" && row["layer"] == "guest-user" && row["process"] == "sh"
     });
     let kernel = |row: &Value| {
         row["vm"] == "g2" && row["layer"] == "guest-kernel" && row["process"] != "[unknown]"
     };
-    let known = recording::samples(&report, kernel);
-    let named = recording::samples(&report, |row| kernel(row) && row["symbol"].is_string());
+    let known = crate::recording::samples(&report, kernel);
+    let named = crate::recording::samples(&report, |row| kernel(row) && row["symbol"].is_string());
     println!("g2: {shell} samples in its shell, {known} in its kernels, {named} of them named");
     // 10 s of a sample each 4 ms, as far as the emulator lets it compute.
     assert!(shell > 300.0 && known > 0.0 && named >= 0.95 * known);
@@ -152,14 +153,15 @@ fn a_guest_boots_again(host: &mut Host) {
 
 /// A guest ends while it is recorded: what was until then is there, and when that was is said.
 fn a_guest_ends(host: &mut Host) {
-    let report = recording::recorded(host, 10, "sleep 3; kill -9 $(cat /run/g2.pid)");
-    let warned = |name| recording::warns(&report, name, "s after the begin its agent was lost");
+    let report = recorded(host, &End::After(10), "sleep 3; kill -9 $(cat /run/g2.pid)");
+    let warned =
+        |name| crate::recording::warns(&report, name, "s after the begin its agent was lost");
     assert!(warned("g2") && !warned("g1"), "{:#}", report["streams"]);
     for name in ["g1", "g2"] {
-        let all = recording::samples(&report, |row| row["vm"] == name);
+        let all = crate::recording::samples(&report, |row| row["vm"] == name);
         println!("{name}: {all} samples, lost {}", warned(name));
         assert!(all > 0.0);
-        recording::kernels_are_named(&report, "g1");
+        crate::recording::kernels_are_named(&report, "g1");
     }
 }
 

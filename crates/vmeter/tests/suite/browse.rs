@@ -1,10 +1,6 @@
 //! `vmeter report --browse` on a pseudo-terminal: what it needs, and how it leaves the terminal.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
-
-mod processes;
-
-use processes::said;
+use crate::processes::said;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};

@@ -1,12 +1,8 @@
 //! `vmeter bench web` against nginx, Apache and servers that fail.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
-
-mod servers;
-
+use crate::servers::{Kind, Server};
 use rustix::process::Signal;
 use serde_json::Value;
-use servers::{Kind, Server};
 use std::io::Read;
 use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};

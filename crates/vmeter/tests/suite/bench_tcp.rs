@@ -1,7 +1,5 @@
 //! `vmeter bench tcp` between two processes, on loopback and across network namespaces.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
-
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;

@@ -1,15 +1,12 @@
 //! Recordings in the lab: a program of known functions in a guest, and what the report says of it.
 
-#![allow(dead_code, reason = "each test program uses its part")]
-
 use crate::machine::{AGENTS, Host, close, number};
-use crate::spinner;
 use serde_json::Value;
 
 /// Compiles the spinner and puts it into a guest, as /tmp/spin.
 pub fn put_spinner(host: &mut Host, guest: u32) {
     let place = tempfile::tempdir().unwrap();
-    let program = spinner::build_alone(place.path());
+    let program = crate::spinner::build_alone(place.path());
     let bytes = std::fs::read(&program).unwrap();
     let text = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, bytes);
     host.sh(&format!(
@@ -18,17 +15,30 @@ pub fn put_spinner(host: &mut Host, guest: u32) {
     ));
 }
 
-/// Records for so many seconds with both guests' agents, and runs something once it has begun;
-/// the report as JSON.
-pub fn recorded(host: &mut Host, seconds: u32, meanwhile: &str) -> Value {
-    let output = host.sh(&format!(
-        "rm -rf /tmp/rec; vmeter record -e cpu-clock:4M --duration {seconds}s -o /tmp/rec {AGENTS} \
-         2>&1 & until [ -s /tmp/rec/stream-0.raw ]; do sleep 0.2; done; {meanwhile}; wait; \
-         vmeter report /tmp/rec --limit 12; vmeter report /tmp/rec --format json"
+/// When a recording ends.
+pub enum End {
+    /// After so many seconds.
+    After(u32),
+    /// When what is done meanwhile is done.
+    Done,
+}
+
+/// Records with both guests' agents, and runs something once it has begun; the report as JSON.
+pub fn recorded(host: &mut Host, end: &End, meanwhile: &str) -> Value {
+    let (duration, over) = match end {
+        End::After(seconds) => (format!("--duration {seconds}s"), ""),
+        End::Done => (String::new(), "kill -TERM $recorder"),
+    };
+    host.sh(&format!(
+        "rm -rf /tmp/rec; vmeter record -e cpu-clock:4M {duration} -o /tmp/rec {AGENTS} 2>&1 & \
+         recorder=$!; until [ -s /tmp/rec/stream-0.raw ] || ! kill -0 $recorder; do sleep 0.2; done
+         {meanwhile}
+         {over}
+         wait"
     ));
-    let at = output.find("{\"schema\"").unwrap_or_else(|| panic!("no report: {output}"));
-    println!("{}", &output[..at]);
-    serde_json::from_str(output[at..].trim()).unwrap_or_else(|error| panic!("{error}: {output}"))
+    let table = host.sh("vmeter report /tmp/rec --limit 12");
+    println!("{table}");
+    host.json("vmeter report /tmp/rec --format json").remove(0)
 }
 
 /// Samples of the rows that are so.

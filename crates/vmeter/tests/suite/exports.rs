@@ -1,23 +1,9 @@
 //! What `vmeter report` writes for other programs, in those programs or by their own rules: pprof's
 //! schema, a flame-graph tool, a browser, the Firefox profiler's format.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "tests"
-)]
-
-#[path = "../../report/tests/chromium/mod.rs"]
-#[allow(dead_code, reason = "of the pages' tests")]
-mod chromium;
-mod processes;
-mod spinner;
-
-use chromium::Chromium;
+use crate::chromium::Chromium;
+use crate::processes::said;
 use flate2::read::GzDecoder;
-use processes::said;
 use serde_json::Value;
 use std::fs;
 use std::io::{Read, Write};
@@ -29,7 +15,7 @@ use tempfile::TempDir;
 /// A recording of the spinner, for all.
 static RECORDED: LazyLock<(TempDir, PathBuf)> = LazyLock::new(|| {
     let place = tempfile::tempdir().unwrap();
-    let program = spinner::build(place.path());
+    let program = crate::spinner::build(place.path());
     let dir = place.path().join("rec");
     let output = Command::new(env!("CARGO_BIN_EXE_vmeter"))
         .args(["record", "-e", "cpu-clock", "-o"])

@@ -1,11 +1,7 @@
 //! Settings by `vmeter agent`, and that they end with the one who made them.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
-
-mod processes;
-
+use crate::processes::{serving, sh};
 use agent::{Error, Handle, Security, Setting, Stream};
-use processes::{serving, sh};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::{self, File};

@@ -1,12 +1,7 @@
 //! `vmeter record` and `report` on this machine: a program of known functions, what is left after a
 //! kill, and what is refused.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
-
-mod processes;
-mod spinner;
-
-use processes::said;
+use crate::processes::said;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs;
@@ -59,7 +54,7 @@ fn chi_squared(a: [f64; 2], b: [f64; 2]) -> f64 {
 #[test]
 fn functions_have_the_samples_that_perf_gives_them() {
     let place = tempfile::tempdir().unwrap();
-    let program = spinner::build(place.path());
+    let program = crate::spinner::build(place.path());
     let (ours, theirs) = (place.path().join("ours"), place.path().join("perf.data"));
     let event = "cpu-clock:1000000";
     let recorded = vmeter(&["record", "-e", event, "-o", text(&ours), "--"]).arg(&program).output();
@@ -88,7 +83,7 @@ fn functions_have_the_samples_that_perf_gives_them() {
 #[test]
 fn every_format_is_made() {
     let place = tempfile::tempdir().unwrap();
-    let program = spinner::build(place.path());
+    let program = crate::spinner::build(place.path());
     let dir = place.path().join("rec");
     let run = vmeter(&["record", "-e", "cpu-clock", "-o", text(&dir), "--"]).arg(&program).output();
     assert!(run.as_ref().unwrap().status.success(), "{}", said(run.as_ref().unwrap()));
@@ -119,7 +114,7 @@ fn every_format_is_made() {
 #[test]
 fn a_recorder_that_is_killed_leaves_what_it_had() {
     let place = tempfile::tempdir().unwrap();
-    let program = spinner::build(place.path());
+    let program = crate::spinner::build(place.path());
     let dir = place.path().join("rec");
     let mut recorder = vmeter(&["record", "-e", "cpu-clock:100000", "-o", text(&dir), "--"])
         .arg(&program)

@@ -1,11 +1,7 @@
 //! `vmeter agent` as a program: keys, sockets, strangers.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
-
-mod processes;
-
+use crate::processes::{children, said, serving};
 use agent::{Handle, Line, Security, Stage, Stream, Work};
-use processes::{children, said, serving};
 use rustix::process::{Pid, Signal, getpgid, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use std::fs;

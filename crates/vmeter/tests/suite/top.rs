@@ -1,7 +1,5 @@
 //! `vmeter top` as a program: exit statuses, what goes to which output.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use assert_cmd::Command;
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader};

@@ -1,10 +1,6 @@
 //! `vmeter bench cpu` as a program.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
-
-mod processes;
-
-use processes::children;
+use crate::processes::children;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::process::{Command, Output, Stdio};

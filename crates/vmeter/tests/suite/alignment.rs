@@ -1,13 +1,9 @@
 //! How well a clock is aligned, on one whose offset is known: an agent on this machine reads the
 //! very clock that its controller does.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
-
-mod processes;
-
+use crate::processes::{Killed, serving};
 use agent::{Handle, Security, Stream};
 use model::{Nanos, TscOffset};
-use processes::{Killed, serving};
 use profile::clock::{Ping, align};
 use std::process::Command;
 use std::thread::sleep;

@@ -1,7 +1,5 @@
 //! The house keeps its rules: ARCHITECTURE.md's table against the code.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,11 +1,7 @@
 //! `vmeter study` over two machines with agents only: two network namespaces. Controllers, agents
 //! and disks fail at random moments, and nothing that was kept is lost.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
-
-mod processes;
-
-use processes::{Disk, children, said, serving, sh};
+use crate::processes::{Disk, children, said, serving, sh};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use rustix::fs::{FlockOperation, flock};

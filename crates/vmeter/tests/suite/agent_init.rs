@@ -1,11 +1,7 @@
 //! `vmeter agent run` as the first process of a PID namespace.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
-
-mod processes;
-
+use crate::processes::children;
 use agent::{Handle, Security, Stream};
-use processes::children;
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;

@@ -1,7 +1,5 @@
 //! `vmeter cpu` and `--root` as a program: statuses, files, replayed trees.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use assert_cmd::Command;
 use serde_json::Value;
 use std::path::PathBuf;
