@@ -72,6 +72,9 @@ pub fn spec(kind: Kind, suite: &str) -> Spec {
     spec.suite = suite.to_owned();
     spec.put = vec![program()];
     spec.agent = Some(AgentFiles { program: program(), key: key() });
+    // Three attempts of four minutes: Xen on three CPUs under the instruction clock takes two beside
+    // another machine.
+    spec.boot_limit = Duration::from_secs(3 * 240);
     spec.command_limit = Some(Duration::from_secs(300));
     spec
 }

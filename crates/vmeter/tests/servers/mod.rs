@@ -156,7 +156,7 @@ fn apache(root: &Path, port: u16) -> Command {
         LoadModule authz_core_module {modules}/mod_authz_core.so\n\
         {user}\nErrorLog {at}/errors\nLogFormat %>s status\nCustomLog {at}/access status\n\
         DocumentRoot {at}/www\nKeepAlive On\nMaxKeepAliveRequests 0\nKeepAliveTimeout 60\n\
-        ThreadsPerChild 64\nServerLimit 8\nMaxRequestWorkers 512\n"
+        ThreadLimit 128\nThreadsPerChild 128\nServerLimit 4\nMaxRequestWorkers 512\n"
     );
     fs::write(root.join("conf"), text).unwrap();
     let mut command = Command::new("/usr/sbin/apache2");

@@ -128,7 +128,7 @@ fn settings_end_with_a_controller_that_is_killed_and_with_the_agent() {
     let mut lab = Lab::new("killed");
     let was = lab.offloads().gro.unwrap();
     let mut controller = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "as_controller", "--ignored", "--nocapture"])
+        .args(["--exact", "agent_settings::as_controller", "--ignored", "--nocapture"])
         .env(SOCKET, &lab.socket)
         .env(GRO, (!was).to_string())
         .stdout(Stdio::piped())
