@@ -31,7 +31,7 @@ pub struct Lock {
 /// next run that looks: its lock file is free then.
 pub struct WorkDir {
     directory: tempfile::TempDir,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl WorkDir {
@@ -141,10 +141,7 @@ impl Cache {
             .prefix(WORK_PREFIX)
             .tempdir_in(&parent)
             .map_err(LabError::io("make a directory in", &parent))?;
-        let path = directory.path().join("lock");
-        let lock = File::create(&path).map_err(LabError::io("write", &path))?;
-        flock(&lock, FlockOperation::LockExclusive)
-            .map_err(|errno| LabError::io("lock", &path)(errno.into()))?;
+        let lock = hold(&directory.path().join("lock"))?;
         Ok(WorkDir { directory, _lock: lock })
     }
 }

@@ -4,7 +4,7 @@ use crate::machine::{
     AGENTS, Host, a_build_is_its_own, checked, close, each, named, number, reported, spec,
     while_busy, workloads,
 };
-use crate::recording::{End, recorded};
+use crate::recording::{self, End, recorded};
 use lab::{Kind, Receive};
 use serde_json::Value;
 
@@ -90,26 +90,26 @@ fn guests_report(host: &mut Host) {
 
 /// Mode A: the host samples its guests, their agents name what ran. g1 computes, g2 receives.
 fn samples_see_into_guests(host: &mut Host) {
-    crate::recording::put_spinner(host, 1);
+    recording::put_spinner(host, 1);
     let stream = host.machine().receive(Receive { guest: 2, bytes_per_second: 200_000 }).unwrap();
     host.sh("guest 1 '/tmp/spin </dev/null >/dev/null 2>&1 &'");
     let report = recorded(host, &End::After(8), ":");
     host.sh("guest 1 'killall spin'");
     drop(stream);
     for name in ["g1", "g2"] {
-        let stream = crate::recording::stream(&report, name);
+        let stream = recording::stream(&report, name);
         assert_eq!(stream["role"], "names-only", "{stream:#}");
         println!("{name}: clock within {} s: {}", stream["clock_bound_s"], stream["warnings"]);
-        crate::recording::kernels_are_named(&report, name);
+        recording::kernels_are_named(&report, name);
     }
     // A guest that wakes has another offset each time, as KVM takes this host's counter for
     // unstable; one that computes keeps it.
-    assert!(crate::recording::warns(&report, "g1", "aligned by KVM's TSC offset"), "{report:#}");
-    crate::recording::spins(&report, "g1");
-    crate::recording::receives(&report, "g2", "cat");
+    assert!(recording::warns(&report, "g1", "aligned by KVM's TSC offset"), "{report:#}");
+    recording::spins(&report, "g1");
+    recording::receives(&report, "g2", "cat");
     // vhost, the VMM and the host itself are apart from the guest and from each other.
     let of = |vm: &str, layer: &str, part: &str| {
-        crate::recording::samples(&report, |row| {
+        recording::samples(&report, |row| {
             row["vm"] == vm && row["layer"] == layer && row["part"] == part
         })
     };
@@ -136,16 +136,16 @@ fn a_guest_boots_again(host: &mut Host) {
         println!("g2: clock within {} s: {}", boot["clock_bound_s"], boot["warnings"]);
     }
     assert_eq!(boots.len(), 2, "{:#}", report["streams"]);
-    assert!(crate::recording::says(boots[0], "its agent was lost"), "{boots:#?}");
-    assert!(crate::recording::says(boots[1], "there again"), "{boots:#?}");
-    let shell = crate::recording::samples(&report, |row| {
+    assert!(recording::says(boots[0], "its agent was lost"), "{boots:#?}");
+    assert!(recording::says(boots[1], "there again"), "{boots:#?}");
+    let shell = recording::samples(&report, |row| {
         row["vm"] == "g2" && row["layer"] == "guest-user" && row["process"] == "sh"
     });
     let kernel = |row: &Value| {
         row["vm"] == "g2" && row["layer"] == "guest-kernel" && row["process"] != "[unknown]"
     };
-    let known = crate::recording::samples(&report, kernel);
-    let named = crate::recording::samples(&report, |row| kernel(row) && row["symbol"].is_string());
+    let known = recording::samples(&report, kernel);
+    let named = recording::samples(&report, |row| kernel(row) && row["symbol"].is_string());
     println!("g2: {shell} samples in its shell, {known} in its kernels, {named} of them named");
     // 10 s of a sample each 4 ms, as far as the emulator lets it compute.
     assert!(shell > 300.0 && known > 0.0 && named >= 0.95 * known);
@@ -154,14 +154,13 @@ fn a_guest_boots_again(host: &mut Host) {
 /// A guest ends while it is recorded: what was until then is there, and when that was is said.
 fn a_guest_ends(host: &mut Host) {
     let report = recorded(host, &End::After(10), "sleep 3; kill -9 $(cat /run/g2.pid)");
-    let warned =
-        |name| crate::recording::warns(&report, name, "s after the begin its agent was lost");
+    let warned = |name| recording::warns(&report, name, "s after the begin its agent was lost");
     assert!(warned("g2") && !warned("g1"), "{:#}", report["streams"]);
     for name in ["g1", "g2"] {
-        let all = crate::recording::samples(&report, |row| row["vm"] == name);
+        let all = recording::samples(&report, |row| row["vm"] == name);
         println!("{name}: {all} samples, lost {}", warned(name));
         assert!(all > 0.0);
-        crate::recording::kernels_are_named(&report, "g1");
+        recording::kernels_are_named(&report, "g1");
     }
 }
 

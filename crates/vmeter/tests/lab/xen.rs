@@ -4,7 +4,7 @@ use crate::machine::{
     AGENTS, Host, a_build_is_its_own, checked, close, each, named, number, reported, spec,
     while_busy, workloads,
 };
-use crate::recording::{End, recorded};
+use crate::recording::{self, End, recorded};
 use lab::{Clock, Kind, Receive};
 use serde_json::Value;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -33,7 +33,7 @@ fn domains_sample_themselves() {
         for (domain, cpu) in [("Domain-0", 0), ("g1", 1), ("g2", 2)] {
             host.sh(&format!("xl vcpu-pin {domain} all {cpu}"));
         }
-        crate::recording::put_spinner(host, 1);
+        recording::put_spinner(host, 1);
         let spin =
             "sh -c \"while :; do :; done\" </dev/null >/dev/null 2>&1 & echo $! >/tmp/spinning";
         host.sh("guest 1 '/tmp/spin </dev/null >/dev/null 2>&1 & echo $! >/tmp/spinning'");
@@ -49,15 +49,15 @@ fn domains_sample_themselves() {
         );
         let output = host.sh("cat /tmp/xentop");
         for (name, domain) in [("host", "Domain-0"), ("g1", "g1"), ("g2", "g2")] {
-            let seconds = number(crate::recording::stream(&report, name), "/duration_s");
+            let seconds = number(recording::stream(&report, name), "/duration_s");
             let vms = report["vms"].as_array().unwrap().iter();
             let busy: f64 = vms.filter(|vm| vm["vm"] == name).map(|vm| number(vm, "/busy_s")).sum();
             let theirs = xentop(&output, domain).0.number("CPU(%)");
             close(&format!("{domain} CPU %"), 100.0 * busy / seconds, theirs, 0.05 * theirs);
         }
-        assert_eq!(crate::recording::stream(&report, "g1")["role"], "samples-itself");
-        crate::recording::spins(&report, "g1");
-        crate::recording::kernels_are_named(&report, "g1");
+        assert_eq!(recording::stream(&report, "g1")["role"], "samples-itself");
+        recording::spins(&report, "g1");
+        recording::kernels_are_named(&report, "g1");
     });
 }
 
