@@ -93,7 +93,7 @@ impl Server {
         kill_process_group(group, signal).unwrap();
     }
 
-    /// Its processes by the kernel's list of children, the first one included.
+    /// How many requests it has logged by their status, once there are `expected` lines.
     pub fn requests_by_status(&self, expected: u64) -> BTreeMap<String, u64> {
         // A line is written after the reply is sent: the last ones may take a moment.
         let until = Instant::now() + Duration::from_secs(10);
@@ -145,6 +145,9 @@ fn nginx(root: &Path, port: u16) -> Command {
     command
 }
 
+/// One process whose threads are all there from the start: Apache ends a process that has more idle
+/// threads than `MaxSpareThreads` (250 by default) a second after the start, and resets the
+/// connections that it holds open.
 fn apache(root: &Path, port: u16) -> Command {
     let at = root.display();
     let modules = "/usr/lib/apache2/modules";
@@ -156,7 +159,8 @@ fn apache(root: &Path, port: u16) -> Command {
         LoadModule authz_core_module {modules}/mod_authz_core.so\n\
         {user}\nErrorLog {at}/errors\nLogFormat %>s status\nCustomLog {at}/access status\n\
         DocumentRoot {at}/www\nKeepAlive On\nMaxKeepAliveRequests 0\nKeepAliveTimeout 60\n\
-        ThreadLimit 128\nThreadsPerChild 128\nServerLimit 4\nMaxRequestWorkers 512\n"
+        ThreadLimit 512\nServerLimit 1\nStartServers 1\nThreadsPerChild 512\n\
+        MaxRequestWorkers 512\nMinSpareThreads 1\nMaxSpareThreads 512\n"
     );
     fs::write(root.join("conf"), text).unwrap();
     let mut command = Command::new("/usr/sbin/apache2");
