@@ -5,15 +5,33 @@ use crate::pair::{Scale, Span, busy};
 use crate::tasks::{self, TaskUsage};
 use crate::usage::{DriverUsage, VmUsage};
 use crate::vm;
-use model::{Absent, Driver, LoadKinds, Nanos, Operations, Platform, Reading, State, TaskId, VmId};
-use std::collections::HashSet;
+use model::{Absent, Driver, LoadKinds, Nanos, Operations, Platform, Reading, State, increase};
+
+/// The longest that one operation can take a driver domain in interrupts: they take microseconds,
+/// under an emulator hundreds. What is more has another cause.
+const LONGEST_OPERATION: Nanos = Nanos(1_000_000);
+
+/// What the tasks of each driver domain did, as far as vmeter can look into it.
+pub fn work<'a>(span: &Span<'a>) -> Vec<Reading<TaskUsage<'a>>> {
+    let one = |new: &Driver| {
+        let old = span.from.drivers.iter().find(|old| old.id == new.id);
+        let old = old.ok_or(Absent::Appeared)?.tasks.as_ref().map_err(Clone::clone)?;
+        Ok(tasks::usage(span, old, new.tasks.as_ref().map_err(Clone::clone)?))
+    };
+    span.to.drivers.iter().map(one).collect()
+}
 
 /// The driver domains' rows; each VM's shared I/O time is charged on the way.
-pub fn drivers(span: &Span, host: &Reading<Nanos>, vms: &mut [VmUsage]) -> Vec<DriverUsage> {
+pub fn drivers(
+    span: &Span,
+    host: &Reading<Nanos>,
+    work: Vec<Reading<TaskUsage>>,
+    vms: &mut [VmUsage],
+) -> Vec<DriverUsage> {
     let mut rows: Vec<DriverUsage> = Vec::with_capacity(span.to.drivers.len());
-    for new in &span.to.drivers {
+    for (new, work) in span.to.drivers.iter().zip(work) {
         let old = span.from.drivers.iter().find(|old| old.id == new.id);
-        rows.push(driver(span, host, old, new, vms));
+        rows.push(driver(span, host, old, new, work, vms));
     }
     for vm in vms.iter_mut() {
         vm::close(vm);
@@ -26,20 +44,22 @@ fn driver(
     host: &Reading<Nanos>,
     old: Option<&Driver>,
     new: &Driver,
+    work: Reading<TaskUsage>,
     vms: &mut [VmUsage],
 ) -> DriverUsage {
     let total = old.ok_or(Absent::Appeared).and_then(|old| total(span.scale, host, old, new, vms));
-    let work = old.ok_or(Absent::Appeared).and_then(|old| work(span, old, new, vms));
     let direct = direct(new, vms);
     let split = total.clone().and_then(|total| {
-        let work = work.as_ref().map_err(Clone::clone)?;
-        let load = old.ok_or(Absent::Appeared).and_then(|old| io_part(old, new));
-        let gap = total.saturating_sub(direct + work.own + work.softirq + work.ended);
-        let pot = (gap + work.softirq).share(load?);
-        Ok((pot, own_operations(old, new, vms)))
+        let (old, work) = (old.ok_or(Absent::Appeared)?, work.as_ref().map_err(Clone::clone)?);
+        let known = Known { total, direct, processes: of_processes(vms), work };
+        Ok((known.ended(), pot(span, &known, old, new)?, own_operations(Some(old), new, vms)))
     });
-    let (shared, own_share) = share(new.id, split, vms);
-    let own = work.as_ref().map(|work| work.own + own_ended(work, vms) + own_share);
+    let ended = split.as_ref().map_or(Nanos::ZERO, |(ended, ..)| *ended);
+    let (shared, own_share) = share(new.id, split.map(|(_, pot, own)| (pot, own)), vms);
+    let own = work.as_ref().map_err(Clone::clone).map(|work| {
+        let ended = if is_clouded(work, vms) { Nanos::ZERO } else { ended };
+        work.own + ended + own_share
+    });
     let known =
         direct + *shared.as_ref().unwrap_or(&Nanos::ZERO) + *own.as_ref().unwrap_or(&Nanos::ZERO);
     DriverUsage {
@@ -49,7 +69,7 @@ fn driver(
         total,
         direct: new.tasks.as_ref().map(|_| direct).map_err(Clone::clone),
         shared,
-        own: own.map_err(Clone::clone),
+        own,
         vcpus: new.vcpus.clone(),
         memory: new.memory.clone(),
         vcpu_rows: old.map_or_else(Vec::new, |old| {
@@ -75,54 +95,92 @@ fn total(
 ) -> Reading<Nanos> {
     match &new.cpu {
         Err(Absent::NotApplicable(_)) => {
-            let of_vms = vms
-                .iter()
-                .flat_map(|vm| [&vm.cpu.guest, &vm.cpu.vmm])
-                .filter_map(|part| part.as_ref().ok())
-                .copied()
-                .sum();
-            host.clone().map(|host| host.saturating_sub(of_vms))
+            host.clone().map(|host| host.saturating_sub(of_processes(vms)))
         }
         _ => busy(scale, (&old.cpu, old.window), (&new.cpu, new.window)),
     }
 }
 
-/// What its tasks did, brought to T. The tasks of a host with control groups are those groups'
-/// too: what the shown groups used is not the host's own.
-fn work(span: &Span, old: &Driver, new: &Driver, vms: &[VmUsage]) -> Reading<TaskUsage> {
-    let old = old.tasks.as_ref().map_err(Clone::clone)?;
-    let new = new.tasks.as_ref().map_err(Clone::clone)?;
-    let served: HashSet<TaskId> = span
-        .to
-        .vms
-        .iter()
-        .flat_map(|vm| {
-            let process = if let VmId::Process(id) = vm.id { Some(id) } else { None };
-            process.into_iter().chain(vm.backends.iter().map(|backend| backend.id))
-        })
-        .collect();
-    let mut work = tasks::usage(span.from, old, new, &span.before, &served);
-    for part in [&mut work.own, &mut work.softirq, &mut work.ended] {
-        *part = span.scale.to_interval(*part, old.window, new.window);
-    }
-    let groups: Nanos = vms
-        .iter()
-        .filter(|vm| vm.platform == Platform::Cgroup)
-        .filter_map(|vm| vm.cpu.guest.as_ref().ok())
-        .copied()
-        .sum();
-    let beyond = groups.saturating_sub(work.own);
-    work.own = work.own.saturating_sub(groups);
-    work.ended = work.ended.saturating_sub(beyond);
-    Ok(work)
+/// What VMs and groups that are processes of this Linux ran, but for I/O. On Xen there are none.
+fn of_processes(vms: &[VmUsage]) -> Nanos {
+    let here = vms.iter().filter(|vm| vm.platform != Platform::Xen);
+    here.map(|vm| match vm.state {
+        State::Ended => vm.cpu.total.clone().unwrap_or_default(),
+        _ => [&vm.cpu.guest, &vm.cpu.vmm].into_iter().flatten().copied().sum(),
+    })
+    .sum()
 }
 
-/// The time of processes that ended is the driver domain's own, unless a VM's process was
-/// among them: then nobody can tell whose it was, and it stays unattributed.
-fn own_ended(work: &TaskUsage, vms: &[VmUsage]) -> Nanos {
-    let vm_ended =
-        vms.iter().any(|vm| vm.state == State::Ended && matches!(vm.id, VmId::Process(_)));
-    if vm_ended { Nanos::ZERO } else { work.ended }
+/// What all threads of a Linux host ran: those that were seen, or all that the scheduler summed up.
+/// Nothing on Xen, whose driver domain has counters of its own.
+pub fn threads(span: &Span, work: &[Reading<TaskUsage>], vms: &[VmUsage]) -> Nanos {
+    let hosts = span.to.drivers.iter().zip(work);
+    let of_host = |(driver, work): (&Driver, &Reading<TaskUsage>)| match (&driver.cpu, work) {
+        (Err(Absent::NotApplicable(_)), Ok(work)) => {
+            let seen = of_processes(vms) + direct(driver, vms) + work.own + work.softirq;
+            seen.max(work.all.unwrap_or_default())
+        }
+        _ => Nanos::ZERO,
+    };
+    hosts.map(of_host).sum()
+}
+
+/// What is known of a driver domain's time.
+struct Known<'a> {
+    total: Nanos,
+    /// Threads that serve one VM alone.
+    direct: Nanos,
+    /// VMs and groups that are its processes, but for I/O.
+    processes: Nanos,
+    work: &'a TaskUsage<'a>,
+}
+
+impl Known<'_> {
+    /// Threads that were seen to run for itself or for VMs' I/O.
+    fn seen(&self) -> Nanos {
+        self.direct + self.work.own + self.work.softirq
+    }
+
+    /// Its processes that ended inside the interval, and what else was not seen.
+    fn ended(&self) -> Nanos {
+        let not_seen = match self.work.all {
+            Some(all) => all.saturating_sub(self.processes + self.seen()),
+            None => self.work.waited,
+        };
+        // No more than it had.
+        Nanos(not_seen.0.min(self.total.saturating_sub(self.seen()).0))
+    }
+
+    /// Time in which a CPU was neither idle nor ran a thread.
+    fn gap(&self) -> Nanos {
+        self.total.saturating_sub(self.seen() + self.ended())
+    }
+}
+
+/// Interrupt work for network and disks. The gap is shown to be interrupt work where the scheduler
+/// summed up all threads; else, and where interrupts are counted exactly, their own counter limits
+/// it.
+fn pot(span: &Span, known: &Known, old: &Driver, new: &Driver) -> Reading<Nanos> {
+    let counted = increase(&old.interrupts, &new.interrupts);
+    let exact = span.to.host.irq_time_accounting == Ok(true);
+    let most = match (counted, known.work.all) {
+        (Ok(counted), all) if exact || all.is_none() => counted,
+        (Err(reason), None) => return Err(reason),
+        _ => known.gap(),
+    };
+    let interrupts = Nanos(known.gap().0.min(most.0)) + known.work.softirq;
+    Ok(interrupts.share(io_part(old, new)?))
+}
+
+/// Whether nobody can tell whose the time is that was not seen: a VM or group ended, or its own time
+/// is not known, or not all processes can be seen.
+fn is_clouded(work: &TaskUsage, vms: &[VmUsage]) -> bool {
+    let of_here = |vm: &&VmUsage| vm.platform != Platform::Xen;
+    let unknown = |vm: &VmUsage| {
+        let vmm = vm.platform != Platform::Cgroup && vm.cpu.vmm.is_err();
+        vm.state == State::Ended || vm.cpu.guest.is_err() || vmm
+    };
+    work.hidden || vms.iter().filter(of_here).any(unknown)
 }
 
 /// Σ of what threads that serve one VM alone did. They run where vmeter runs: in driver 0.
@@ -189,7 +247,8 @@ fn share(
     let operations =
         |vm: &VmUsage| vm.operations.iter().find(|(id, _)| *id == driver).map(|(_, n)| n.clone());
     let sum: Operations = vms.iter().filter_map(|vm| operations(vm)?.ok()).sum();
-    let Some(mean) = mean_operation(pot, sum + own) else {
+    let plausible = LONGEST_OPERATION.0.saturating_mul((sum + own).0);
+    let Some(mean) = mean_operation(Nanos(pot.0.min(plausible)), sum + own) else {
         return (Ok(Nanos::ZERO), Nanos::ZERO);
     };
     let mut shared = Nanos::ZERO;

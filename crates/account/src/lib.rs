@@ -47,9 +47,13 @@ pub fn usage(from: &Snapshot, to: &Snapshot) -> Result<Usage, AccountError> {
     let span = pair::Span { from, to, scale, before };
 
     let mut vms = vm::rows(&span);
-    let busy = conserve::busy(from, to, interval);
-    let drivers = charge::drivers(&span, &busy, &mut vms);
-    let host = conserve::host(from, to, interval, busy, &vms, &drivers);
+    let work = charge::work(&span);
+    for work in work.iter().flatten() {
+        vm::give_back(&mut vms, &work.left);
+    }
+    let whole = conserve::whole(&span, charge::threads(&span, &work, &vms));
+    let drivers = charge::drivers(&span, &whole.busy, work, &mut vms);
+    let host = conserve::host(&span, whole, &vms, &drivers);
     Ok(Usage {
         moment: to.moment.clone(),
         interval,

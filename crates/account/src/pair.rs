@@ -1,6 +1,6 @@
 //! Two readings of the same thing, matched.
 
-use model::{Absent, Nanos, Reading, Snapshot, TaskId, Window, increase};
+use model::{Absent, Nanos, Reading, Snapshot, TaskId, Tasks, VmId, Window, increase};
 use std::collections::HashMap;
 
 /// Brings an increase that was read over one window's interval to the common interval T.
@@ -38,6 +38,13 @@ pub struct Span<'a> {
     pub before: Before<'a>,
 }
 
+impl Span<'_> {
+    /// CPUs × T: more than any task can have used that was born inside.
+    pub fn capacity(&self) -> Nanos {
+        Nanos(self.scale.interval.0.saturating_mul(u64::from(self.to.host.cpus.max(1))))
+    }
+}
+
 /// Equation 4.5 for a CPU time, brought to T.
 pub fn busy(
     scale: Scale,
@@ -50,43 +57,69 @@ pub fn busy(
 /// What is known of tasks at the interval's start: the CPU time of each, whatever it did then.
 ///
 /// A VM's process that was some other process's at the start (QEMU before it opened `/dev/kvm`)
-/// is found here; a task that is not here was born inside the interval.
+/// is found here, and one that is a VM's no more; a task that is not here was born inside the
+/// interval.
 pub struct Before<'a> {
-    times: HashMap<TaskId, &'a Reading<Nanos>>,
-    processes: HashMap<TaskId, Reading<Nanos>>,
+    threads: HashMap<TaskId, &'a Reading<Nanos>>,
+    processes: HashMap<TaskId, Start<'a>>,
+}
+
+/// A process at the interval's start.
+#[derive(Debug, Clone)]
+pub struct Start<'a> {
+    /// Its CPU time.
+    pub cpu: Reading<Nanos>,
+    /// The VM that it was, served, or was a member of.
+    pub of: Option<&'a VmId>,
 }
 
 impl<'a> Before<'a> {
     /// Collects every task of a snapshot.
     pub fn of(snapshot: &'a Snapshot) -> Self {
-        let times = snapshot
-            .vms
-            .iter()
-            .flat_map(|vm| vm.backends.iter().map(|backend| (backend.id, &backend.cpu)))
+        let backends =
+            snapshot.vms.iter().flat_map(|vm| vm.backends.iter().map(move |it| (vm, it)));
+        let threads = backends.clone().map(|(_, backend)| (backend.id, &backend.cpu)).collect();
+        let mut processes: HashMap<TaskId, Start<'a>> = backends
+            .filter(|(_, backend)| !backend.inside)
+            .map(|(vm, it)| (it.id, Start { cpu: it.cpu.clone(), of: Some(&vm.id) }))
             .collect();
-        let processes = snapshot
-            .drivers
-            .iter()
-            .filter_map(|driver| driver.tasks.as_ref().ok())
-            .flat_map(|tasks| tasks.processes.iter())
-            .map(|process| (process.id, Ok(process.cpu)))
-            .collect();
-        Self { times, processes }
+        for vm in &snapshot.vms {
+            if let VmId::Process(id) = vm.id {
+                processes.insert(id, Start { cpu: vm.cpu.clone(), of: Some(&vm.id) });
+            }
+        }
+        for process in tasks(snapshot).flat_map(|tasks| &tasks.processes) {
+            let group = process.member_of.and_then(|place| snapshot.vms.get(place as usize));
+            let start = Start { cpu: Ok(process.cpu), of: group.map(|group| &group.id) };
+            processes.insert(process.id, start);
+        }
+        Self { threads, processes }
+    }
+
+    /// The process as it was at the start, where the start's listing held it.
+    pub fn process(&self, id: TaskId) -> Option<&Start<'a>> {
+        self.processes.get(&id)
     }
 
     /// The task's CPU time at the start; zero, for a known birth inside the interval, where
     /// the start's listing did not hold it.
     pub fn time(&self, id: TaskId) -> Reading<Nanos> {
-        if let Some(time) = self.times.get(&id) {
-            return (*time).clone();
+        match (self.threads.get(&id), self.processes.get(&id)) {
+            (Some(time), _) => (*time).clone(),
+            (None, Some(start)) => start.cpu.clone(),
+            (None, None) => Ok(Nanos::ZERO),
         }
-        self.processes.get(&id).cloned().unwrap_or(Ok(Nanos::ZERO))
     }
 
     /// Whether the start's listing held the task.
     pub fn knew(&self, id: TaskId) -> bool {
-        self.times.contains_key(&id) || self.processes.contains_key(&id)
+        self.threads.contains_key(&id) || self.processes.contains_key(&id)
     }
+}
+
+/// What the driver domains that could be looked into ran.
+fn tasks(snapshot: &Snapshot) -> impl Iterator<Item = &Tasks> {
+    snapshot.drivers.iter().filter_map(|driver| driver.tasks.as_ref().ok())
 }
 
 /// The increase of every part that is in both, of those born inside (whole), summed; the first

@@ -27,13 +27,20 @@ pub struct Usage {
 pub struct HostUsage {
     /// Physical CPUs.
     pub cpus: u32,
-    /// Busy time: CPUs × T − idle time.
+    /// Busy time, what its CPUs executed: CPUs × T − idle − stolen time, and no less than what
+    /// threads were seen to run, as far as the counters' steps allow.
     pub busy: Reading<Nanos>,
+    /// How exactly `busy` is known: the step in which idle time is counted.
+    pub busy_within: Nanos,
+    /// Time in which its CPUs wanted to run and were not let, where the host is a VM itself.
+    pub steal: Reading<Nanos>,
     /// The busy time that belongs to no VM and no driver domain's own work.
     pub unattributed: Reading<Nanos>,
     /// By how much the parts exceed the whole, relative to the busy time; on Xen, where it is
     /// larger, how far domains' time + idle time is from CPUs × T, relative to the same.
     pub conservation_error: Reading<f64>,
+    /// Processes are hidden from vmeter: what they used is in `unattributed`.
+    pub hidden: bool,
     /// The hypervisor or kernel.
     pub system: String,
     /// Whether interrupt time is kept apart from threads' ([`model::Host`]).

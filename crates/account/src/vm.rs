@@ -15,18 +15,38 @@ use std::collections::HashMap;
 pub fn rows(span: &Span) -> Vec<VmUsage> {
     let Span { from, to, scale, before } = span;
     let tasks = tasks_window(from).zip(tasks_window(to));
+    let newest_group = newest_group(from);
     let mut old: HashMap<&VmId, &Vm> = from.vms.iter().map(|vm| (&vm.id, vm)).collect();
     let mut rows: Vec<VmUsage> = to
         .vms
         .iter()
-        .map(|new| Pair { scale: *scale, old: old.remove(&new.id), new, before, tasks }.row())
+        .map(|new| {
+            let old = old.remove(&new.id);
+            let capacity = span.capacity();
+            Pair { scale: *scale, old, new, before, tasks, newest_group, capacity }.row()
+        })
         .collect();
     rows.extend(from.vms.iter().filter(|vm| old.contains_key(&vm.id)).map(ended));
     rows
 }
 
-/// The sum of the layers, once all are known.
+/// Gives a VM that ended what its process, its helpers or its members still used: it is not the
+/// host's own, whatever they are now.
+pub fn give_back(vms: &mut [VmUsage], left: &[(&VmId, Nanos)]) {
+    for (id, time) in left {
+        let ended = vms.iter_mut().find(|vm| vm.id == **id && vm.state == State::Ended);
+        if let Some(vm) = ended {
+            let already = vm.cpu.total.clone().unwrap_or_default();
+            vm.cpu.total = Ok(already + *time);
+        }
+    }
+}
+
+/// The sum of the layers, once all are known. Of a VM that ended there are none.
 pub fn close(vm: &mut VmUsage) {
+    if vm.state == State::Ended {
+        return;
+    }
     let parts = [&vm.cpu.vmm, &vm.cpu.io_direct, &vm.cpu.io_shared];
     let known: Nanos = parts.into_iter().filter_map(|part| part.as_ref().ok()).copied().sum();
     vm.cpu.total = vm.cpu.guest.clone().map(|guest| guest + known);
@@ -40,6 +60,19 @@ struct Pair<'a> {
     before: &'a Before<'a>,
     /// When the driver domain's tasks were read, at the start and at the end.
     tasks: Option<(Window, Window)>,
+    /// The control group that was the newest at the start.
+    newest_group: Option<u64>,
+    /// CPUs × T.
+    capacity: Nanos,
+}
+
+/// Groups are numbered in the order in which they are made (kernfs inodes).
+fn newest_group(snapshot: &Snapshot) -> Option<u64> {
+    let inodes = snapshot.vms.iter().filter_map(|vm| match vm.id {
+        VmId::Cgroup { inode, .. } => Some(inode),
+        _ => None,
+    });
+    inodes.max()
 }
 
 /// When the tasks of the driver domain that vmeter runs in were read.
@@ -88,7 +121,13 @@ impl Pair<'_> {
 
     /// Whether the VM came into being inside the interval: its counters started at 0 then.
     fn born_inside(&self) -> bool {
-        self.old.is_none() && !matches!(self.new.id, VmId::Process(id) if self.before.knew(id))
+        self.old.is_none()
+            && match self.new.id {
+                VmId::Process(id) => !self.before.knew(id),
+                // A group may have been there without a row.
+                VmId::Cgroup { inode, .. } => self.newest_group.is_some_and(|it| inode > it),
+                VmId::Domain { .. } => true,
+            }
     }
 
     /// Equation 4.5 for a counter of the VM.
@@ -110,9 +149,19 @@ impl Pair<'_> {
             (Some(old), _) => {
                 busy(self.scale, (&old.cpu, old.window), (&self.new.cpu, self.new.window))
             }
-            (None, VmId::Process(id)) => increase(&self.before.time(*id), &self.new.cpu),
-            (None, _) => self.new.cpu.clone(),
+            (None, VmId::Process(id)) => match self.before.process(*id) {
+                Some(start) => increase(&start.cpu, &self.new.cpu),
+                None => self.whole_life(),
+            },
+            (None, _) => self.whole_life(),
         }
+    }
+
+    /// All that a VM has used that was born inside: no more than there was.
+    fn whole_life(&self) -> Reading<Nanos> {
+        let cpu = self.new.cpu.clone()?;
+        let plausible = self.born_inside() && cpu <= self.capacity;
+        plausible.then_some(cpu).ok_or(Absent::Appeared)
     }
 
     fn vcpus(&self) -> Vec<VcpuUsage> {

@@ -147,7 +147,7 @@ fn kvm_host() -> (Snapshot, Snapshot) {
     g1.backends[0].cpu = Ok(Nanos(60 * MS));
     g1.backends[1].cpu = Ok(Nanos(40 * MS));
     to.drivers[0].load = Ok(LoadKinds { net_rx: 10, ..LoadKinds::default() });
-    packets(&mut to.vms[0], 10, 10);
+    packets(&mut to.vms[0], 100, 100);
     (from, to)
 }
 

@@ -116,6 +116,14 @@ pub enum LabError {
         /// The console's last lines.
         console: String,
     },
+    /// A guest of the machine crashed and booted again by itself.
+    #[error("guest {guest} reset itself; its console ends:\n{console}")]
+    GuestReset {
+        /// Its name.
+        guest: String,
+        /// Its console's last lines.
+        console: String,
+    },
     /// The command's output could not be passed on.
     #[error("cannot pass on the command's output")]
     Output(#[source] io::Error),
@@ -129,7 +137,10 @@ impl LabError {
     /// another boot may well succeed.
     pub fn is_mishap(&self) -> bool {
         match self {
-            Self::Boot { .. } | Self::BootLimit { .. } | Self::Stopped { .. } => true,
+            Self::Boot { .. }
+            | Self::BootLimit { .. }
+            | Self::Stopped { .. }
+            | Self::GuestReset { .. } => true,
             Self::CommandLimit { console, .. } => HUNG.iter().any(|sign| console.contains(sign)),
             _ => false,
         }

@@ -315,7 +315,9 @@ fn xen_tool(name: &str) -> Option<&str> {
 
 /// Whether a machine needs this file besides programs: terminals' descriptions, QEMU's firmware.
 fn is_data(kind: Kind, name: &str) -> bool {
-    name.starts_with("usr/lib/terminfo/") || (kind == Kind::Kvm && emulator::is_firmware(name))
+    // What a kernel can count stands in its configuration, as on any host.
+    let plain = ["usr/lib/terminfo/", "boot/config-"].iter().any(|place| name.starts_with(place));
+    plain || (kind == Kind::Kvm && emulator::is_firmware(name))
 }
 
 /// The first root file system in an image's cache entry.

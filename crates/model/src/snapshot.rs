@@ -35,6 +35,10 @@ pub struct Host {
     /// Idle time of each CPU, where it was asked for exactly (Linux alone).
     #[serde(default = "not_asked")]
     pub idle_each: Reading<Vec<Nanos>>,
+    /// Time in which its CPUs wanted to run and the hypervisor below ran others, Σ over the CPUs,
+    /// where the host is a VM itself (steal of `/proc/stat`).
+    #[serde(default = "unread")]
+    pub steal: Reading<Nanos>,
     /// The hypervisor and its version (`Xen 4.17.5`), or the host's kernel (`Linux 6.1.0`).
     pub system: String,
     /// Whether the kernel that runs the drivers accounts interrupt time apart from threads'
@@ -48,6 +52,11 @@ pub struct Host {
 /// The absence of what only some snapshots have.
 fn not_asked() -> Reading<Vec<Nanos>> {
     Err(Absent::NotProvided("it was not asked for".into()))
+}
+
+/// The absence of what snapshots of earlier versions do not have.
+fn unread() -> Reading<Nanos> {
+    Err(Absent::NotProvided("it was not read".into()))
 }
 
 /// A driver domain (IDD): where the real device drivers run.
@@ -75,6 +84,11 @@ pub struct Driver {
     pub load: Reading<LoadKinds>,
     /// I/O operations that it did for itself.
     pub own: Reading<OwnOperations>,
+    /// Time in interrupts and softirqs (irq + softirq of `/proc/stat`), ksoftirqd's not among it:
+    /// exact with [`Host::irq_time_accounting`], else as clock ticks meet it, which they do not
+    /// where an interrupt wakes an idle CPU.
+    #[serde(default = "unread")]
+    pub interrupts: Reading<Nanos>,
 }
 
 /// The processes of a driver domain, read in one window.
@@ -84,9 +98,18 @@ pub struct Tasks {
     pub window: Window,
     /// A row per process (not per thread).
     pub processes: Vec<Process>,
+    /// CPU time of *all* tasks of this Linux, those that have ended and those that serve VMs among
+    /// them, as its scheduler sums it up. Its increase alone means anything.
+    #[serde(default = "unread")]
+    pub all: Reading<Nanos>,
+    /// Processes are hidden from vmeter: it runs in a PID namespace of its own, or `/proc` is
+    /// mounted with hidepid.
+    #[serde(default)]
+    pub hidden: bool,
 }
 
-/// A process or kernel thread that serves no VM alone.
+/// A process or kernel thread that serves no VM alone, or a member of a control group that has a
+/// row.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Process {
     /// Its number and start.
@@ -101,6 +124,10 @@ pub struct Process {
     pub cpu: Nanos,
     /// CPU time of its waited-for children (cutime + cstime), to the clock tick.
     pub children: Nanos,
+    /// The control group that it is a member of, by its place in [`Snapshot::vms`]: that row has its
+    /// time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member_of: Option<u32>,
 }
 
 /// What a thread's or process's CPU time is for.

@@ -1,10 +1,10 @@
 //! The platform of a Linux host: its VMs that are processes, or its control groups.
 
-use crate::cgroup::Groups;
+use crate::cgroup::{Groups, Total};
 use crate::host::{Linux, NetDevices, Task, TaskTable, Tree};
 use crate::kvm::Vms;
 use crate::source::{Choice, OpenError, Source, Want};
-use model::{Absent, Need, Reading, Snapshot, Tasks, Vm, Window};
+use model::{Absent, Nanos, Need, Reading, Snapshot, Tasks, Vm, Window};
 
 const VMS: &str = "processes with vCPU threads of QEMU, Firecracker, Cloud Hypervisor or crosvm, \
                    or with a kvm-vm file; /dev/kvm; /sys/module/kvm";
@@ -15,6 +15,7 @@ const GROUPS: &str = "a cgroup2 or cpuacct mount in /proc/self/mountinfo";
 pub(crate) struct Local {
     tree: Tree,
     linux: Linux,
+    total: Total,
     tasks: TaskTable,
     devices: NetDevices,
     /// Absent where control groups alone were asked for.
@@ -29,8 +30,10 @@ impl Local {
     pub(crate) fn open(tree: &Tree, choice: Choice) -> Result<Self, OpenError> {
         let wants_vms = matches!(choice, Choice::Auto | Choice::Kvm);
         let wants_groups = matches!(choice, Choice::Auto | Choice::Cgroup);
+        let linux = Linux::new(tree);
         let mut local = Self {
-            linux: Linux::new(tree),
+            total: Total::new(tree, &linux.irq_time_accounting()),
+            linux,
             tree: tree.clone(),
             tasks: TaskTable::new(),
             devices: NetDevices::new(),
@@ -64,16 +67,27 @@ impl Local {
         vms.read(&self.tree, &self.tasks, &self.devices, want)
     }
 
-    /// The host's own processes: those that serve no VM and are in no group that has a row.
-    fn own(&self, read: std::io::Result<()>, groups: bool) -> Reading<Tasks> {
+    /// The host's processes, but for those that serve a VM; `all` is what all tasks used.
+    fn own(
+        &self,
+        read: std::io::Result<()>,
+        all: Reading<Nanos>,
+        groups: Option<usize>,
+    ) -> Reading<Tasks> {
         read.map_err(|error| Absent::from_io("/proc", Need::Root, &error))?;
-        let group = self.groups.as_ref().filter(|_| groups);
-        let serves = |task: &Task| {
-            self.vms.as_ref().is_some_and(|vms| vms.served().contains(&task.id))
-                || group.is_some_and(|groups| groups.members().contains(&task.id.pid))
+        let member_of = |task: &Task| {
+            let place = self.groups.as_ref()?.member_of(task.id.pid)?;
+            u32::try_from(groups? + place).ok()
         };
+        let serves =
+            |task: &Task| self.vms.as_ref().is_some_and(|vms| vms.served().contains(&task.id));
         let own = self.tasks.tasks().iter().filter(|task| !serves(task));
-        Ok(Tasks { window: self.tasks.window(), processes: own.map(Task::row).collect() })
+        Ok(Tasks {
+            window: self.tasks.window(),
+            processes: own.map(|task| task.row(member_of(task))).collect(),
+            all,
+            hidden: self.tasks.is_partial(&self.tree),
+        })
     }
 }
 
@@ -85,13 +99,15 @@ impl Source for Local {
         // Devices that cannot be read are absent one by one where they are looked for.
         let _ = self.devices.refresh(&self.tree);
         let mut vms = self.read_vms(want);
-        let mut grouped = false;
+        let mut first_group = None;
         if let Some(groups) = self.groups.as_mut().filter(|_| vms.is_empty()) {
-            vms = groups.read(&self.tree, want);
-            grouped = true;
+            first_group = Some(vms.len());
+            vms.extend(groups.read(&self.tree, want));
         }
-        let own = self.own(read, grouped);
         let host = self.linux.host(&self.tree, want.exact_idle);
+        let stolen = host.steal.clone().unwrap_or_default();
+        let all = self.total.read(&self.tree, &self.tasks, host.cpus, stolen);
+        let own = self.own(read, all, first_group);
         // What reading itself cost is known best right after the idle time was read.
         let me = self.linux.me();
         let driver = self.linux.driver(&self.tree, &host, own);

@@ -56,9 +56,19 @@ fn backends(vm: &Vm) -> Vec<(&str, Duty, bool)> {
     vm.backends.iter().map(|it| (it.name.as_str(), it.duty, it.inside)).collect()
 }
 
+/// Names of the host's own processes, which are in no group that has a row.
 fn own_names(snapshot: &Snapshot) -> Vec<&str> {
     let tasks = snapshot.drivers[0].tasks.as_ref().unwrap();
-    tasks.processes.iter().map(|process| process.name.as_str()).collect()
+    let own = tasks.processes.iter().filter(|process| process.member_of.is_none());
+    own.map(|process| process.name.as_str()).collect()
+}
+
+/// Names of the processes that are members of that group.
+fn members<'a>(snapshot: &'a Snapshot, group: &str) -> Vec<&'a str> {
+    let tasks = snapshot.drivers[0].tasks.as_ref().unwrap();
+    let of = |place: u32| snapshot.vms[place as usize].name == group;
+    let members = tasks.processes.iter().filter(|process| process.member_of.is_some_and(of));
+    members.map(|process| process.name.as_str()).collect()
 }
 
 #[test]
@@ -172,6 +182,7 @@ fn control_groups_version_1() {
     assert_eq!(snapshot.vms[1].nics, shared);
     // Processes in groups that have a row are not the host's own.
     assert_eq!(own_names(&snapshot), ["systemd", "ksoftirqd/0"]);
+    assert_eq!(members(&snapshot, "nginx.service"), ["nginx"]);
 }
 
 #[test]
@@ -196,6 +207,7 @@ fn control_groups_version_2() {
     assert!(matches!(nginx.vcpu_count, Err(Absent::NotProvided(_))));
     assert_eq!(nginx.disks.as_ref().unwrap()[0].counters.reads, Ok(Operations(4)));
     assert_eq!(own_names(&snapshot), ["ksoftirqd/0"]);
+    assert_eq!(members(&snapshot, "init.scope"), ["systemd"]);
 }
 
 #[test]

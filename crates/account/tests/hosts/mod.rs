@@ -1,5 +1,7 @@
 //! Hand-made hosts: a Xen host and a KVM host at a moment, every counter 0.
 
+#![allow(dead_code, reason = "each test program uses its part")]
+
 use model::*;
 
 pub const SECOND: u64 = 1_000_000_000;
@@ -21,9 +23,15 @@ fn driver(name: &str, cpu: Reading<Nanos>) -> Driver {
         vcpus: Ok(2),
         vcpu_rows: Ok(Vec::new()),
         memory: Ok(Bytes(1 << 30)),
-        tasks: Ok(Tasks { window: at(0), processes: Vec::new() }),
+        tasks: Ok(Tasks {
+            window: at(0),
+            processes: Vec::new(),
+            all: Err(Absent::NotProvided("nobody sums up".into())),
+            hidden: false,
+        }),
         load: Ok(LoadKinds::default()),
         own: Ok(OwnOperations::default()),
+        interrupts: Ok(Nanos(0)),
     }
 }
 
@@ -37,6 +45,7 @@ fn snapshot(driver: Driver) -> Snapshot {
             idle: Ok(Nanos(0)),
             idle_step: Nanos(0),
             idle_each: Err(Absent::Appeared),
+            steal: Ok(Nanos(0)),
             system: "test".into(),
             irq_time_accounting: Ok(false),
             memory: Ok(Bytes(4 << 30)),
@@ -55,7 +64,8 @@ pub fn kvm() -> Snapshot {
     snapshot(driver("host", Err(Absent::NotApplicable("the host is no domain".into()))))
 }
 
-/// The same host `seconds` later, its clock moved and its CPUs idle all the while.
+/// The same host `seconds` later, its clock moved and its CPUs idle all the while. Its counter of
+/// interrupt work limits nothing.
 pub fn later(snapshot: &Snapshot, seconds: u64) -> Snapshot {
     let mut next = snapshot.clone();
     let window = at(snapshot.window.end.0 + seconds * SECOND);
@@ -64,6 +74,7 @@ pub fn later(snapshot: &Snapshot, seconds: u64) -> Snapshot {
     next.host.idle = Ok(Nanos(seconds * SECOND * u64::from(next.host.cpus)));
     for driver in &mut next.drivers {
         driver.window = window;
+        driver.interrupts = Ok(Nanos(seconds * SECOND * 4));
         if let Ok(tasks) = &mut driver.tasks {
             tasks.window = window;
         }
@@ -116,6 +127,7 @@ pub fn process(pid: u32, cpu: u64, children: u64) -> Process {
         kernel: false,
         cpu: Nanos(cpu),
         children: Nanos(children),
+        member_of: None,
     }
 }
 

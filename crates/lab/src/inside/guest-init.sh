@@ -12,6 +12,8 @@ done </lab/modules.order
 until [ -b /dev/xvda ] || [ -b /dev/vda ]; do sleep 0.1; done
 number=$(sed 's/.*lab\.guest=\([0-9]*\).*/\1/' /proc/cmdline)
 hostname "g$number"
+# A guest that resets itself boots without a word: this is how it is found out.
+echo "lab: guest $number boots" >/dev/console
 until ip link show eth0 >/dev/null 2>&1; do sleep 0.1; done
 ip link set lo up
 ip link set eth0 up

@@ -6,7 +6,7 @@ use super::name;
 use crate::host::{LinkCounters, NetDevices, Tree, lines, number, physical_disks};
 use crate::source::Want;
 use model::{Absent, Need, Nic, Platform, Reading, State, Vm, VmId, Window};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 /// Rows are groups this deep: `/system.slice/nginx.service`, `/docker/ID`.
@@ -24,7 +24,8 @@ const DEEPEST: usize = 32;
 #[derive(Debug)]
 pub struct Groups {
     hierarchy: Hierarchy,
-    members: HashSet<u32>,
+    /// Pid → the place of its group's row.
+    members: HashMap<u32, usize>,
     networks: HashMap<PathBuf, String>,
     inside: NetDevices,
     buffer: Vec<u8>,
@@ -36,7 +37,7 @@ impl Groups {
     pub fn open(tree: &Tree) -> Option<Self> {
         Some(Self {
             hierarchy: Hierarchy::find(tree)?,
-            members: HashSet::new(),
+            members: HashMap::new(),
             networks: HashMap::new(),
             inside: NetDevices::new(),
             buffer: Vec::new(),
@@ -58,17 +59,29 @@ impl Groups {
             rows(tree, root, folder, depth - 1, &mut paths);
         }
         paths.sort_unstable();
-        paths.iter().filter_map(|path| self.group(tree, path, &disks, want)).collect()
+        let mut rows = Vec::with_capacity(paths.len());
+        for path in &paths {
+            rows.extend(self.group(tree, path, rows.len(), &disks, want));
+        }
+        rows
     }
 
-    /// Pids of all processes in groups that had a row at the last reading.
+    /// Where in the last reading the row of the group stands that the process is a member of.
     #[must_use]
-    pub fn members(&self) -> &HashSet<u32> {
-        &self.members
+    pub fn member_of(&self, pid: u32) -> Option<usize> {
+        self.members.get(&pid).copied()
     }
 
-    /// `None` where the group is gone, or a unit of systemd without processes.
-    fn group(&mut self, tree: &Tree, path: &str, disks: &Disks, want: Want) -> Option<Vm> {
+    /// The row of a group at that place; `None` where the group is gone, or a unit of systemd
+    /// without processes.
+    fn group(
+        &mut self,
+        tree: &Tree,
+        path: &str,
+        place: usize,
+        disks: &Disks,
+        want: Want,
+    ) -> Option<Vm> {
         let inode = tree.inode(&format!("{}{path}", self.hierarchy.root())).ok()?;
         let mut members = Vec::new();
         processes(tree, self.hierarchy.root(), path, DEEPEST, &mut members, &mut self.buffer);
@@ -78,7 +91,7 @@ impl Groups {
         if !populated && unit {
             return None;
         }
-        self.members.extend(&members);
+        self.members.extend(members.iter().map(|pid| (*pid, place)));
         let nics = self.nics(tree, path, &members);
         let files = Files { tree, hierarchy: &self.hierarchy, path };
         let buffer = &mut self.buffer;

@@ -4,5 +4,7 @@ mod counters;
 mod groups;
 mod hierarchy;
 mod name;
+mod total;
 
 pub use groups::Groups;
+pub use total::Total;

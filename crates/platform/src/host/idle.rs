@@ -11,7 +11,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 ///
 /// The idle time that goes on in this moment counts where the CPU's tick is stopped: it is idle
 /// then but for an interrupt. A CPU that keeps its tick may have been idle since its last entry,
-/// which [`sum_up`] makes a short time.
+/// which [`run_everywhere`] makes a short time.
 pub(super) fn parse(bytes: &[u8]) -> Option<Vec<Nanos>> {
     let mut now = None;
     let mut each = Vec::new();
@@ -33,11 +33,11 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Vec<Nanos>> {
     Some(each)
 }
 
-/// Ends the idle time that goes on on each of so many CPUs by running there for a moment, so that
-/// it is summed up: where a CPU keeps its tick it cannot be told how long it has been idle.
+/// Runs on each of so many CPUs for a moment. That ends the idle time or the run that goes on there,
+/// so that it is summed up: where a CPU keeps its tick it cannot be told how long it has been idle.
 ///
 /// CPUs where this thread may not run are left as they are.
-pub(super) fn sum_up(cpus: u32) {
+pub(crate) fn run_everywhere(cpus: u32) {
     let Ok(before) = sched_getaffinity(None) else { return };
     for cpu in (0..cpus as usize).take_while(|&cpu| cpu < CpuSet::MAX_CPU) {
         let mut one = CpuSet::new();

@@ -5,7 +5,8 @@ use super::tree::Tree;
 use super::{clock, idle, irqtime, load, process, stat};
 use crate::host::text::{fields, parse_number};
 use model::{
-    Absent, Bytes, Driver, Host, LoadKinds, Need, OwnOperations, Reading, SelfUse, Tasks, Window,
+    Absent, Bytes, Driver, Host, LoadKinds, Nanos, Need, OwnOperations, Reading, SelfUse, Tasks,
+    Window,
 };
 
 /// Reads this Linux; keeps what does not change while it runs.
@@ -49,7 +50,7 @@ impl Linux {
         let mut host = self.by_ticks(tree);
         if exact {
             if tree.is_live() {
-                idle::sum_up(host.cpus);
+                idle::run_everywhere(host.cpus);
             }
             let start = tree.now();
             let read = tree.read("/proc/timer_list", &mut self.buffer).ok().and_then(idle::parse);
@@ -76,6 +77,7 @@ impl Linux {
         Host {
             window,
             cpus: cpus.as_ref().map_or(0, |cpus| cpus.online),
+            steal: steal(&cpus, tree),
             idle: cpus.map(|cpus| process::ticks(cpus.idle, tick(tree))),
             // Idle and iowait, each cut to a tick.
             idle_step: process::ticks(2, tick(tree)),
@@ -95,6 +97,19 @@ impl Linux {
             .ok_or(Absent::Malformed("/proc/meminfo has no MemTotal".into()))
     }
 
+    /// Time in interrupts and softirqs.
+    ///
+    /// # Errors
+    /// Where `/proc/stat` does not tell.
+    pub fn interrupts(&mut self, tree: &Tree) -> Reading<Nanos> {
+        let path = "/proc/stat";
+        let bytes = tree.read(path, &mut self.buffer);
+        let bytes = bytes.map_err(|error| Absent::from_io(path, Need::Root, &error))?;
+        stat::parse_interrupts(bytes)
+            .map(|count| process::ticks(count, tick(tree)))
+            .ok_or(Absent::NotProvided("/proc/stat has no irq and softirq".into()))
+    }
+
     /// What its interrupt work was about, and the I/O operations that it did for itself.
     pub fn io(&mut self, tree: &Tree) -> (Reading<LoadKinds>, Reading<OwnOperations>) {
         load::read(tree, &mut self.buffer)
@@ -105,6 +120,7 @@ impl Linux {
     pub fn driver(&mut self, tree: &Tree, host: &Host, tasks: Reading<Tasks>) -> Driver {
         let start = tree.now();
         let (load, own) = self.io(tree);
+        let interrupts = self.interrupts(tree);
         Driver {
             id: 0,
             name: "host".to_owned(),
@@ -119,6 +135,7 @@ impl Linux {
             tasks,
             load,
             own,
+            interrupts,
         }
     }
 
@@ -126,6 +143,13 @@ impl Linux {
     pub fn me(&mut self) -> SelfUse {
         SelfUse { cpu: clock::own(), rss: own_memory().unwrap_or_default() }
     }
+}
+
+fn steal(cpus: &Reading<stat::Cpus>, tree: &Tree) -> Reading<Nanos> {
+    let steal = cpus.as_ref().map_err(Clone::clone)?.steal;
+    steal
+        .map(|steal| process::ticks(steal, tick(tree)))
+        .ok_or(Absent::NotProvided("/proc/stat has no steal".into()))
 }
 
 /// Resident memory from /proc/self/statm.
@@ -143,7 +167,6 @@ pub(crate) fn parse_resident(statm: &[u8], page: u64) -> Option<Bytes> {
 mod tests {
     use super::*;
     use crate::host::testing::survives;
-    use model::Nanos;
     use std::path::Path;
 
     #[test]

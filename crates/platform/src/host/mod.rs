@@ -18,6 +18,7 @@ mod text;
 mod tree;
 
 pub use devices::{LinkCounters, NetDevices};
+pub(crate) use idle::run_everywhere;
 pub use linux::Linux;
 pub(crate) use linux::parse_resident;
 pub(crate) use load::physical_disks;

@@ -13,14 +13,23 @@ pub(super) struct Cpus {
     /// idle + iowait, Σ over the CPUs, in clock ticks. Where the tick stops when a CPU is
     /// idle, the kernel derives it from the clock, to the microsecond.
     pub idle: u64,
+    /// steal, Σ over the CPUs, in clock ticks; not on kernels before 2.6.11.
+    pub steal: Option<u64>,
 }
 
 pub(super) fn parse_stat(bytes: &[u8]) -> Option<Cpus> {
     let mut rows = lines(bytes);
     let mut sum = fields(rows.next()?.strip_prefix(b"cpu ")?).map(parse_number);
     let idle = sum.nth(3)??.saturating_add(sum.next().flatten().unwrap_or(0));
+    let steal = sum.nth(2).flatten();
     let online = rows.take_while(|line| line.starts_with(b"cpu")).count();
-    Some(Cpus { online: u32::try_from(online).ok()?, idle })
+    Some(Cpus { online: u32::try_from(online).ok()?, idle, steal })
+}
+
+/// irq + softirq, Σ over the CPUs, in clock ticks.
+pub(super) fn parse_interrupts(bytes: &[u8]) -> Option<u64> {
+    let mut sum = fields(lines(bytes).next()?.strip_prefix(b"cpu ")?).map(parse_number);
+    Some(sum.nth(5)??.saturating_add(sum.next()??))
 }
 
 /// Clock ticks of all CPUs by what they did, from the first line of /proc/stat.
@@ -86,7 +95,8 @@ mod tests {
 
     #[test]
     fn idle_is_idle_and_waiting_for_a_disk() {
-        assert_eq!(parse_stat(STAT), Some(Cpus { online: 2, idle: 183_858 }));
+        assert_eq!(parse_stat(STAT), Some(Cpus { online: 2, idle: 183_858, steal: Some(18) }));
+        assert_eq!(parse_interrupts(STAT), Some(71));
         assert_eq!(parse_meminfo(MEMINFO, b"MemTotal"), Some(Bytes(24_684_084 * 1024)));
     }
 
@@ -101,6 +111,7 @@ mod tests {
         survives(STAT, |bytes| {
             let _ = parse_modes(bytes);
             let _ = parse_stat(bytes);
+            let _ = parse_interrupts(bytes);
         });
         survives(MEMINFO, |bytes| {
             let _ = parse_meminfo(bytes, b"MemFree");

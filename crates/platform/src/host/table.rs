@@ -31,9 +31,9 @@ pub struct Task {
 
 impl Task {
     /// The process as a row of the driver domain, [`Duty::SoftIrq`] for the kernel threads
-    /// that do interrupt work, [`Duty::Own`] for all others.
+    /// that do interrupt work, [`Duty::Own`] for all others; `member_of` as [`Process::member_of`].
     #[must_use]
-    pub fn row(&self) -> Process {
+    pub fn row(&self, member_of: Option<u32>) -> Process {
         Process {
             id: self.id,
             name: self.name.clone(),
@@ -41,6 +41,7 @@ impl Task {
             kernel: self.kernel,
             cpu: self.cpu,
             children: self.children,
+            member_of,
         }
     }
 
@@ -108,6 +109,15 @@ impl TaskTable {
     pub fn get(&self, pid: u32) -> Option<&Task> {
         let at = self.tasks.binary_search_by_key(&pid, |task| task.id.pid).ok()?;
         self.tasks.get(at)
+    }
+
+    /// Whether processes are hidden from this one: it is in a PID namespace of its own, where there
+    /// are no kernel threads, or `/proc` is mounted with hidepid, which hides other users'.
+    /// A saved tree holds what its reader could see.
+    #[must_use]
+    pub fn is_partial(&self, tree: &Tree) -> bool {
+        // kthreadd, the parent of all kernel threads, is always process 2.
+        tree.is_live() && !self.get(2).is_some_and(|task| task.kernel)
     }
 
     /// The process with that pid and start.

@@ -7,6 +7,7 @@ use super::names::Names;
 use super::store::{Client, Connection, Recorded, Store};
 use super::threads::Servants;
 use super::transcript;
+use crate::cgroup::Total;
 use crate::host::{Linux, TaskTable, Tree};
 use crate::{OpenError, Source, Want};
 use model::{
@@ -32,6 +33,7 @@ pub struct XenSource {
     store: Option<Client<Connection>>,
     names: Names,
     linux: Linux,
+    total: Total,
     tasks: TaskTable,
     servants: Servants,
     devices: Devices,
@@ -66,6 +68,7 @@ impl XenSource {
         system: String,
         physical: Physical,
     ) -> Self {
+        let linux = Linux::new(tree);
         Self {
             tree: tree.clone(),
             has_clock: xen.ask(Call::Clock).is_ok(),
@@ -75,7 +78,8 @@ impl XenSource {
             physical,
             store: None,
             names: Names::default(),
-            linux: Linux::new(tree),
+            total: Total::new(tree, &linux.irq_time_accounting()),
+            linux,
             tasks: TaskTable::new(),
             servants: Servants::default(),
             devices: Devices::default(),
@@ -105,6 +109,7 @@ impl XenSource {
             idle: idle.map(|(idle, _)| Nanos(idle)).map_err(|error| error.absent()),
             idle_step: Nanos::ZERO,
             idle_each: Err(Absent::NotProvided("a driver domain's vCPUs have rows".into())),
+            steal: Err(Absent::NotProvided("Xen does not count it".into())),
             system: self.system.clone(),
             irq_time_accounting: self.linux.irq_time_accounting(),
             memory: Ok(bytes(self.physical.pages)),
@@ -195,6 +200,7 @@ impl XenSource {
     fn share_tasks(
         &mut self,
         read: io::Result<()>,
+        all: Reading<Nanos>,
     ) -> (Reading<Tasks>, BTreeMap<u16, Vec<Backend>>) {
         let mut backends: BTreeMap<u16, Vec<Backend>> = BTreeMap::new();
         if let Err(error) = read {
@@ -213,12 +219,13 @@ impl XenSource {
                     inside: false,
                     cpu: Ok(task.cpu),
                 }),
-                None => processes.push(task.row()),
+                None => processes.push(task.row(None)),
             }
         }
         let tasks = &self.tasks;
         self.servants.keep(|id| tasks.find(id).is_some());
-        (Ok(Tasks { window: tasks.window(), processes }), backends)
+        let hidden = tasks.is_partial(&self.tree);
+        (Ok(Tasks { window: tasks.window(), processes, all, hidden }), backends)
     }
 
     /// Asks xenstore what may have changed; true where devices should be looked for anew.
@@ -256,6 +263,7 @@ impl XenSource {
             tasks,
             load,
             own,
+            interrupts: self.linux.interrupts(&self.tree),
         }
     }
 
@@ -273,6 +281,7 @@ impl XenSource {
             tasks: Err(absent()),
             load: Err(absent()),
             own: Err(absent()),
+            interrupts: Err(absent()),
         }
     }
 
@@ -312,7 +321,11 @@ impl Source for XenSource {
         let read = self.tasks.refresh(&self.tree);
         let anew = self.refresh_names(start);
         self.devices.refresh(&self.tree, anew);
-        let (tasks, backends) = self.share_tasks(read);
+        let dom0 = self.domains.iter().find(|domain| domain.id == DOM0);
+        let cpus = dom0.map_or(0, |domain| domain.online_vcpus);
+        // Its threads are billed for what Xen takes from them while they run.
+        let all = self.total.read(&self.tree, &self.tasks, cpus, Nanos::ZERO);
+        let (tasks, backends) = self.share_tasks(read, all);
         let nics = self.devices.nics(&self.names);
         let disks = self.devices.disks(&self.tree, &self.names);
         let mut served = Served { backends, nics, disks };

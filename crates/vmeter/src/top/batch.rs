@@ -31,14 +31,15 @@ pub struct Plan {
 pub fn run(source: &mut dyn Source, plan: &Plan, out: &mut dyn Write) -> Result<ExitCode> {
     let want = want(plan);
     let mut sampler = Sampler::new(source);
-    let mut schedule = Schedule::starting(Instant::now(), plan.interval);
     sampler.start(want)?;
+    let mut schedule = Schedule::starting(Instant::now(), plan.interval);
     let mut text = Vec::new();
     let mut printed = 0;
     while plan.count == 0 || printed < plan.count {
         thread::sleep(schedule.left(Instant::now()));
+        let sampled = sampler.next(want);
         schedule.advance(Instant::now());
-        let sampled = match sampler.next(want) {
+        let sampled = match sampled {
             // The end of a saved series: its clock stands still. A live one never does.
             Err(error) if printed > 0 && is_end(&error) => break,
             sampled => sampled?,

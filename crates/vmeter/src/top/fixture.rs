@@ -118,6 +118,9 @@ pub fn xen() -> Usage {
         host: HostUsage {
             cpus: 4,
             busy: ms(1012),
+            busy_within: Nanos::ZERO,
+            steal: Err(Absent::NotProvided("Xen does not count it".into())),
+            hidden: false,
             unattributed: ms(10),
             conservation_error: Ok(0.000_25),
             system: "Xen 4.17.5".to_owned(),
@@ -213,6 +216,7 @@ impl Source for Fake {
                 system: "Linux 6.1.0".to_owned(),
                 idle_step: Nanos(0),
                 idle_each: Err(Absent::Appeared),
+                steal: Ok(Nanos(0)),
                 irq_time_accounting: Ok(true),
                 memory: mib(1024),
             },

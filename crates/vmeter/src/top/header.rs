@@ -20,13 +20,31 @@ pub fn sum(usage: &Usage) -> String {
         Err(_) => "-".to_owned(),
     };
     format!(
-        "busy {} of {}%  unattributed {}  error {error}  vmeter {:.1}% {}",
+        "busy {}{} of {}%  unattributed {}  error {error}  vmeter {:.1}% {}{}",
         percent(&host.busy, usage),
+        within(usage),
         u64::from(host.cpus) * 100,
         percent(&host.unattributed, usage),
         utilisation(usage.me.cpu, usage.interval),
         fit::bytes(usage.me.rss.0 as f64),
+        stolen(usage),
     )
+}
+
+/// ` ±2.0`, where the step of the idle counter makes a difference that is seen.
+fn within(usage: &Usage) -> String {
+    let step = utilisation(usage.host.busy_within, usage.interval);
+    if step < 0.05 || usage.host.busy.is_err() { String::new() } else { format!(" ±{step:.1}") }
+}
+
+/// What other machines took from this one, where it is a VM itself.
+fn stolen(usage: &Usage) -> String {
+    match usage.host.steal {
+        Ok(steal) if steal > Nanos::ZERO => {
+            format!("  stolen {}%", fit::percent(utilisation(steal, usage.interval)))
+        }
+        _ => String::new(),
+    }
 }
 
 /// A driver domain's whole time and its four parts, in the longest of the forms that `width`
@@ -70,6 +88,22 @@ fn number(time: &Reading<Nanos>, usage: &Usage) -> String {
 mod tests {
     use super::*;
     use crate::top::fixture;
+
+    #[test]
+    fn steps_and_steal_are_shown_where_there_are_any() {
+        let mut usage = fixture::xen();
+        assert!(
+            sum(&usage).starts_with("busy 101.2% of 400%  unattributed 1.0%"),
+            "{}",
+            sum(&usage)
+        );
+        usage.host.busy_within = Nanos(20_000_000);
+        usage.host.steal = Ok(Nanos(31_000_000));
+        let line = sum(&usage);
+        assert!(line.starts_with("busy 101.2% ±2.0 of 400%") && line.ends_with("  stolen 3.1%"));
+        usage.host.steal = Ok(Nanos::ZERO);
+        assert!(!sum(&usage).contains("stolen"));
+    }
 
     #[test]
     fn the_parts_of_the_driver_domain_fit_the_width() {

@@ -33,6 +33,11 @@ struct Host<'a> {
     memory_bytes: Option<u64>,
     irq_time_accounting: Option<bool>,
     busy_s: Option<f64>,
+    busy_within_s: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    steal_s: Option<f64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    hidden_processes: bool,
     unattributed_s: Option<f64>,
     conservation_error: Option<f64>,
     #[serde(skip_serializing_if = "Reasons::is_empty")]
@@ -202,6 +207,9 @@ fn host(host: &HostUsage) -> Host<'_> {
         memory_bytes: absent.bytes("memory_bytes", &host.memory),
         irq_time_accounting: absent.take("irq_time_accounting", &host.irq_time_accounting, |on| on),
         busy_s: absent.seconds("busy_s", &host.busy),
+        busy_within_s: host.busy_within.seconds(),
+        steal_s: host.steal.as_ref().ok().map(|steal| steal.seconds()),
+        hidden_processes: host.hidden,
         unattributed_s: absent.seconds("unattributed_s", &host.unattributed),
         conservation_error: absent
             .take("conservation_error", &host.conservation_error, |error| error),

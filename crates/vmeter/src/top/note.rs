@@ -32,6 +32,10 @@ pub enum Note {
     },
     /// There is no figure for the host's busy time.
     NoBusyTime(Absent),
+    /// Processes are hidden from vmeter.
+    Hidden,
+    /// Parts and whole cannot be compared.
+    NoComparison(Absent),
     /// The conservation error: parts and whole, counted on their own, disagree by this ratio.
     Conservation(f64),
     /// Interrupts are billed to whatever thread they hit.
@@ -52,6 +56,13 @@ impl fmt::Display for Note {
             Self::NoBusyTime(reason) => {
                 write!(f, "nothing to compare the sum with, no busy time of the host: {reason}")
             }
+            Self::Hidden => f.write_str(
+                "not all processes are visible (a PID namespace, or hidepid): what they use is \
+                 unattributed",
+            ),
+            Self::NoComparison(reason) => {
+                write!(f, "the figures are of different intervals: {reason}")
+            }
             Self::Conservation(error) => write!(
                 f,
                 "the counters disagree by {:.1}% of the busy time: take a longer interval",
@@ -70,10 +81,13 @@ pub fn notes(usage: &Usage) -> Vec<Note> {
     if let Err(reason) = &usage.host.busy {
         notes.push(Note::NoBusyTime(reason.clone()));
     }
-    if let Ok(error) = usage.host.conservation_error
-        && error > LARGE_ERROR
-    {
-        notes.push(Note::Conservation(error));
+    if usage.host.hidden {
+        notes.push(Note::Hidden);
+    }
+    match &usage.host.conservation_error {
+        Ok(error) if *error > LARGE_ERROR => notes.push(Note::Conservation(*error)),
+        Err(reason) if usage.host.busy.is_ok() => notes.push(Note::NoComparison(reason.clone())),
+        _ => {}
     }
     notes.extend(not_permitted(usage));
     notes.extend(silent(usage));
@@ -146,5 +160,7 @@ mod tests {
             notes(&usage)[0].to_string(),
             "the counters disagree by 2.5% of the busy time: take a longer interval"
         );
+        usage.host.hidden = true;
+        assert!(notes(&usage)[0].to_string().starts_with("not all processes are visible"));
     }
 }

@@ -22,6 +22,7 @@ fn kvm_with_vhost() {
                 ("under load", under_load),
                 ("a build is its own", a_build_is_its_own),
                 ("workloads", workloads),
+                ("a CPU goes offline", a_cpu_goes_offline),
                 ("a guest boots again", a_guest_boots_again),
                 ("a guest ends", a_guest_ends),
             ],
@@ -135,6 +136,7 @@ fn a_guest_boots_again(host: &mut Host) {
     for boot in &boots {
         println!("g2: clock within {} s: {}", boot["clock_bound_s"], boot["warnings"]);
     }
+    host.has_booted("g2", 2);
     assert_eq!(boots.len(), 2, "{:#}", report["streams"]);
     assert!(recording::says(boots[0], "its agent was lost"), "{boots:#?}");
     assert!(recording::says(boots[1], "there again"), "{boots:#?}");
@@ -162,6 +164,23 @@ fn a_guest_ends(host: &mut Host) {
         assert!(all > 0.0);
         recording::kernels_are_named(&report, "g1");
     }
+}
+
+/// Idle time of a CPU that was offline for a while measures nothing, and is not taken for work.
+fn a_cpu_goes_offline(host: &mut Host) {
+    let online = "/sys/devices/system/cpu/cpu1/online";
+    let top = host
+        .json(&format!(
+            "vmeter top --batch --count 2 --interval 2s --format json >/tmp/top & sleep 0.7; \
+             echo 0 >{online}; sleep 0.3; echo 1 >{online}; wait; cat /tmp/top"
+        ))
+        .into_iter();
+    let hosts: Vec<Value> = top.map(|mut top| top["host"].take()).collect();
+    println!("{hosts:#?}");
+    assert!(hosts[0]["busy_s"].is_null(), "{}", hosts[0]);
+    let reason = hosts[0]["absent"]["busy_s"].as_str().unwrap();
+    assert!(reason.contains("a CPU went offline or came back"), "{reason}");
+    assert!(number(&hosts[1], "/busy_s") < 2.0 * number(&hosts[1], "/cpus"));
 }
 
 /// A tap's reception is the guest's transmission: ours are the guest's own counters.

@@ -76,8 +76,9 @@ impl Session<'_> {
         if self.app.paused || !self.schedule.left(now).is_zero() {
             return;
         }
-        self.schedule.advance(now);
-        match self.sampler.next(self.app.want()) {
+        let sampled = self.sampler.next(self.app.want());
+        self.schedule.advance(Instant::now());
+        match sampled {
             Ok(Some(sampled)) => self.shown = Some(sampled),
             Ok(None) => {}
             Err(error) => self.app.message = Some(format!("{error:#}")),
