@@ -128,7 +128,7 @@ impl Pair<'_> {
         match self.new.platform {
             Platform::Xen | Platform::Cgroup => own.clone(),
             Platform::Tcg => self.all_vcpus(rows, |vcpu| vcpu.cpu.clone()),
-            Platform::Kvm => self.all_vcpus(rows, |vcpu| vcpu.guest.clone()),
+            Platform::Kvm | Platform::Other => self.all_vcpus(rows, |vcpu| vcpu.guest.clone()),
         }
     }
 
@@ -196,7 +196,7 @@ impl Pair<'_> {
             Platform::Cgroup => {
                 Err(Absent::NotApplicable("a control group has no virtual machine monitor".into()))
             }
-            Platform::Kvm | Platform::Tcg => {
+            Platform::Kvm | Platform::Tcg | Platform::Other => {
                 let own = own.clone()?;
                 let guest = guest.clone()?;
                 let inside = duty_time(backends, Duty::Io, true)?;
@@ -225,7 +225,9 @@ impl Pair<'_> {
             Platform::Cgroup => Err(Absent::NotProvided(
                 "control groups do not count the time that their threads wait for a CPU".into(),
             )),
-            Platform::Kvm | Platform::Tcg => self.all_vcpus(rows, |vcpu| vcpu.ready.clone()),
+            Platform::Kvm | Platform::Tcg | Platform::Other => {
+                self.all_vcpus(rows, |vcpu| vcpu.ready.clone())
+            }
         }
     }
 

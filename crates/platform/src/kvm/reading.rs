@@ -266,6 +266,9 @@ impl Machine {
                 Role::Io => Duty::Io,
                 Role::Vmm if want.vcpus => Duty::Vmm,
                 _ => return None,
+                Platform::Other => Err(Absent::NotProvided(
+                    "the VM's accelerator is unknown, and with it the time in the guest".into(),
+                )),
             };
             // One that has ended is no part of the VM any more; its time stays in the process's.
             let cpu = Ok(*counted.run.as_ref().ok()?);

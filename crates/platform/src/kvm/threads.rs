@@ -48,7 +48,9 @@ pub(super) fn vcpu(comm: &[u8]) -> Option<(Vmm, Platform, Role)> {
         return match accelerator {
             b"/KVM" => Some((Vmm::Qemu, Platform::Kvm, role)),
             b"/TCG" => Some((Vmm::Qemu, Platform::Tcg, role)),
-            _ => None,
+            b"/" => None,
+            // MSHV, DUMMY (Xen's, qtest's), and what is to come; a long name may be cut.
+            _ => Some((Vmm::Qemu, Platform::Other, role)),
         };
     }
     let others: [(&[u8], Vmm); 3] = [
@@ -154,6 +156,8 @@ mod tests {
         assert_eq!(role(Vmm::CloudHypervisor, b"_rng", false), Role::Vmm);
         assert_eq!(role(Vmm::Crosvm, b"v_block", false), Role::Io);
         assert_eq!(kernel_thread(b"vhost-77"), Some((77, Role::Io)));
+        assert_eq!(vcpu(b"CPU 0/MSHV"), Some((Vmm::Qemu, Platform::Other, Role::Vcpu(0))));
+        assert_eq!(vcpu(b"CPU 3/DUMMY"), Some((Vmm::Qemu, Platform::Other, Role::Vcpu(3))));
         assert_eq!(kernel_thread(b"kvm-pit/9"), Some((9, Role::Vmm)));
         assert_eq!(kernel_thread(b"kworker/0:1"), None);
     }
