@@ -77,7 +77,7 @@ fn total(
         Err(Absent::NotApplicable(_)) => {
             let of_vms = vms
                 .iter()
-                .flat_map(|vm| [&vm.cpu.guest, &vm.cpu.vmm])
+                .flat_map(|vm| [&vm.cpu.guest, &vm.cpu.vmm, &vm.cpu.unsplit])
                 .filter_map(|part| part.as_ref().ok())
                 .copied()
                 .sum();

@@ -29,7 +29,11 @@ pub fn rows(span: &Span) -> Vec<VmUsage> {
 pub fn close(vm: &mut VmUsage) {
     let parts = [&vm.cpu.vmm, &vm.cpu.io_direct, &vm.cpu.io_shared];
     let known: Nanos = parts.into_iter().filter_map(|part| part.as_ref().ok()).copied().sum();
-    vm.cpu.total = vm.cpu.guest.clone().map(|guest| guest + known);
+    let own = match (&vm.cpu.guest, &vm.cpu.unsplit) {
+        (Err(_), Ok(unsplit)) => Ok(*unsplit),
+        (guest, _) => guest.clone(),
+    };
+    vm.cpu.total = own.map(|own| own + known);
 }
 
 /// A VM at the end of the interval, and at its start where it was there.
@@ -67,6 +71,7 @@ impl Pair<'_> {
             cpu: Cpu {
                 total: Err(Absent::NotReported),
                 vmm: self.vmm(&own, &guest, &backends),
+                unsplit: self.unsplit(&own, &guest, &backends),
                 io_direct: self.io_direct(&backends),
                 io_shared: Ok(Nanos::ZERO),
                 guest,
@@ -206,6 +211,23 @@ impl Pair<'_> {
         }
     }
 
+    /// The VMM's process less its I/O, and kernel threads that do the monitor's work, where the
+    /// guest's part of that is not known.
+    fn unsplit(
+        &self,
+        own: &Reading<Nanos>,
+        guest: &Reading<Nanos>,
+        backends: &[(BackendUsage, bool)],
+    ) -> Reading<Nanos> {
+        match (self.new.platform, guest) {
+            (Platform::Kvm | Platform::Tcg | Platform::Other, Err(_)) => {
+                let inside = duty_time(backends, Duty::Io, true)?;
+                Ok(own.clone()?.saturating_sub(inside) + duty_time(backends, Duty::Vmm, false)?)
+            }
+            _ => Err(Absent::NotApplicable("it is divided into guest and monitor".into())),
+        }
+    }
+
     fn io_direct(&self, backends: &[(BackendUsage, bool)]) -> Reading<Nanos> {
         if self.new.platform == Platform::Cgroup {
             return Err(Absent::NotApplicable("no thread serves one control group alone".into()));
@@ -327,6 +349,7 @@ fn ended(old: &Vm) -> VmUsage {
             total: time.clone(),
             guest: time.clone(),
             vmm: time.clone(),
+            unsplit: time.clone(),
             io_direct: time.clone(),
             io_shared: time.clone(),
         },
