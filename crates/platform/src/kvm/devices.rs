@@ -43,6 +43,17 @@ pub(super) fn open_files(tree: &Tree, pid: u32) -> Reading<OpenFiles> {
     Ok(found)
 }
 
+/// Adds the devices that the processes beside a VMM hold for it (crosvm's device processes).
+pub(super) fn join(files: &mut Reading<OpenFiles>, of_device: Reading<OpenFiles>) {
+    let Ok(all) = files else { return };
+    match of_device {
+        Ok(device) => all.taps.extend(device.taps),
+        // There may be others, but none is known.
+        Err(absent) if all.taps.is_empty() => *files = Err(absent),
+        Err(_) => {}
+    }
+}
+
 /// The line `iff:\tNAME` of a tap's fdinfo.
 fn parse_tap(info: &[u8]) -> Option<String> {
     let name = lines(info).find_map(|line| line.strip_prefix(b"iff:"))?;

@@ -1,8 +1,9 @@
 //! The VMs that there are: found when they appear, forgotten when they end.
 
-use super::examine::examine;
+use super::devices::{join, open_files};
+use super::examine::{Found, examine};
 use super::reading::{Around, Machine};
-use super::threads::{Role, kernel_thread};
+use super::threads::{Role, Vmm, kernel_thread};
 use crate::host::{NetDevices, Task, TaskTable, Tree};
 use crate::source::Want;
 use model::{Backend, Duty, Nanos, TaskId, Vm, VmId};
@@ -137,7 +138,8 @@ impl Vms {
             }
             let known = machine.map(Machine::known).unwrap_or_default();
             match examine(tree, task, &known) {
-                Some(found) => {
+                Some(mut found) => {
+                    add_devices(tree, table, pid, &mut found);
                     let mut new = Machine::new(tree, task.id, found);
                     new.expanded = machine.is_some_and(|machine| machine.expanded);
                     self.machines.insert(pid, new);
@@ -176,5 +178,14 @@ impl Vms {
         }
         let parent = self.machines.get(&task.parent).filter(|parent| parent.forks_devices())?;
         (!self.machines.contains_key(&task.id.pid)).then_some((parent.task, Duty::Io))
+    }
+}
+
+/// Adds the network devices that crosvm's device processes hold, its children.
+fn add_devices(tree: &Tree, table: &TaskTable, pid: u32, found: &mut Found) {
+    if found.vmm == Vmm::Crosvm {
+        for child in table.tasks().iter().filter(|task| task.parent == pid) {
+            join(&mut found.files, open_files(tree, child.id.pid));
+        }
     }
 }
