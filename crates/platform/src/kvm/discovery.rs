@@ -2,6 +2,7 @@
 
 use super::devices::{join, open_files};
 use super::examine::{Found, examine};
+use super::helpers::Helpers;
 use super::reading::{Around, Machine};
 use super::threads::{Role, Vmm, kernel_thread};
 use crate::host::{NetDevices, Task, TaskTable, Tree};
@@ -31,6 +32,7 @@ pub type Served = HashSet<TaskId>;
 pub struct Vms {
     machines: BTreeMap<u32, Machine>,
     looks: HashMap<u32, Look>,
+    helpers: Helpers,
     served: Served,
     buffer: Vec<u8>,
 }
@@ -140,15 +142,20 @@ impl Vms {
             match examine(tree, task, &known) {
                 Some(mut found) => {
                     add_devices(tree, table, pid, &mut found);
+                    self.helpers.met_vm(tree, task.id);
                     let mut new = Machine::new(tree, task.id, found);
                     new.expanded = machine.is_some_and(|machine| machine.expanded);
                     self.machines.insert(pid, new);
                 }
                 None => {
                     self.machines.remove(&pid);
+                    self.helpers.met(tree, task);
                 }
             }
         }
+        let machines = &self.machines;
+        let is_vm = |id: TaskId| machines.get(&id.pid).is_some_and(|machine| machine.task == id);
+        self.helpers.settle(tree, table, is_vm);
     }
 
     /// Gives the kernel threads and device processes that serve one VM to that VM.
@@ -175,6 +182,9 @@ impl Vms {
             let owner = owner.or_else(|| self.machines.values().find(|it| it.has_thread(tid)))?;
             let duty = if role == Role::Io { Duty::Io } else { Duty::Vmm };
             return Some((owner.task, duty));
+        }
+        if let Some(vm) = self.helpers.owner(task.id) {
+            return Some((vm, Duty::Io));
         }
         let parent = self.machines.get(&task.parent).filter(|parent| parent.forks_devices())?;
         (!self.machines.contains_key(&task.id.pid)).then_some((parent.task, Duty::Io))

@@ -5,6 +5,7 @@ mod devices;
 mod discovery;
 mod examine;
 mod exits;
+mod helpers;
 mod qemu;
 mod reading;
 mod threads;
