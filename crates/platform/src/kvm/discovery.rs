@@ -144,7 +144,9 @@ impl Vms {
                     add_devices(tree, table, pid, &mut found);
                     self.helpers.met_vm(tree, task.id);
                     let mut new = Machine::new(tree, task.id, found);
-                    new.expanded = machine.is_some_and(|machine| machine.expanded);
+                    if let Some(before) = machine {
+                        new.adopt(before);
+                    }
                     self.machines.insert(pid, new);
                 }
                 None => {

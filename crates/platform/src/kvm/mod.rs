@@ -10,6 +10,7 @@ mod qemu;
 mod reading;
 mod threads;
 mod tsc;
+mod waiting;
 
 pub use discovery::{Served, Vms};
 pub use tsc::GuestCounter;
