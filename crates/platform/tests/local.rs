@@ -156,6 +156,9 @@ fn control_groups_version_1() {
     let docker = &snapshot.vms[0];
     assert_eq!((docker.platform, docker.state), (Platform::Cgroup, State::Running));
     assert_eq!(docker.cpu, Ok(Nanos(2 * SECOND + SECOND / 2)));
+    // A quota of 1.5 CPUs; nginx has none.
+    assert_eq!(docker.vcpu_count, Ok(2));
+    assert!(matches!(snapshot.vms[1].vcpu_count, Err(Absent::NotProvided(_))));
     assert_eq!(
         (&docker.memory, &docker.memory_limit),
         (&Ok(Bytes(1 << 20)), &Ok(Bytes(256 << 20)))
