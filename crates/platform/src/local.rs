@@ -1,6 +1,6 @@
 //! The platform of a Linux host: its VMs that are processes, or its control groups.
 
-use crate::cgroup::Groups;
+use crate::cgroup::{GroupRows, Groups};
 use crate::host::{Linux, NetDevices, Task, TaskTable, Tree};
 use crate::kvm::Vms;
 use crate::source::{Choice, OpenError, Source, Want};
@@ -26,7 +26,7 @@ pub(crate) struct Local {
 impl Local {
     /// `choice` is which of its VMs and groups to show; [`Choice::Auto`] shows VMs wherever
     /// there are any at that moment, else groups.
-    pub(crate) fn open(tree: &Tree, choice: Choice) -> Result<Self, OpenError> {
+    pub(crate) fn open(tree: &Tree, choice: Choice, rows: &GroupRows) -> Result<Self, OpenError> {
         let wants_vms = matches!(choice, Choice::Auto | Choice::Kvm);
         let wants_groups = matches!(choice, Choice::Auto | Choice::Cgroup);
         let mut local = Self {
@@ -35,7 +35,7 @@ impl Local {
             tasks: TaskTable::new(),
             devices: NetDevices::new(),
             vms: wants_vms.then(Vms::new),
-            groups: if wants_groups { Groups::open(tree) } else { None },
+            groups: if wants_groups { Groups::open(tree, rows) } else { None },
         };
         let (wanted, looked_for) = match choice {
             Choice::Cgroup => ("control groups", GROUPS.to_owned()),

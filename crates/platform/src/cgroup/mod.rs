@@ -4,5 +4,8 @@ mod counters;
 mod groups;
 mod hierarchy;
 mod name;
+mod pods;
+mod rows;
 
 pub use groups::Groups;
+pub use rows::{GroupPattern, GroupRows};

@@ -16,7 +16,7 @@ mod schedule;
 mod screen;
 mod table;
 
-use crate::args::{ReadArgs, interval};
+use crate::args::{GroupArgs, ReadArgs, interval};
 use crate::failure::Refused;
 use crate::monitor::{AgentKey, Monitor};
 use crate::terminal::fit;
@@ -34,6 +34,9 @@ use std::time::Duration;
 pub struct TopArgs {
     #[command(flatten)]
     read: ReadArgs,
+
+    #[command(flatten)]
+    groups: GroupArgs,
 
     /// Time between two readings: 1s, 500ms, 2.5 (seconds), 1m
     #[arg(long, short = 'd', value_name = "TIME", default_value = "1s", value_parser = interval)]
@@ -132,7 +135,7 @@ impl TopArgs {
 
     /// What is read: the host, and the guests whose agents were named.
     fn open(&self) -> Result<Box<dyn Source>> {
-        let host = self.read.open()?;
+        let host = self.read.open_with(&self.groups)?;
         if self.agent.is_empty() {
             return Ok(host);
         }
