@@ -25,7 +25,7 @@ use clap::{Args, ValueEnum};
 use column::Column;
 use guests::Guests;
 use platform::Source;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -72,8 +72,9 @@ pub struct TopArgs {
 
     /// The agent in a guest, which tells its kernel from its programs, and its steal
     ///
-    /// As ADDR of `vmeter agent status`; without NAME the guest's host name is the VM's. May be
-    /// given several times.
+    /// As ADDR of `vmeter agent status`; without NAME the guest's host name is the VM's. An agent
+    /// that cannot be reached, at the start too, is connected to again every 2 s. May be given
+    /// several times.
     #[arg(long, value_name = "[NAME=]ADDR")]
     agent: Vec<Monitor>,
 
@@ -139,7 +140,12 @@ impl TopArgs {
         if self.agent.is_empty() {
             return Ok(host);
         }
-        Ok(Box::new(Guests::connect(host, &self.agent, &self.key.security()?)?))
+        // Where nobody reads the warnings, the dashes say it all the same.
+        let mut warn = |warning: &str| {
+            let _ = writeln!(io::stderr(), "vmeter: warning: {warning}");
+        };
+        let security = self.key.security()?;
+        Ok(Box::new(Guests::connect(host, &self.agent, &security, &mut warn)?))
     }
 }
 
