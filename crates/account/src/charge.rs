@@ -106,7 +106,7 @@ fn of_processes(vms: &[VmUsage]) -> Nanos {
     let here = vms.iter().filter(|vm| vm.platform != Platform::Xen);
     here.map(|vm| match vm.state {
         State::Ended => vm.cpu.total.clone().unwrap_or_default(),
-        _ => [&vm.cpu.guest, &vm.cpu.vmm].into_iter().flatten().copied().sum(),
+        _ => [&vm.cpu.guest, &vm.cpu.vmm, &vm.cpu.unsplit].into_iter().flatten().copied().sum(),
     })
     .sum()
 }
@@ -178,7 +178,7 @@ fn is_clouded(work: &TaskUsage, vms: &[VmUsage]) -> bool {
     let of_here = |vm: &&VmUsage| vm.platform != Platform::Xen;
     let unknown = |vm: &VmUsage| {
         let vmm = vm.platform != Platform::Cgroup && vm.cpu.vmm.is_err();
-        vm.state == State::Ended || vm.cpu.guest.is_err() || vmm
+        vm.state == State::Ended || vm.cpu.unsplit.is_err() && (vm.cpu.guest.is_err() || vmm)
     };
     work.hidden || vms.iter().filter(of_here).any(unknown)
 }

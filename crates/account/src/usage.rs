@@ -85,6 +85,9 @@ pub struct Cpu {
     pub guest: Reading<Nanos>,
     /// The virtual machine monitor's work for it.
     pub vmm: Reading<Nanos>,
+    /// What `guest` and `vmm` would add up to, where it is known and how it divides is not (a
+    /// VMM whose vCPU threads cannot be told from others).
+    pub unsplit: Reading<Nanos>,
     /// I/O work by threads that serve it alone.
     pub io_direct: Reading<Nanos>,
     /// Its share of I/O work that no thread accounts for.

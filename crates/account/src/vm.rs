@@ -49,7 +49,11 @@ pub fn close(vm: &mut VmUsage) {
     }
     let parts = [&vm.cpu.vmm, &vm.cpu.io_direct, &vm.cpu.io_shared];
     let known: Nanos = parts.into_iter().filter_map(|part| part.as_ref().ok()).copied().sum();
-    vm.cpu.total = vm.cpu.guest.clone().map(|guest| guest + known);
+    let own = match (&vm.cpu.guest, &vm.cpu.unsplit) {
+        (Err(_), Ok(unsplit)) => Ok(*unsplit),
+        (guest, _) => guest.clone(),
+    };
+    vm.cpu.total = own.map(|own| own + known);
 }
 
 /// A VM at the end of the interval, and at its start where it was there.
@@ -100,6 +104,7 @@ impl Pair<'_> {
             cpu: Cpu {
                 total: Err(Absent::NotReported),
                 vmm: self.vmm(&own, &guest, &backends),
+                unsplit: self.unsplit(&own, &guest, &backends),
                 io_direct: self.io_direct(&backends),
                 io_shared: Ok(Nanos::ZERO),
                 guest,
@@ -177,7 +182,7 @@ impl Pair<'_> {
         match self.new.platform {
             Platform::Xen | Platform::Cgroup => own.clone(),
             Platform::Tcg => self.all_vcpus(rows, |vcpu| vcpu.cpu.clone()),
-            Platform::Kvm => self.all_vcpus(rows, |vcpu| vcpu.guest.clone()),
+            Platform::Kvm | Platform::Other => self.all_vcpus(rows, |vcpu| vcpu.guest.clone()),
         }
     }
 
@@ -245,13 +250,30 @@ impl Pair<'_> {
             Platform::Cgroup => {
                 Err(Absent::NotApplicable("a control group has no virtual machine monitor".into()))
             }
-            Platform::Kvm | Platform::Tcg => {
+            Platform::Kvm | Platform::Tcg | Platform::Other => {
                 let own = own.clone()?;
                 let guest = guest.clone()?;
                 let inside = duty_time(backends, Duty::Io, true)?;
                 let outside = duty_time(backends, Duty::Vmm, false)?;
                 Ok(own.saturating_sub(guest + inside) + outside)
             }
+        }
+    }
+
+    /// The VMM's process less its I/O, and kernel threads that do the monitor's work, where the
+    /// guest's part of that is not known.
+    fn unsplit(
+        &self,
+        own: &Reading<Nanos>,
+        guest: &Reading<Nanos>,
+        backends: &[(BackendUsage, bool)],
+    ) -> Reading<Nanos> {
+        match (self.new.platform, guest) {
+            (Platform::Kvm | Platform::Tcg | Platform::Other, Err(_)) => {
+                let inside = duty_time(backends, Duty::Io, true)?;
+                Ok(own.clone()?.saturating_sub(inside) + duty_time(backends, Duty::Vmm, false)?)
+            }
+            _ => Err(Absent::NotApplicable("it is divided into guest and monitor".into())),
         }
     }
 
@@ -274,7 +296,9 @@ impl Pair<'_> {
             Platform::Cgroup => Err(Absent::NotProvided(
                 "control groups do not count the time that their threads wait for a CPU".into(),
             )),
-            Platform::Kvm | Platform::Tcg => self.all_vcpus(rows, |vcpu| vcpu.ready.clone()),
+            Platform::Kvm | Platform::Tcg | Platform::Other => {
+                self.all_vcpus(rows, |vcpu| vcpu.ready.clone())
+            }
         }
     }
 
@@ -374,6 +398,7 @@ fn ended(old: &Vm) -> VmUsage {
             total: time.clone(),
             guest: time.clone(),
             vmm: time.clone(),
+            unsplit: time.clone(),
             io_direct: time.clone(),
             io_shared: time.clone(),
         },

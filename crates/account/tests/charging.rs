@@ -166,6 +166,21 @@ fn a_kvm_vm_is_split_into_guest_monitor_and_io() {
 }
 
 #[test]
+fn a_vms_time_that_cannot_be_divided_is_its_own_all_the_same() {
+    let (mut from, mut to) = kvm_host();
+    for snapshot in [&mut from, &mut to] {
+        snapshot.vms[0].vcpus = Err(Absent::NotProvided("unnamed threads".into()));
+    }
+    let usage = usage(&from, &to).unwrap();
+    let g1 = &usage.vms[0];
+    assert!(g1.cpu.guest.is_err() && g1.cpu.vmm.is_err());
+    assert_eq!(g1.cpu.unsplit, Ok(Nanos(460 * MS)), "500 − 40 I/O thread");
+    assert_eq!(g1.cpu.total, Ok(Nanos(700 * MS)), "as where it is divided");
+    assert_eq!(usage.drivers[0].total, Ok(Nanos(240 * MS)));
+    assert_eq!(usage.host.unattributed, Ok(Nanos(0)));
+}
+
+#[test]
 fn a_vm_that_ends_and_one_that_appears_keep_their_rows() {
     let (from, mut to) = xen_host();
     let mut new = domain(3, "g1");

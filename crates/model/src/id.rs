@@ -13,6 +13,9 @@ pub enum Platform {
     Kvm,
     /// A QEMU VM whose vCPUs are emulated (TCG).
     Tcg,
+    /// A VM whose vCPUs run by an accelerator that vmeter does not know (MSHV, say), or by one
+    /// that could not be found out.
+    Other,
     /// A container or slice: a control group.
     Cgroup,
 }
@@ -23,6 +26,7 @@ impl fmt::Display for Platform {
             Self::Xen => "xen",
             Self::Kvm => "kvm",
             Self::Tcg => "tcg",
+            Self::Other => "other",
             Self::Cgroup => "cgroup",
         })
     }

@@ -10,4 +10,5 @@ mod source;
 pub mod tune;
 pub mod xen;
 
-pub use source::{Choice, OpenError, Source, Want, open};
+pub use cgroup::{GroupPattern, GroupRows};
+pub use source::{Choice, OpenError, Source, Want, open, open_with};

@@ -1,6 +1,6 @@
 //! The platform of a Linux host: its VMs that are processes, or its control groups.
 
-use crate::cgroup::{Groups, Total};
+use crate::cgroup::{GroupRows, Groups, Total};
 use crate::host::{Linux, NetDevices, Task, TaskTable, Tree};
 use crate::kvm::Vms;
 use crate::source::{Choice, OpenError, Source, Want};
@@ -25,9 +25,9 @@ pub(crate) struct Local {
 }
 
 impl Local {
-    /// `choice` is which of its VMs and groups to show; [`Choice::Auto`] shows VMs wherever
-    /// there are any at that moment, else groups.
-    pub(crate) fn open(tree: &Tree, choice: Choice) -> Result<Self, OpenError> {
+    /// `choice` is which of its VMs and groups to show; [`Choice::Auto`] shows VMs and containers
+    /// wherever there are VMs at that moment, else all groups.
+    pub(crate) fn open(tree: &Tree, choice: Choice, rows: &GroupRows) -> Result<Self, OpenError> {
         let wants_vms = matches!(choice, Choice::Auto | Choice::Kvm);
         let wants_groups = matches!(choice, Choice::Auto | Choice::Cgroup);
         let linux = Linux::new(tree);
@@ -38,7 +38,7 @@ impl Local {
             tasks: TaskTable::new(),
             devices: NetDevices::new(),
             vms: wants_vms.then(Vms::new),
-            groups: if wants_groups { Groups::open(tree) } else { None },
+            groups: if wants_groups { Groups::open(tree, rows) } else { None },
         };
         let (wanted, looked_for) = match choice {
             Choice::Cgroup => ("control groups", GROUPS.to_owned()),
@@ -72,12 +72,12 @@ impl Local {
         &self,
         read: std::io::Result<()>,
         all: Reading<Nanos>,
-        groups: Option<usize>,
+        first_group: usize,
     ) -> Reading<Tasks> {
         read.map_err(|error| Absent::from_io("/proc", Need::Root, &error))?;
         let member_of = |task: &Task| {
             let place = self.groups.as_ref()?.member_of(task.id.pid)?;
-            u32::try_from(groups? + place).ok()
+            u32::try_from(first_group + place).ok()
         };
         let serves =
             |task: &Task| self.vms.as_ref().is_some_and(|vms| vms.served().contains(&task.id));
@@ -99,10 +99,10 @@ impl Source for Local {
         // Devices that cannot be read are absent one by one where they are looked for.
         let _ = self.devices.refresh(&self.tree);
         let mut vms = self.read_vms(want);
-        let mut first_group = None;
-        if let Some(groups) = self.groups.as_mut().filter(|_| vms.is_empty()) {
-            first_group = Some(vms.len());
-            vms.extend(groups.read(&self.tree, want));
+        let first_group = vms.len();
+        if let Some(groups) = &mut self.groups {
+            let served = self.vms.as_ref().map(Vms::served).cloned().unwrap_or_default();
+            vms.extend(groups.read(&self.tree, &served, want));
         }
         let host = self.linux.host(&self.tree, want.exact_idle);
         let stolen = host.steal.clone().unwrap_or_default();

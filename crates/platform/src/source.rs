@@ -1,5 +1,6 @@
 //! The one trait that every platform's reader implements, and the choice among them.
 
+use crate::cgroup::GroupRows;
 use crate::host::Tree;
 use crate::local::Local;
 use crate::xen;
@@ -82,6 +83,18 @@ pub enum OpenError {
 /// # Errors
 /// [`OpenError`]: what was looked for and not found, or could not be used.
 pub fn open(choice: Choice, root: &Path) -> Result<Box<dyn Source>, OpenError> {
+    open_with(choice, root, &GroupRows::default())
+}
+
+/// Opens the chosen platform below `root`, with the rows that are wanted of control groups.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with(
+    choice: Choice,
+    root: &Path,
+    rows: &GroupRows,
+) -> Result<Box<dyn Source>, OpenError> {
     let tree = Tree::open(root).map_err(|error| OpenError::Unusable {
         what: root.display().to_string(),
         why: error.to_string(),
@@ -90,5 +103,5 @@ pub fn open(choice: Choice, root: &Path) -> Result<Box<dyn Source>, OpenError> {
     if choice == Choice::Xen || choice == Choice::Auto && xen::is_here(&tree) {
         return Ok(Box::new(xen::open(&tree)?));
     }
-    Ok(Box::new(Local::open(&tree, choice)?))
+    Ok(Box::new(Local::open(&tree, choice, rows)?))
 }

@@ -41,14 +41,13 @@ fn check_guest(vm: &Vm, name: &str, tap: &str) {
     assert!(vcpus[0].ready.as_ref().unwrap() >= &Nanos(SECOND));
     assert!(vcpus.iter().all(|vcpu| vcpu.affinity.is_ok()));
     assert_eq!(vcpus[1].state, State::Blocked);
-    if let Ok(nics) = &vm.nics {
-        assert_eq!(nics.len(), 1);
-        assert_eq!(nics[0].name, tap);
-        let counters = nics[0].counters.as_ref().unwrap();
-        // The tap has received 110 packets: the guest has sent them.
-        assert_eq!((counters.tx_packets, counters.tx_bytes), (Operations(110), Bytes(9900)));
-        assert_eq!((counters.rx_packets, counters.rx_bytes), (Operations(55), Bytes(4400)));
-    }
+    let nics = vm.nics.as_ref().unwrap();
+    assert_eq!(nics.len(), 1);
+    assert_eq!(nics[0].name, tap);
+    let counters = nics[0].counters.as_ref().unwrap();
+    // The tap has received 110 packets: the guest has sent them.
+    assert_eq!((counters.tx_packets, counters.tx_bytes), (Operations(110), Bytes(9900)));
+    assert_eq!((counters.rx_packets, counters.rx_bytes), (Operations(55), Bytes(4400)));
 }
 
 /// Names, duties and whether they are inside, of the VM's backends.
@@ -167,6 +166,9 @@ fn control_groups_version_1() {
     let docker = &snapshot.vms[0];
     assert_eq!((docker.platform, docker.state), (Platform::Cgroup, State::Running));
     assert_eq!(docker.cpu, Ok(Nanos(2 * SECOND + SECOND / 2)));
+    // A quota of 1.5 CPUs; nginx has none.
+    assert_eq!(docker.vcpu_count, Ok(2));
+    assert!(matches!(snapshot.vms[1].vcpu_count, Err(Absent::NotProvided(_))));
     assert_eq!(
         (&docker.memory, &docker.memory_limit),
         (&Ok(Bytes(1 << 20)), &Ok(Bytes(256 << 20)))

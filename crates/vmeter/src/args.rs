@@ -12,7 +12,8 @@ use crate::report::ReportArgs;
 use crate::study::StudyArgs;
 use crate::top::TopArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use platform::{Choice, OpenError, Source};
+use platform::{Choice, GroupPattern, GroupRows, OpenError, Source};
+use std::num::NonZeroU8;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -100,12 +101,49 @@ impl ReadArgs {
     pub fn open(&self) -> Result<Box<dyn Source>, OpenError> {
         platform::open(self.platform.into(), &self.root)
     }
+
+    /// Opens the platform, with the rows that are wanted of control groups.
+    ///
+    /// # Errors
+    /// What was looked for and not found.
+    pub fn open_with(&self, groups: &GroupArgs) -> Result<Box<dyn Source>, OpenError> {
+        platform::open_with(self.platform.into(), &self.root, &groups.rows())
+    }
+}
+
+/// Which control groups get a row: common to `top` and `cpu`.
+#[derive(Debug, Args)]
+pub struct GroupArgs {
+    /// Shows control groups N levels deep, in place of containers and jobs
+    ///
+    /// By default each container and each Slurm or Nomad job has a row, at any depth, and beside
+    /// them each group two levels deep (/system.slice/nginx.service).
+    #[arg(long, value_name = "N", conflicts_with = "cgroup")]
+    cgroup_depth: Option<NonZeroU8>,
+
+    /// Shows the control groups whose path matches PATTERN, in place of containers and jobs
+    ///
+    /// `*` and `?` stand for characters of one component of the path, `**` for any number of
+    /// components: '/system.slice/*', '/**/job_*/step_*'. Of groups inside each other the
+    /// outermost that matches has the row. May be given several times.
+    #[arg(long, value_name = "PATTERN")]
+    cgroup: Vec<GroupPattern>,
+}
+
+impl GroupArgs {
+    fn rows(&self) -> GroupRows {
+        match self.cgroup_depth {
+            Some(depth) => GroupRows::Depth(depth),
+            None if self.cgroup.is_empty() => GroupRows::Automatic,
+            None => GroupRows::Matching(self.cgroup.clone()),
+        }
+    }
 }
 
 /// `--platform`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 enum PlatformName {
-    /// Xen, else KVM and QEMU VMs, else control groups
+    /// Xen, else VMs of KVM and QEMU and containers beside them, else all control groups
     #[default]
     Auto,
     /// Xen domains

@@ -68,6 +68,11 @@ impl Monitor {
         Ok((name, handle))
     }
 
+    /// The VM's name, where it was given.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
     /// Connects to one that was lost, where it takes the connection at once: who waits for it has
     /// other things to do.
     ///

@@ -67,14 +67,35 @@ impl Files<'_> {
 
     /// CPUs that it may use at a time: its quota, else its cpuset.
     pub(super) fn cpus(&self, buffer: &mut Vec<u8>) -> Reading<u32> {
-        let absent = || Absent::NotProvided("the group has no CPU limit of its own".into());
-        let Hierarchy::Unified { root } = self.hierarchy else { return Err(absent()) };
-        let quota = self.tree.read_line(&format!("{root}{}/cpu.max", self.path), buffer).ok();
-        if let Some(cpus) = quota.and_then(parse_quota) {
-            return Ok(cpus);
-        }
-        let path = format!("{root}{}/cpuset.cpus", self.path);
-        self.tree.read_line(&path, buffer).ok().and_then(count_cpus).ok_or_else(absent)
+        let limit = match self.hierarchy {
+            Hierarchy::Unified { root } => {
+                let quota = self.line(root, "cpu.max", buffer).and_then(parse_quota);
+                quota.or_else(|| self.line(root, "cpuset.cpus", buffer).and_then(count_cpus))
+            }
+            Hierarchy::Split { cpu, cpuset, .. } => {
+                let quota = cpu.as_ref().and_then(|root| self.quota(root, buffer));
+                quota.or_else(|| self.cpuset(cpuset.as_ref()?, buffer))
+            }
+        };
+        limit.ok_or(Absent::NotProvided("the group has no CPU limit of its own".into()))
+    }
+
+    /// Version 1's quota, -1 where there is none.
+    fn quota(&self, root: &str, buffer: &mut Vec<u8>) -> Option<u32> {
+        let quota = self.line(root, "cpu.cfs_quota_us", buffer).and_then(number)?;
+        let period = self.line(root, "cpu.cfs_period_us", buffer).and_then(number)?;
+        in_cpus(quota, period)
+    }
+
+    /// Version 1's cpuset, which has all CPUs where nobody has set it.
+    fn cpuset(&self, root: &str, buffer: &mut Vec<u8>) -> Option<u32> {
+        let count = self.line(root, "cpuset.cpus", buffer).and_then(count_cpus)?;
+        let all = self.tree.read_line(&format!("{root}/cpuset.cpus"), buffer).ok();
+        Some(count).filter(|count| Some(*count) < all.and_then(count_cpus))
+    }
+
+    fn line<'b>(&self, root: &str, file: &str, buffer: &'b mut Vec<u8>) -> Option<&'b [u8]> {
+        self.tree.read_line(&format!("{root}{}/{file}", self.path), buffer).ok()
     }
 
     /// Requests to physical disks and their bytes.
@@ -181,7 +202,11 @@ fn counts(disks: &Disks, device: &[u8]) -> bool {
 /// `200000 100000` is two CPUs; `max 100000` no quota.
 fn parse_quota(bytes: &[u8]) -> Option<u32> {
     let mut words = fields(bytes).map(parse_number);
-    let (quota, period) = (words.next()??, words.next()??);
+    in_cpus(words.next()??, words.next()??)
+}
+
+/// A quota in a period, rounded up to whole CPUs.
+fn in_cpus(quota: u64, period: u64) -> Option<u32> {
     u32::try_from(quota.checked_add(period.checked_sub(1)?)? / period).ok().filter(|n| *n > 0)
 }
 

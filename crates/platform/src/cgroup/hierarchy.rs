@@ -8,7 +8,13 @@ pub(super) enum Hierarchy {
     /// Version 2: one tree for all.
     Unified { root: String },
     /// Version 1: a tree per controller. Groups are looked for in cpuacct's.
-    Split { cpuacct: String, memory: Option<String>, blkio: Option<String> },
+    Split {
+        cpuacct: String,
+        cpu: Option<String>,
+        cpuset: Option<String>,
+        memory: Option<String>,
+        blkio: Option<String>,
+    },
 }
 
 impl Hierarchy {
@@ -22,6 +28,8 @@ impl Hierarchy {
             .find_map(|path| Some(Mounts::parse(tree.read(path, &mut buffer).ok()?)))?;
         let split = mounts.cpuacct.map(|cpuacct| Self::Split {
             cpuacct,
+            cpu: mounts.cpu,
+            cpuset: mounts.cpuset,
             memory: mounts.memory,
             blkio: mounts.blkio,
         });
@@ -46,6 +54,8 @@ impl Hierarchy {
 struct Mounts {
     unified: Option<String>,
     cpuacct: Option<String>,
+    cpu: Option<String>,
+    cpuset: Option<String>,
     memory: Option<String>,
     blkio: Option<String>,
 }
@@ -68,6 +78,8 @@ impl Mounts {
                     for option in options.split(|byte| *byte == b',') {
                         match option {
                             b"cpuacct" => keep(&mut mounts.cpuacct),
+                            b"cpu" => keep(&mut mounts.cpu),
+                            b"cpuset" => keep(&mut mounts.cpuset),
                             b"memory" => keep(&mut mounts.memory),
                             b"blkio" => keep(&mut mounts.blkio),
                             _ => {}
@@ -105,6 +117,7 @@ mod tests {
 
     const MOUNTS: &[u8] = b"27 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n\
         33 31 0:30 / /sys/fs/cgroup/cpu,cpuacct rw shared:9 - cgroup cgroup rw,cpu,cpuacct\n\
+        34 31 0:31 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset\n\
         35 31 0:32 / /sys/fs/cgroup/my\\040mem rw - cgroup cgroup rw,memory\n\
         41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
 
@@ -113,6 +126,8 @@ mod tests {
         let mounts = Mounts::parse(MOUNTS);
         assert_eq!(mounts.unified.as_deref(), Some("/sys/fs/cgroup/unified"));
         assert_eq!(mounts.cpuacct.as_deref(), Some("/sys/fs/cgroup/cpu,cpuacct"));
+        assert_eq!(mounts.cpu, mounts.cpuacct);
+        assert_eq!(mounts.cpuset.as_deref(), Some("/sys/fs/cgroup/cpuset"));
         assert_eq!(mounts.memory.as_deref(), Some("/sys/fs/cgroup/my mem"));
         assert_eq!(mounts.blkio, None);
     }

@@ -1,8 +1,8 @@
 //! What a VMM's command line tells.
 
 use super::threads::Vmm;
-use crate::host::{parse_number, text};
-use model::Platform;
+use crate::host::text;
+use std::collections::BTreeSet;
 
 /// A command line: arguments, each ended by NUL.
 #[derive(Debug, Clone, Copy)]
@@ -27,79 +27,53 @@ impl<'a> Command<'a> {
         is_qemu(self.program())
     }
 
-    /// How QEMU runs the vCPUs: KVM where it was asked for, by any of the ways to ask, else by
-    /// emulation, its default.
-    pub(super) fn accelerator(self) -> Platform {
-        let named = matches!(self.program(), b"qemu-kvm" | b"kvm");
-        let asked = named
-            || self.has("enable-kvm")
-            || self.values("accel").any(|value| first(value) == b"kvm")
-            || self.values("machine").chain(self.values("M")).any(|value| {
-                property(value, b"accel").is_some_and(|accel| accel.starts_with(b"kvm"))
-            });
-        if asked { Platform::Kvm } else { Platform::Tcg }
+    /// Whether the program's name says that it uses KVM.
+    pub(super) fn is_named_after_kvm(self) -> bool {
+        matches!(self.program(), b"qemu-kvm" | b"kvm")
     }
 
     /// The name that the VM was started with.
     pub(super) fn name(self, vmm: Vmm) -> Option<String> {
         let name = match vmm {
             Vmm::Qemu => return self.qemu_name(),
-            Vmm::Firecracker => self.values("id").last()?,
-            Vmm::Crosvm => self.values("name").last()?,
+            Vmm::Firecracker => self.values(&["id"]).last()?,
+            Vmm::Crosvm => self.values(&["name"]).last()?,
             Vmm::CloudHypervisor => {
-                let socket = self.values("api-socket").last()?;
+                let socket = self.values(&["api-socket"]).last()?;
                 let socket = property(socket, b"path").unwrap_or(first(socket));
                 return socket_name(&text(socket));
             }
-            Vmm::Other => self.values("name").last()?,
+            Vmm::Other => self.values(&["name"]).last()?,
         };
         Some(text(name)).filter(|name| !name.is_empty())
     }
 
-    /// `-name guest=NAME,…` or `-name NAME,…`; a comma in the name is doubled.
-    fn qemu_name(self) -> Option<String> {
-        let value = self.values("name").last()?;
-        let all = text(value).replace(",,", "\u{0}");
-        let mut parts = all.split(',');
-        let named = all.split(',').find_map(|part| part.strip_prefix("guest="));
-        let name = named.or_else(|| parts.next().filter(|part| !part.contains('=')))?;
-        Some(name.replace('\u{0}', ",")).filter(|name| !name.is_empty())
+    /// The absolute paths on the command line, where they stand by themselves or as a value
+    /// (`path=/run/x.sock,…`, `unix:/run/x.sock`, JSON).
+    pub(super) fn paths(self) -> BTreeSet<String> {
+        paths(self.arguments())
     }
 
-    /// QEMU's number of vCPUs at the start: `-smp N`, `-smp cpus=N`, or the product of the
-    /// topology's parts.
-    pub(super) fn vcpus(self) -> Option<u32> {
-        let Some(value) = self.values("smp").last() else { return Some(1) };
-        let count = |key: &[u8]| property(value, key).map(parse_number);
-        if let Some(stated) = parse_number(first(value)).map(Some).or(count(b"cpus")) {
-            return u32::try_from(stated?).ok();
-        }
-        let product = || {
-            [&b"sockets"[..], b"dies", b"clusters", b"cores", b"threads"]
-                .into_iter()
-                .map(|key| count(key).unwrap_or(Some(1)))
-                .try_fold(1_u64, |product, part| product.checked_mul(part?))
-        };
-        u32::try_from(product()?).ok()
+    /// Those in arguments that speak of sockets: where a VMM's backends may listen.
+    pub(super) fn sockets(self) -> BTreeSet<String> {
+        let holds =
+            |argument: &[u8], word: &[u8]| argument.windows(word.len()).any(|it| it == word);
+        paths(self.arguments().filter(|it| holds(it, b"sock") || holds(it, b"unix")))
     }
 
-    /// How many `-object iothread` QEMU was given.
-    pub(super) fn iothreads(self) -> usize {
-        let objects = self.values("object");
-        let plain = |value: &[u8]| first(value) == b"iothread";
-        objects.filter(|value| plain(value) || is_json_iothread(value)).count()
-    }
-
-    fn has(self, option: &str) -> bool {
+    /// Whether that option is given.
+    pub(super) fn has(self, option: &str) -> bool {
         self.arguments().any(|argument| is_option(argument, option).is_some())
     }
 
-    /// What an option was given: `-option VALUE`, `--option VALUE` or `--option=VALUE`.
-    fn values(self, option: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    /// What the options of these names were given, in their order: `-option VALUE`,
+    /// `--option VALUE` or `--option=VALUE`.
+    pub(super) fn values(self, options: &[&str]) -> impl Iterator<Item = &'a [u8]> {
         let mut arguments = self.arguments();
         std::iter::from_fn(move || {
             loop {
-                match is_option(arguments.next()?, option) {
+                let argument = arguments.next()?;
+                match options.iter().find_map(|option| is_option(argument, option)) {
                     Some(Some(value)) => return Some(value),
                     Some(None) => return arguments.next(),
                     None => {}
@@ -116,10 +90,10 @@ fn is_option<'a>(argument: &'a [u8], option: &str) -> Option<Option<&'a [u8]>> {
     if rest.is_empty() { Some(None) } else { rest.strip_prefix(b"=").map(Some) }
 }
 
-/// libvirt writes objects as JSON: `{"qom-type":"iothread","id":"iothread1"}`.
-fn is_json_iothread(value: &[u8]) -> bool {
-    let wanted = b"\"qom-type\":\"iothread\"";
-    value.windows(wanted.len()).any(|part| part == wanted)
+fn paths<'a>(arguments: impl Iterator<Item = &'a [u8]>) -> BTreeSet<String> {
+    let separates = |byte: &u8| matches!(byte, b',' | b'=' | b':' | b'"');
+    let values = arguments.flat_map(|argument| argument.split(separates));
+    values.filter(|value| value.starts_with(b"/")).map(text).collect()
 }
 
 /// A path's last component.
@@ -132,12 +106,12 @@ fn is_qemu(program: &[u8]) -> bool {
 }
 
 /// The part of an option's value before the first comma.
-fn first(value: &[u8]) -> &[u8] {
+pub(super) fn first(value: &[u8]) -> &[u8] {
     value.split(|byte| *byte == b',').next().unwrap_or_default()
 }
 
 /// The value of `key=` in a list with commas.
-fn property<'a>(value: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
+pub(super) fn property<'a>(value: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
     let mut parts = value.split(|byte| *byte == b',');
     parts.find_map(|part| part.strip_prefix(key)?.strip_prefix(b"="))
 }
@@ -167,9 +141,6 @@ mod tests {
         let name = |vmm, line: &str| Command(&command(line)).name(vmm);
         let is = |text: &str| Some(text.to_owned());
         assert_eq!(name(Vmm::Qemu, "kvm -name guest=web,debug-threads=on"), is("web"));
-        assert_eq!(name(Vmm::Qemu, "kvm -m 1 -name web,,1,process=x"), is("web,1"));
-        assert_eq!(name(Vmm::Qemu, "kvm -name debug-threads=on"), None);
-        assert_eq!(name(Vmm::Qemu, "kvm -name"), None);
         assert_eq!(name(Vmm::Firecracker, "firecracker --id fc1 --api-sock s"), is("fc1"));
         assert_eq!(name(Vmm::Firecracker, "firecracker --id=fc2"), is("fc2"));
         assert_eq!(name(Vmm::Crosvm, "crosvm run --name arc"), is("arc"));
@@ -180,24 +151,22 @@ mod tests {
     }
 
     #[test]
-    fn qemus_vcpus_and_accelerator() {
-        let vcpus = |line: &str| Command(&command(line)).vcpus();
-        assert_eq!(vcpus("qemu-system-x86_64"), Some(1));
-        assert_eq!(vcpus("qemu-system-x86_64 -smp 4,maxcpus=8"), Some(4));
-        assert_eq!(vcpus("qemu-system-x86_64 -smp sockets=2,cores=3"), Some(6));
-        assert_eq!(vcpus("qemu-system-x86_64 -smp cpus=x"), None);
-        let accelerator = |line: &str| Command(&command(line)).accelerator();
-        assert_eq!(accelerator("q -accel kvm"), Platform::Kvm);
-        assert_eq!(accelerator("q -machine q35,accel=kvm:tcg"), Platform::Kvm);
-        assert_eq!(accelerator("q -accel tcg,thread=single"), Platform::Tcg);
-        assert_eq!(accelerator("q -enable-kvm"), Platform::Kvm);
+    fn paths_stand_in_many_ways() {
+        let line = "/usr/bin/q -chardev socket,id=c,path=/run/fs.sock -drive file=/img \
+                    -netdev {\"addr\":{\"type\":\"unix\",\"path\":\"/run/passt.socket\"}} \
+                    -object x,addr=unix:/run/y";
+        let command = command(line);
+        let sockets = Command(&command).sockets();
+        assert_eq!(Vec::from_iter(sockets), ["/run/fs.sock", "/run/passt.socket", "/run/y"]);
+        assert!(Command(&command).paths().contains("/img"));
+    }
+
+    #[test]
+    fn qemu_is_known_by_its_program() {
         assert!(Command(&command("/usr/bin/qemu-system-x86_64 -S")).is_qemu());
         assert!(!Command(&command("/usr/bin/qemu-img info")).is_qemu());
         let loaded = "/lib/ld-linux.so.2 --library-path /x /x/qemu-system-x86_64 -S";
         assert!(Command(&command(loaded)).is_qemu());
-        let objects = "q -object iothread,id=a -object {\"qom-type\":\"iothread\",\"id\":\"b\"} \
-                       -object rng-random,id=r";
-        assert_eq!(Command(&command(objects)).iothreads(), 2);
     }
 
     #[test]
@@ -212,7 +181,7 @@ mod tests {
             {
                 let _ = command.name(vmm);
             }
-            let _ = (command.vcpus(), command.iothreads(), command.accelerator());
+            let _ = (command.is_qemu(), command.paths(), command.sockets());
         });
     }
 }

@@ -43,6 +43,30 @@ pub(super) fn open_files(tree: &Tree, pid: u32) -> Reading<OpenFiles> {
     Ok(found)
 }
 
+/// Adds the devices that the processes beside a VMM hold for it (crosvm's device processes).
+pub(super) fn join(files: &mut Reading<OpenFiles>, of_device: Reading<OpenFiles>) {
+    let Ok(all) = files else { return };
+    match of_device {
+        Ok(device) => all.taps.extend(device.taps),
+        // There may be others, but none is known.
+        Err(absent) if all.taps.is_empty() => *files = Err(absent),
+        Err(_) => {}
+    }
+}
+
+/// The inodes of the sockets that a process holds; `None` where its files may not be read.
+pub(super) fn sockets(tree: &Tree, pid: u32) -> Option<BTreeSet<u64>> {
+    let folder = format!("/proc/{pid}/fd");
+    let mut numbers = Vec::new();
+    tree.list_numbers(&folder, &mut numbers).ok()?;
+    let inode = |number: u32| {
+        let target = tree.link(&format!("{folder}/{number}")).ok()?;
+        let inode = target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
+        parse_number(inode.as_bytes())
+    };
+    Some(numbers.into_iter().take(MOST_FILES).filter_map(inode).collect())
+}
+
 /// The line `iff:\tNAME` of a tap's fdinfo.
 fn parse_tap(info: &[u8]) -> Option<String> {
     let name = lines(info).find_map(|line| line.strip_prefix(b"iff:"))?;

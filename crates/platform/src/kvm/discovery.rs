@@ -1,8 +1,10 @@
 //! The VMs that there are: found when they appear, forgotten when they end.
 
-use super::examine::examine;
+use super::devices::{join, open_files};
+use super::examine::{Found, examine};
+use super::helpers::Helpers;
 use super::reading::{Around, Machine};
-use super::threads::{Role, kernel_thread};
+use super::threads::{Role, Vmm, kernel_thread};
 use crate::host::{NetDevices, Task, TaskTable, Tree};
 use crate::source::Want;
 use model::{Backend, Duty, Nanos, TaskId, Vm, VmId};
@@ -30,6 +32,7 @@ pub type Served = HashSet<TaskId>;
 pub struct Vms {
     machines: BTreeMap<u32, Machine>,
     looks: HashMap<u32, Look>,
+    helpers: Helpers,
     served: Served,
     buffer: Vec<u8>,
 }
@@ -137,16 +140,24 @@ impl Vms {
             }
             let known = machine.map(Machine::known).unwrap_or_default();
             match examine(tree, task, &known) {
-                Some(found) => {
+                Some(mut found) => {
+                    add_devices(tree, table, pid, &mut found);
+                    self.helpers.met_vm(tree, task.id);
                     let mut new = Machine::new(tree, task.id, found);
-                    new.expanded = machine.is_some_and(|machine| machine.expanded);
+                    if let Some(before) = machine {
+                        new.adopt(before);
+                    }
                     self.machines.insert(pid, new);
                 }
                 None => {
                     self.machines.remove(&pid);
+                    self.helpers.met(tree, task);
                 }
             }
         }
+        let machines = &self.machines;
+        let is_vm = |id: TaskId| machines.get(&id.pid).is_some_and(|machine| machine.task == id);
+        self.helpers.settle(tree, table, is_vm);
     }
 
     /// Gives the kernel threads and device processes that serve one VM to that VM.
@@ -174,7 +185,19 @@ impl Vms {
             let duty = if role == Role::Io { Duty::Io } else { Duty::Vmm };
             return Some((owner.task, duty));
         }
+        if let Some(vm) = self.helpers.owner(task.id) {
+            return Some((vm, Duty::Io));
+        }
         let parent = self.machines.get(&task.parent).filter(|parent| parent.forks_devices())?;
         (!self.machines.contains_key(&task.id.pid)).then_some((parent.task, Duty::Io))
+    }
+}
+
+/// Adds the network devices that crosvm's device processes hold, its children.
+fn add_devices(tree: &Tree, table: &TaskTable, pid: u32, found: &mut Found) {
+    if found.vmm == Vmm::Crosvm {
+        for child in table.tasks().iter().filter(|task| task.parent == pid) {
+            join(&mut found.files, open_files(tree, child.id.pid));
+        }
     }
 }

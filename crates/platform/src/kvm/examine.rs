@@ -29,9 +29,19 @@ pub(super) struct Found {
     pub name: String,
     /// vCPUs that QEMU's command line asks for.
     pub asked_vcpus: Option<u32>,
+    /// Whether a halted vCPU waits in the VMM, not in KVM.
+    pub halts_in_vmm: bool,
     /// All threads, in the order of their start.
     pub threads: Vec<Thread>,
     pub files: Reading<OpenFiles>,
+}
+
+impl Found {
+    fn give(&mut self, thread: usize, role: Role) {
+        if let Some(thread) = self.threads.get_mut(thread) {
+            thread.role = role;
+        }
+    }
 }
 
 /// Examines a process; `None` where it is no VMM (or has ended). `known` are threads whose
@@ -51,13 +61,15 @@ pub(super) fn examine(tree: &Tree, task: &Task, known: &[Thread]) -> Option<Foun
     if named.is_none() && !is_qemu && task.threads > MOST_UNKNOWN {
         return None;
     }
+    if is_qemu && command.is_probe() {
+        return None;
+    }
     let files = open_files(tree, pid);
-    let has_vm = files.as_ref().is_ok_and(|files| files.vm);
+    let has_vm = files.as_ref().ok().map(|files| files.vm);
     let (vmm, platform) = match named {
         Some((vmm, platform, _)) => (vmm, platform),
-        None if is_qemu && has_vm => (Vmm::Qemu, Platform::Kvm),
-        None if is_qemu => (Vmm::Qemu, command.accelerator()),
-        None if has_vm => (Vmm::Other, Platform::Kvm),
+        None if is_qemu => (Vmm::Qemu, command.accelerator(has_vm).unwrap_or(Platform::Other)),
+        None if has_vm == Some(true) => (Vmm::Other, Platform::Kvm),
         None => return None,
     };
     let asked_vcpus = if is_qemu { command.vcpus() } else { None };
@@ -75,6 +87,7 @@ pub(super) fn examine(tree: &Tree, task: &Task, known: &[Thread]) -> Option<Foun
         platform,
         name: command.name(vmm).unwrap_or_else(|| pid.to_string()),
         asked_vcpus,
+        halts_in_vmm: platform != Platform::Kvm || is_qemu && command.halts_in_qemu(),
         threads,
         files,
     };
@@ -105,37 +118,46 @@ fn threads(tree: &Tree, pid: u32) -> Vec<Thread> {
 
 /// Finds the vCPU threads of a VMM that does not name its threads.
 ///
-/// Under KVM they are those that have executed a guest, or that wait for QEMU's signal. TCG
-/// has no such mark; but QEMU starts its threads in a fixed order (main, RCU, iothreads,
-/// vCPUs), so where there are exactly as many as that needs, the last ones are the vCPUs.
+/// Under KVM they are those that have executed a guest, or that wait for QEMU's signal; where
+/// there is one, the VM is KVM's, whatever the command line leaves open. TCG has no such mark;
+/// but QEMU starts its threads in a fixed order (main, RCU, iothreads, vCPUs), so where there
+/// are exactly as many as that needs, the last ones are the vCPUs.
 fn name_vcpus(tree: &Tree, pid: u32, found: &mut Found, iothreads: usize) {
-    let kvm = found.platform == Platform::Kvm;
-    let candidates: Vec<usize> = (0..found.threads.len())
-        .filter(|&at| {
-            found.threads.get(at).is_some_and(|thread| {
-                thread.role == Role::Vmm
-                    && thread.id.pid != pid
-                    && (!kvm || runs_guest(tree, pid, thread.id.pid, found.vmm))
-            })
-        })
-        .collect();
-    let others = if kvm { 0 } else { 1 + iothreads };
+    let candidate = |&at: &usize| {
+        let thread = found.threads.get(at);
+        thread.is_some_and(|thread| thread.role == Role::Vmm && thread.id.pid != pid)
+    };
+    let candidates: Vec<usize> = (0..found.threads.len()).filter(candidate).collect();
+    let runs = |&at: &usize| {
+        let thread = found.threads.get(at);
+        thread.is_some_and(|thread| runs_guest(tree, pid, thread.id.pid, found.vmm))
+    };
+    let running: Vec<usize> = candidates.iter().copied().filter(runs).collect();
+    if !running.is_empty() {
+        if found.platform != Platform::Kvm {
+            (found.platform, found.halts_in_vmm) = (Platform::Kvm, false);
+        }
+        (0_u32..).zip(running).for_each(|(number, at)| found.give(at, Role::Vcpu(number)));
+    } else if found.platform == Platform::Tcg {
+        name_emulated(found, &candidates, iothreads);
+    }
+}
+
+/// The vCPUs of TCG among `candidates`, threads in the order of their start.
+fn name_emulated(found: &mut Found, candidates: &[usize], iothreads: usize) {
+    let others = 1 + iothreads;
     let vcpus = candidates.get(others..).unwrap_or_default();
     let asked = found.asked_vcpus.and_then(|asked| usize::try_from(asked).ok());
-    let single = !kvm && vcpus.len() == 1 && asked != Some(1);
-    if !kvm && !single && asked != Some(vcpus.len()) {
+    let single = vcpus.len() == 1 && asked != Some(1);
+    if !single && asked != Some(vcpus.len()) {
         return;
     }
     for (number, &at) in (0_u32..).zip(vcpus) {
-        if let Some(thread) = found.threads.get_mut(at) {
-            thread.role = if single { Role::AllVcpus } else { Role::Vcpu(number) };
-        }
+        found.give(at, if single { Role::AllVcpus } else { Role::Vcpu(number) });
     }
     // The iothreads stand between the RCU thread and the vCPUs.
     for &at in candidates.get(1..others).unwrap_or_default() {
-        if let Some(thread) = found.threads.get_mut(at) {
-            thread.role = Role::Io;
-        }
+        found.give(at, Role::Io);
     }
 }
 

@@ -5,9 +5,12 @@ mod devices;
 mod discovery;
 mod examine;
 mod exits;
+mod helpers;
+mod qemu;
 mod reading;
 mod threads;
 mod tsc;
+mod waiting;
 
 pub use discovery::{Served, Vms};
 pub use tsc::GuestCounter;

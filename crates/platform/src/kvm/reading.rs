@@ -4,6 +4,7 @@ use super::devices::Nics;
 use super::examine::{Found, Thread, status_line};
 use super::exits::{Exits, Statistics};
 use super::threads::{Role, Vmm};
+use super::waiting::Waiting;
 use crate::host::{
     NetDevices, ProcessStat, Task, Tree, fields, lines, parse_number, parse_resident,
     process_clock, text, thread_times,
@@ -46,7 +47,7 @@ pub(super) struct Machine {
 }
 
 /// A thread with its last readings.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Counted {
     thread: Thread,
     state: State,
@@ -55,6 +56,7 @@ struct Counted {
     ticks: Reading<CpuTicks>,
     /// `run` when `ticks` was read.
     ticks_at: Nanos,
+    waiting: Waiting,
 }
 
 /// Readings of the process.
@@ -95,6 +97,17 @@ impl Machine {
         }
     }
 
+    /// Takes over what was read of the threads before this examination.
+    pub(super) fn adopt(&mut self, before: &Self) {
+        self.expanded = before.expanded;
+        for counted in &mut self.threads {
+            let is_it = |old: &&Counted| old.thread == counted.thread;
+            if let Some(old) = before.threads.iter().find(is_it) {
+                counted.clone_from(old);
+            }
+        }
+    }
+
     /// The threads as they were found at the last examination.
     pub(super) fn known(&self) -> Vec<Thread> {
         self.threads.iter().map(|counted| counted.thread.clone()).collect()
@@ -125,8 +138,8 @@ impl Machine {
             let needed = counted.thread.role != Role::Vmm || around.want.vcpus;
             if needed && (!still || counted.run.is_err()) {
                 self.outdated |= !counted.read(around, pid, buffer);
-            } else if still && counted.state == State::Running {
-                counted.state = State::Blocked;
+            } else if still {
+                counted.stand(tree, pid, buffer);
             }
         }
         if !still {
@@ -146,7 +159,7 @@ impl Machine {
             id: VmId::Process(self.task),
             name: self.found.name.clone(),
             platform: self.found.platform,
-            state: self.state(task, still),
+            state: self.state(task, still, tree.now()),
             window,
             cpu: Ok(cpu),
             vcpu_count: self.vcpu_count(),
@@ -205,9 +218,13 @@ impl Machine {
         });
     }
 
-    /// Running where a vCPU is; paused where the process was stopped. A VM that its own
-    /// monitor has paused (QEMU's `stop`) cannot be told from one that sleeps.
-    fn state(&self, task: &Task, still: bool) -> State {
+    /// Running where a vCPU is; paused where the process or each vCPU was stopped.
+    fn state(&self, task: &Task, still: bool, now: Nanos) -> State {
+        let halts_in_vmm = self.found.halts_in_vmm;
+        let mut vcpus = self.vcpu_threads().peekable();
+        if vcpus.peek().is_some() && vcpus.all(|it| it.waiting.is_stopped(now, halts_in_vmm)) {
+            return State::Paused;
+        }
         let states: Vec<State> = self.vcpu_threads().map(|counted| counted.state).collect();
         if !states.is_empty() && states.iter().all(|state| *state == State::Paused) {
             return State::Paused;
@@ -249,6 +266,9 @@ impl Machine {
                 Platform::Tcg => Err(Absent::NotApplicable(
                     "an emulated vCPU's thread runs guest and emulator in one".into(),
                 )),
+                Platform::Other => Err(Absent::NotProvided(
+                    "the VM's accelerator is unknown, and with it the time in the guest".into(),
+                )),
                 _ => counted.ticks.clone(),
             },
             ready: counted.wait.clone(),
@@ -284,7 +304,8 @@ impl Counted {
         let unread = || Absent::NotProvided("not asked for".into());
         let (run, wait) = (Err(unread()), Err(unread()));
         let ticks = Err(unread());
-        Self { thread, state: State::Unknown, run, wait, ticks, ticks_at: Nanos::ZERO }
+        let (ticks_at, waiting) = (Nanos::ZERO, Waiting::default());
+        Self { thread, state: State::Unknown, run, wait, ticks, ticks_at, waiting }
     }
 
     /// Reads the thread's times; false where the thread has ended.
@@ -316,8 +337,23 @@ impl Counted {
         } else if self.thread.role.is_vcpu() {
             self.state = State::Blocked;
         }
+        if self.run == Ok(run) && self.thread.role.is_vcpu() {
+            self.waiting.stood(around.tree, pid, tid, buffer);
+        } else {
+            self.waiting.ran(around.tree.now());
+        }
         (self.run, self.wait) = (Ok(run), wait);
         true
+    }
+
+    /// Takes note that it has not run since the last reading.
+    fn stand(&mut self, tree: &Tree, pid: u32, buffer: &mut Vec<u8>) {
+        if self.state == State::Running {
+            self.state = State::Blocked;
+        }
+        if self.thread.role.is_vcpu() {
+            self.waiting.stood(tree, pid, self.thread.id.pid, buffer);
+        }
     }
 
     fn ended(&mut self) -> bool {

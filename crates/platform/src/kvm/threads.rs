@@ -48,7 +48,9 @@ pub(super) fn vcpu(comm: &[u8]) -> Option<(Vmm, Platform, Role)> {
         return match accelerator {
             b"/KVM" => Some((Vmm::Qemu, Platform::Kvm, role)),
             b"/TCG" => Some((Vmm::Qemu, Platform::Tcg, role)),
-            _ => None,
+            b"/" => None,
+            // MSHV, DUMMY (Xen's, qtest's), and what is to come; a long name may be cut.
+            _ => Some((Vmm::Qemu, Platform::Other, role)),
         };
     }
     let others: [(&[u8], Vmm); 3] = [
@@ -62,6 +64,24 @@ pub(super) fn vcpu(comm: &[u8]) -> Option<(Vmm, Platform, Role)> {
     })
 }
 
+/// Threads of the libraries by which QEMU reaches disks over a network: Ceph's librados and
+/// librbd, Gluster's gfapi, and QEMU's own of NBD. Ceph's `log`, `service` and `admin_socket`
+/// do no I/O for the guest.
+const OF_LIBRARIES: [&[u8]; 12] = [
+    b"msgr-worker-",
+    b"io_context_pool",
+    b"tp_librbd",
+    b"taskfin_librbd",
+    b"fn_librbd",
+    b"fn_anonymous",
+    b"fn-radosclient",
+    b"ms_dispatch",
+    b"ms_local",
+    b"safe_timer",
+    b"ceph_timer",
+    b"glfs_",
+];
+
 /// What a thread of a VMM that runs no vCPU is for. `main` marks the process's first thread.
 pub(super) fn role(vmm: Vmm, comm: &[u8], main: bool) -> Role {
     // The kernel names these itself, in any VMM: vhost's workers (Linux 6.4 to date) and
@@ -72,7 +92,11 @@ pub(super) fn role(vmm: Vmm, comm: &[u8], main: bool) -> Role {
         || match vmm {
             // `IO NAME` is an -object iothread (libvirt's monitor has one, too), `worker` one of
             // the pool that does file I/O.
-            Vmm::Qemu => comm == b"worker" || starts(&[b"IO "]) && !comm.starts_with(b"IO mon_"),
+            Vmm::Qemu => {
+                matches!(comm, b"worker" | b"nbd-connect")
+                    || starts(&OF_LIBRARIES)
+                    || starts(&[b"IO "]) && !comm.starts_with(b"IO mon_")
+            }
             // Its first thread is the event loop in which all devices are emulated.
             Vmm::Firecracker => main,
             Vmm::CloudHypervisor => {
@@ -132,6 +156,8 @@ mod tests {
         assert_eq!(vcpu(b"CPU 12/KVM"), kvm(Vmm::Qemu, 12));
         assert_eq!(vcpu(b"CPU 0/TCG"), Some((Vmm::Qemu, Platform::Tcg, Role::Vcpu(0))));
         assert_eq!(vcpu(b"ALL CPUs/TCG"), Some((Vmm::Qemu, Platform::Tcg, Role::AllVcpus)));
+        assert_eq!(vcpu(b"CPU 0/MSHV"), Some((Vmm::Qemu, Platform::Other, Role::Vcpu(0))));
+        assert_eq!(vcpu(b"CPU 3/DUMMY"), Some((Vmm::Qemu, Platform::Other, Role::Vcpu(3))));
         assert_eq!(vcpu(b"fc_vcpu 3"), kvm(Vmm::Firecracker, 3));
         assert_eq!(vcpu(b"vcpu7"), kvm(Vmm::CloudHypervisor, 7));
         assert_eq!(vcpu(b"crosvm_vcpu1"), kvm(Vmm::Crosvm, 1));
@@ -146,6 +172,22 @@ mod tests {
         assert_eq!(role(Vmm::Qemu, b"IO mon_iothread", false), Role::Vmm);
         assert_eq!(role(Vmm::Qemu, b"worker", false), Role::Io);
         assert_eq!(role(Vmm::Qemu, b"vhost-4242", false), Role::Io);
+        for library in [
+            &b"tp_librbd"[..],
+            b"msgr-worker-0",
+            b"io_context_pool",
+            b"taskfin_librbd",
+            b"fn-radosclient",
+            b"glfs_epoll000",
+            b"iou-wrk-4242",
+            b"iou-sqp-4242",
+            b"nbd-connect",
+        ] {
+            assert_eq!(role(Vmm::Qemu, library, false), Role::Io, "{library:?}");
+        }
+        for other in [&b"log"[..], b"admin_socket", b"SPICE Worker", b"vnc_worker", b"call_rcu"] {
+            assert_eq!(role(Vmm::Qemu, other, false), Role::Vmm, "{other:?}");
+        }
         assert_eq!(role(Vmm::Qemu, b"qemu-system-x86", true), Role::Vmm);
         assert_eq!(role(Vmm::Firecracker, b"firecracker", true), Role::Io);
         assert_eq!(role(Vmm::Firecracker, b"fc_api", false), Role::Vmm);

@@ -4,7 +4,7 @@ mod command;
 pub mod moments;
 mod print;
 
-use crate::args::ReadArgs;
+use crate::args::{GroupArgs, ReadArgs};
 use crate::failure::Refused;
 use crate::pending::Pending;
 use anyhow::{Context, Result};
@@ -21,6 +21,8 @@ use std::process::ExitCode;
 pub struct CpuArgs {
     #[command(flatten)]
     read: ReadArgs,
+    #[command(flatten)]
+    groups: GroupArgs,
     /// Only the VM of this name or id
     #[arg(long, value_name = "NAME")]
     vm: Option<String>,
@@ -85,7 +87,7 @@ pub fn run(args: &CpuArgs) -> Result<ExitCode> {
 }
 
 fn open(args: &CpuArgs) -> Result<Box<dyn Source>> {
-    Ok(args.read.open()?)
+    Ok(args.read.open_with(&args.groups)?)
 }
 
 fn read(args: &CpuArgs) -> Result<Snapshot> {

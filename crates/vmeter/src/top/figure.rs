@@ -76,6 +76,7 @@ fn of_vm<'a>(vm: &'a VmUsage, column: Column, usage: &'a Usage) -> Figure<'a> {
             Platform::Xen => "xen",
             Platform::Kvm => "kvm",
             Platform::Tcg => "tcg",
+            Platform::Other => "other",
             Platform::Cgroup => "cgroup",
         }),
         Column::State => state(vm.state),

@@ -40,6 +40,7 @@ fn domain(id: u16, name: &str, state: State, cpu: [u64; 3]) -> VmUsage {
             total: ms(guest + direct + shared),
             guest: ms(guest),
             vmm: Err(Absent::NotApplicable("Xen counts it in the domain's time".into())),
+            unsplit: Err(Absent::NotApplicable("it is divided".into())),
             io_direct: ms(direct),
             io_shared: ms(shared),
         },

@@ -4,8 +4,9 @@ use crate::failure::Refused;
 use crate::monitor::Monitor;
 use agent::{Handle, Security, Stream};
 use anyhow::Result;
-use model::{Absent, Inside, Reading, Snapshot};
+use model::{Absent, Inside, Reading, Snapshot, Vm};
 use platform::{OpenError, Source, Want};
+use std::io::ErrorKind;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,34 +26,33 @@ pub struct Guests {
 }
 
 impl Guests {
-    /// Connects to each agent.
+    /// Connects to each agent. One that cannot be reached is connected to later, and a warning
+    /// says so.
     ///
     /// # Errors
-    /// An agent that does not answer, and a name that no VM has.
+    /// An agent that refuses the connection's key or version, and a name that no VM has.
     pub fn connect(
         mut host: Box<dyn Source>,
         agents: &[Monitor],
         security: &Security,
+        warn: &mut dyn FnMut(&str),
     ) -> Result<Self> {
         let vms: Vec<String> =
             host.read(Want::default())?.vms.into_iter().map(|vm| vm.name).collect();
-        let watches = agents
-            .iter()
-            .map(|monitor| {
-                let watch = Watch::start(monitor, security)?;
-                if vms.contains(&watch.vm) {
-                    return Ok(watch);
-                }
-                Err(Refused(format!(
-                    "the agent {} is of {}, and no VM has this name (there are: {}); give \
+        let mut watches = Vec::with_capacity(agents.len());
+        for monitor in agents {
+            let watch = Watch::start(monitor, security, warn)?;
+            if let Some(vm) = watch.vm.as_ref().filter(|vm| !vms.contains(vm)) {
+                return Err(Refused(format!(
+                    "the agent {} is of {vm}, and no VM has this name (there are: {}); give \
                      NAME=ADDR",
                     monitor.address,
-                    watch.vm,
                     vms.join(", ")
                 ))
-                .into())
-            })
-            .collect::<Result<_>>()?;
+                .into());
+            }
+            watches.push(watch);
+        }
         Ok(Self { host, watches, turn: 0 })
     }
 }
@@ -65,9 +65,10 @@ impl Source for Guests {
         }
         let mut snapshot = self.host.read(want)?;
         let until = Instant::now() + PATIENCE;
-        for watch in &self.watches {
+        for watch in &mut self.watches {
             let inside = watch.answer(self.turn, until);
-            for vm in snapshot.vms.iter_mut().filter(|vm| vm.name == watch.vm) {
+            let is_its = |vm: &&mut Vm| watch.vm.as_ref() == Some(&vm.name);
+            for vm in snapshot.vms.iter_mut().filter(is_its) {
                 vm.inside.clone_from(&inside);
             }
         }
@@ -77,23 +78,46 @@ impl Source for Guests {
 
 /// A thread that talks to one agent.
 struct Watch {
-    vm: String,
+    /// `None` until an agent without a given name is first connected.
+    vm: Option<String>,
     asks: Sender<u64>,
-    answers: Receiver<(u64, Reading<Inside>)>,
+    answers: Receiver<Answer>,
+}
+
+/// An agent's answer to one reading.
+struct Answer {
+    turn: u64,
+    vm: Option<String>,
+    inside: Reading<Inside>,
 }
 
 impl Watch {
-    fn start(monitor: &Monitor, security: &Security) -> Result<Self> {
-        let (vm, handle) = monitor.connect(security)?;
+    fn start(monitor: &Monitor, security: &Security, warn: &mut dyn FnMut(&str)) -> Result<Self> {
+        let (monitor, security) = (monitor.clone(), security.clone());
+        let vm = monitor.name().map(str::to_owned);
+        let lost = Absent::NotReported;
+        let mut talk = Talk { monitor, security, vm, handle: None, lost, failed: Instant::now() };
+        match talk.connect() {
+            Ok(()) => {}
+            Err(error) if is_unreachable(&error) => {
+                let address = model::escape(&talk.monitor.address);
+                warn(&format!("the agent {address}: {error}: connecting again every 2 s"));
+                talk.lost(&error);
+            }
+            Err(error) => {
+                let address = model::escape(&talk.monitor.address);
+                return Err(anyhow::Error::new(error).context(format!("the agent {address}")));
+            }
+        }
+        let vm = talk.vm.clone();
         let (asks, asked) = channel();
         let (answer, answers) = channel();
-        let (monitor, security) = (monitor.clone(), security.clone());
         thread::Builder::new().name("guest".to_owned()).spawn(move || {
-            let mut talk = Talk { monitor, security, handle: Some(handle), failed: Instant::now() };
             while let Ok(turn) = asked.recv() {
                 // Where several were asked meanwhile, the last one counts.
                 let turn = asked.try_iter().last().unwrap_or(turn);
-                if answer.send((turn, talk.read())).is_err() {
+                let inside = talk.read();
+                if answer.send(Answer { turn, vm: talk.vm.clone(), inside }).is_err() {
                     return;
                 }
             }
@@ -106,11 +130,14 @@ impl Watch {
         let _ = self.asks.send(turn);
     }
 
-    fn answer(&self, turn: u64, until: Instant) -> Reading<Inside> {
+    fn answer(&mut self, turn: u64, until: Instant) -> Reading<Inside> {
         loop {
             let left = until.saturating_duration_since(Instant::now());
             match self.answers.recv_timeout(left) {
-                Ok((of, inside)) if of == turn => return inside,
+                Ok(answer) if answer.turn == turn => {
+                    self.vm = answer.vm;
+                    return answer.inside;
+                }
                 Ok(_) => {}
                 Err(RecvTimeoutError::Timeout) => {
                     return Err(Absent::Failed("its agent does not answer in time".into()));
@@ -123,26 +150,37 @@ impl Watch {
     }
 }
 
+/// Whether the agent, or its machine, is down: then it may come up. A wrong address stays wrong.
+fn is_unreachable(error: &agent::Error) -> bool {
+    matches!(error, agent::Error::Io(error) if error.kind() != ErrorKind::InvalidInput)
+}
+
 /// A connection that is made anew when it was lost.
 struct Talk {
     monitor: Monitor,
     security: Security,
+    vm: Option<String>,
     handle: Option<Handle<Stream>>,
+    /// Why there is no connection.
+    lost: Absent,
     /// When it was last lost.
     failed: Instant,
 }
 
 impl Talk {
+    fn connect(&mut self) -> Result<(), agent::Error> {
+        let handle = self.monitor.connect_again(&self.security)?;
+        let name = || handle.hello().host.clone();
+        self.vm.get_or_insert_with(name);
+        self.handle = Some(handle);
+        Ok(())
+    }
+
     fn read(&mut self) -> Reading<Inside> {
         if self.handle.is_none() && self.failed.elapsed() >= AGAIN {
-            match self.monitor.connect_again(&self.security) {
-                Ok(handle) => self.handle = Some(handle),
-                Err(error) => return Err(self.lost(&error)),
-            }
+            self.connect().map_err(|error| self.lost(&error))?;
         }
-        let Some(handle) = &mut self.handle else {
-            return Err(Absent::Failed("its agent is lost".into()));
-        };
+        let Some(handle) = &mut self.handle else { return Err(self.lost.clone()) };
         match handle.inside() {
             Ok(inside) => Ok(inside),
             Err(agent::Error::Failed(why)) => Err(Absent::Failed(why.into())),
@@ -153,7 +191,8 @@ impl Talk {
     fn lost(&mut self, error: &agent::Error) -> Absent {
         self.handle = None;
         self.failed = Instant::now();
-        Absent::Failed(format!("its agent: {error}").into())
+        self.lost = Absent::Failed(format!("its agent: {error}").into());
+        self.lost.clone()
     }
 }
 
@@ -193,7 +232,7 @@ mod tests {
         let named = [format!("g1={}", socket.display()).parse().unwrap()];
         let connect = || {
             let host = Box::new(fixture::Fake::with_vms(&["g1", "g2"]));
-            Guests::connect(host, &named, &Security::Transport)
+            Guests::connect(host, &named, &Security::Transport, &mut |_| ())
         };
         let mut guests = with_agent(&socket, || {
             let mut guests = connect().unwrap();
@@ -205,7 +244,6 @@ mod tests {
         });
         let Err(Absent::Failed(why)) = inside(&mut guests, 0) else { panic!("it is gone") };
         assert!(why.contains("agent"), "{why}");
-        assert!(connect().is_err());
         with_agent(&socket, || {
             let until = Instant::now() + Duration::from_secs(20);
             while inside(&mut guests, 0).is_err() {
@@ -222,8 +260,36 @@ mod tests {
         let agents = [format!("g3={}", socket.display()).parse().unwrap()];
         let error = with_agent(&socket, || {
             let host = Box::new(fixture::Fake::with_vms(&["g1", "g2"]));
-            Guests::connect(host, &agents, &Security::Transport).err().unwrap()
+            Guests::connect(host, &agents, &Security::Transport, &mut |_| ()).err().unwrap()
         });
         assert!(error.to_string().contains("of g3") && error.to_string().contains("g1, g2"));
+    }
+
+    #[test]
+    fn an_agent_that_is_down_at_the_start_is_a_dash_until_it_is_up() {
+        let place = tempfile::tempdir().unwrap();
+        let socket = place.path().join("agent");
+        let agents = [format!("g1={}", socket.display()).parse().unwrap()];
+        let mut warnings = Vec::new();
+        let host = Box::new(fixture::Fake::with_vms(&["g1", "g2"]));
+        let mut warn = |warning: &str| warnings.push(warning.to_owned());
+        let mut guests = Guests::connect(host, &agents, &Security::Transport, &mut warn).unwrap();
+        assert!(warnings[0].contains("agent") && warnings.len() == 1, "{warnings:?}");
+        for _ in 0..2 {
+            let Err(Absent::Failed(why)) = inside(&mut guests, 0) else { panic!("it is down") };
+            assert!(why.contains("No such file"), "{why}");
+        }
+        assert_eq!(inside(&mut guests, 1), Err(Absent::NotReported));
+        with_agent(&socket, || {
+            let until = Instant::now() + Duration::from_secs(20);
+            while inside(&mut guests, 0).is_err() {
+                assert!(Instant::now() < until, "it is not connected to");
+                thread::sleep(Duration::from_millis(100));
+            }
+        });
+        // An address that cannot be one is an error at once.
+        let wrong = ["g1=vsock:x".parse().unwrap()];
+        let host = Box::new(fixture::Fake::with_vms(&["g1"]));
+        assert!(Guests::connect(host, &wrong, &Security::Transport, &mut |_| ()).is_err());
     }
 }

@@ -16,7 +16,7 @@ mod schedule;
 mod screen;
 mod table;
 
-use crate::args::{ReadArgs, interval};
+use crate::args::{GroupArgs, ReadArgs, interval};
 use crate::failure::Refused;
 use crate::monitor::{AgentKey, Monitor};
 use crate::terminal::fit;
@@ -25,7 +25,7 @@ use clap::{Args, ValueEnum};
 use column::Column;
 use guests::Guests;
 use platform::Source;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -34,6 +34,9 @@ use std::time::Duration;
 pub struct TopArgs {
     #[command(flatten)]
     read: ReadArgs,
+
+    #[command(flatten)]
+    groups: GroupArgs,
 
     /// Time between two readings: 1s, 500ms, 2.5 (seconds), 1m
     #[arg(long, short = 'd', value_name = "TIME", default_value = "1s", value_parser = interval)]
@@ -69,8 +72,9 @@ pub struct TopArgs {
 
     /// The agent in a guest, which tells its kernel from its programs, and its steal
     ///
-    /// As ADDR of `vmeter agent status`; without NAME the guest's host name is the VM's. May be
-    /// given several times.
+    /// As ADDR of `vmeter agent status`; without NAME the guest's host name is the VM's. An agent
+    /// that cannot be reached, at the start too, is connected to again every 2 s. May be given
+    /// several times.
     #[arg(long, value_name = "[NAME=]ADDR")]
     agent: Vec<Monitor>,
 
@@ -132,11 +136,16 @@ impl TopArgs {
 
     /// What is read: the host, and the guests whose agents were named.
     fn open(&self) -> Result<Box<dyn Source>> {
-        let host = self.read.open()?;
+        let host = self.read.open_with(&self.groups)?;
         if self.agent.is_empty() {
             return Ok(host);
         }
-        Ok(Box::new(Guests::connect(host, &self.agent, &self.key.security()?)?))
+        // Where nobody reads the warnings, the dashes say it all the same.
+        let mut warn = |warning: &str| {
+            let _ = writeln!(io::stderr(), "vmeter: warning: {warning}");
+        };
+        let security = self.key.security()?;
+        Ok(Box::new(Guests::connect(host, &self.agent, &security, &mut warn)?))
     }
 }
 

@@ -9,6 +9,7 @@
     reason = "tests"
 )]
 
+mod accounting;
 mod agent;
 mod agent_init;
 mod agent_install;

@@ -77,3 +77,67 @@ fn a_full_disk_is_an_error() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("standard output"));
 }
+
+/// A saved tree of the platform crate's fixtures.
+fn fixture(name: &str) -> String {
+    let path = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    path.join("../platform/tests/fixtures").join(name).to_str().unwrap().to_owned()
+}
+
+#[test]
+fn an_agent_that_is_down_at_the_start_is_a_dash() {
+    // The series' first moment twice: the first reading looks for the agents' VMs.
+    let place = tempfile::tempdir().unwrap();
+    for (at, of) in [("at-0", "at-0"), ("at-1", "at-0"), ("at-2", "at-1")] {
+        let moment = format!("{}/{of}", fixture("firecracker"));
+        std::os::unix::fs::symlink(moment, place.path().join(at)).unwrap();
+    }
+    let root = place.path().to_str().unwrap();
+    let args = ["--root", root, "--agent", "web-1=/no/such/socket", "--format", "json", "-n", "1"];
+    let assert = vmeter(&SHORT).args(args).assert().success();
+    let output = assert.get_output();
+    let object: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(object["vms"][0]["name"], "web-1");
+    assert!(object["vms"][0]["steal_s"].is_null(), "{object}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("/no/such/socket") && said.contains("again every 2 s"), "{said}");
+    // A wrong address stays an error.
+    vmeter(&SHORT).args(["--root", root, "--agent", "web-1=vsock:x", "-n", "1"]).assert().code(1);
+}
+
+#[test]
+fn rows_of_control_groups_are_chosen() {
+    let root = fixture("lxc");
+    let names = |choice: &[&str]| {
+        let args = ["--platform", "cgroup", "--root", &root, "--format", "json", "-n", "1"];
+        let assert = vmeter(&SHORT).args(args).args(choice).assert().success();
+        let object: serde_json::Value =
+            serde_json::from_slice(&assert.get_output().stdout).unwrap();
+        let vms = object["vms"].as_array().unwrap();
+        vms.iter().map(|vm| vm["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&[]), ["lxc.monitor.web", "lxc:web", "lxc.pivot"]);
+    let pattern = ["--cgroup", "/lxc.payload.*/system.slice/*"];
+    assert_eq!(
+        names(&pattern),
+        ["lxc:web/system.slice/a.service", "lxc:web/system.slice/b.service"]
+    );
+    assert!(names(&["--cgroup-depth", "2"]).contains(&"lxc:web/init.scope".to_owned()));
+    for wrong in [["--cgroup", "a"], ["--cgroup-depth", "0"]] {
+        vmeter(&SHORT).args(wrong).assert().code(2);
+    }
+    // Two ways to choose are one too many.
+    vmeter(&SHORT).args(["--cgroup", "/a", "--cgroup-depth", "2"]).assert().code(2);
+}
+
+#[test]
+fn top_and_cpu_explain_the_rows_of_control_groups_alike() {
+    let help = |subcommand: &str| {
+        let assert = vmeter(&[subcommand, "--help"]).assert().success();
+        let text = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
+        let from = text.find("--cgroup-depth").unwrap();
+        let to = text.find("outermost that matches").unwrap();
+        text[from..to].to_owned()
+    };
+    assert_eq!(help("top"), help("cpu"));
+}
