@@ -174,27 +174,35 @@ fn method(plan: &Plan) -> Vec<String> {
 
 fn machines(measured: &[&Record]) -> Vec<Machine> {
     let mut found: BTreeMap<String, &Environment> = BTreeMap::new();
+    let mut servers: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     for record in measured {
         let Some((name, data)) = record.machine.as_ref().zip(record.data()) else { continue };
         for (role, environment) in &data.environments {
             found.entry(format!("{name}, {role}")).or_insert(environment);
         }
+        for (role, version) in &data.servers {
+            servers.entry(format!("{name}, {role}")).or_default().insert(version);
+        }
     }
+    let all = found.into_iter().map(|(name, here)| {
+        let mut facts = facts(here);
+        let versions = servers.remove(&name).unwrap_or_default();
+        facts.extend(versions.into_iter().map(|one| ("web server".to_owned(), one.to_owned())));
+        Machine { name, facts }
+    });
+    all.collect()
+}
+
+fn facts(here: &Environment) -> Vec<(String, String)> {
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "unknown".to_owned());
-    found
-        .into_iter()
-        .map(|(name, here)| Machine {
-            name,
-            facts: vec![
-                ("kernel".to_owned(), format!("Linux {} {}", here.kernel, here.machine)),
-                ("processor".to_owned(), text(&here.cpu)),
-                ("CPUs".to_owned(), here.cpus.to_string()),
-                ("clock source".to_owned(), text(&here.clock_source)),
-                ("below it".to_owned(), text(&here.accelerator)),
-                ("vmeter".to_owned(), here.vmeter.clone()),
-            ],
-        })
-        .collect()
+    vec![
+        ("kernel".to_owned(), format!("Linux {} {}", here.kernel, here.machine)),
+        ("processor".to_owned(), text(&here.cpu)),
+        ("CPUs".to_owned(), here.cpus.to_string()),
+        ("clock source".to_owned(), text(&here.clock_source)),
+        ("below it".to_owned(), text(&here.accelerator)),
+        ("vmeter".to_owned(), here.vmeter.clone()),
+    ]
 }
 
 /// What was set, once for each machine's configuration.

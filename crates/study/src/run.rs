@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use workload::serve;
 
 /// Why a run has no result.
 #[derive(Debug, thiserror::Error)]
@@ -225,8 +226,23 @@ impl<'a> Conduct<'a> {
             data.outcomes.push(self.waiting().for_outcome(client, job)?);
         }
         self.keep_samples(samplers, data)?;
+        self.end_servers(servers, data)
+    }
+
+    /// Ends the servers; web servers report their versions when they have ended.
+    fn end_servers(&mut self, servers: Vec<Serving>, data: &mut Data) -> Result<(), RunError> {
+        let waiting = self.waiting();
         for (target, job) in servers {
-            with(self.station.target(target), |agent| agent.stop(job))?;
+            let peer = self.station.target(target);
+            with(peer, |agent| agent.stop(job))?;
+            if !matches!(self.load, Load::Web { .. }) {
+                continue;
+            }
+            let about: Option<serve::About> =
+                serde_json::from_value(waiting.for_outcome(peer, job)?).ok();
+            if let Some(version) = about.and_then(|about| about.version) {
+                data.servers.insert(peer.who.clone(), version);
+            }
         }
         Ok(())
     }

@@ -40,9 +40,15 @@ fn a_web_loads_factors_are_in_their_columns() {
     let (per, server) = (workload::web::Per::Request, workload::serve::Software::Nginx);
     records[0].load =
         crate::plan::Load::Web { rate: 10.0, per, dirs: 2, server, sample: Vec::new() };
+    samples::data(&mut records[0]).servers = [("g1".to_owned(), "nginx/1.22.1".to_owned())].into();
     let [runs, _] = export(&store, "quick", &records).unwrap();
     let row = &rows(&runs)[0];
-    for (name, value) in [("load", "web"), ("per", "request"), ("server", "nginx")] {
+    for (name, value) in [
+        ("load", "web"),
+        ("per", "request"),
+        ("server", "nginx"),
+        ("server_versions", "nginx/1.22.1"),
+    ] {
         assert_eq!(text(row, name).as_deref(), Some(value));
     }
     assert_eq!((cell(row, "dirs"), cell(row, "size")), (Field::Long(2), Field::Null));

@@ -196,7 +196,12 @@ workload = "{server}"
         let outcome = &found["outcomes"][0];
         assert!(outcome["replies"].as_u64() >= Some(10), "{outcome:#}");
         assert_eq!(outcome["replies"], outcome["status"]["200"], "{outcome:#}");
+        let version = found["servers"]["host"].as_str().unwrap_or_default();
+        let known = sh("nginx -v 2>&1; apache2 -v");
+        assert!(version.contains('/') && known.contains(version), "{version}: {known}");
     }
+    let page = fs::read_to_string(dir.join("report.html")).unwrap();
+    assert!(page.contains("nginx/") && page.contains("Apache/"));
     // Its servers are told to end, and take their moment.
     while !children(pair.agents["s"].id()).is_empty() {
         sleep(Duration::from_millis(10));
