@@ -1,7 +1,7 @@
 //! Reports to test with: a likely one, a hostile one and an empty one.
 
 use study::figure::{
-    Axis, Bar, Cell, Drawing, Failure, Figure, Line, Machine, Measured, Missing, Point, Report,
+    Axis, Bar, Cell, Drawing, Failure, Figure, Line, Machine, Measured, Missing, Point, Remark, Report,
     Ring, Runs, SCHEMA,
 };
 
@@ -288,6 +288,15 @@ pub fn report() -> Report {
             "The machines are emulated: times are not those of hardware.".into(),
             "6 runs were not valid: the generator was late.".into(),
         ],
+        remarks: vec![Remark {
+            run: 17,
+            block: 1,
+            what: "xen: TCP 1448 B, 40000/s".into(),
+            reasons: vec![
+                "python3 (PID 4711) used 0.98 CPUs of the host beside the load".into(),
+                "it took 111 % CPU, the other runs of this point 10.0 to 12.3 % CPU".into(),
+            ],
+        }],
         failures: vec![Failure {
             run: 114,
             what: "KVM, 1448 bytes, 40 000 packets/s".into(),
@@ -326,6 +335,7 @@ pub fn empty() -> Report {
         machines: Vec::new(),
         changes: Vec::new(),
         warnings: Vec::new(),
+        remarks: Vec::new(),
         failures: Vec::new(),
     }
 }
@@ -370,6 +380,7 @@ pub fn hostile() -> Report {
         machines: vec![Machine { name: text(), facts: vec![(text(), text())] }],
         changes: vec![text()],
         warnings: vec![text()],
+        remarks: vec![Remark { run: 1, block: 1, what: text(), reasons: vec![text(), text()] }],
         failures: vec![Failure { run: 1, what: text(), reason: text() }],
         ..empty()
     }

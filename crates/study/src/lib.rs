@@ -1,5 +1,6 @@
 //! The case study: from a plan, over runs on machines, to figures that can be believed.
 
+mod beside;
 mod conduct;
 mod export;
 pub mod figure;
@@ -11,6 +12,7 @@ pub mod plan;
 mod plans;
 mod quantity;
 mod record;
+mod remarks;
 mod results;
 mod run;
 #[cfg(test)]

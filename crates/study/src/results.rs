@@ -5,6 +5,7 @@ use crate::figures::{FigureKind, Rows, findings};
 use crate::measures::Measures;
 use crate::plan::{Load, Place, Plan};
 use crate::record::{Ending, Record};
+use crate::remarks::remarks;
 use crate::schedule::schedule;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,6 +37,7 @@ pub fn report(plan: &Plan, records: &[Record]) -> Report {
         }
     }
     let failures = failed(records, &measured);
+    let remarks = remarks(plan, &with);
     let planned = schedule(plan).len();
     let valid = measured.len() - invalid.len();
     Report {
@@ -58,12 +60,14 @@ pub fn report(plan: &Plan, records: &[Record]) -> Report {
         machines: machines(&measured),
         changes: changes(&measured),
         warnings: [
+            remarks.sentences,
             slow(plan, &with),
             not_valid(&invalid, "not valid and in no figure"),
             not_valid(&repeated, "measured again, as they were not valid at first"),
-            warnings(plan, &measured, planned),
+            warnings(plan, &measured, planned, &remarks.told),
         ]
         .concat(),
+        remarks: remarks.runs,
         failures,
     }
 }
@@ -261,7 +265,13 @@ fn not_valid(runs: &[(usize, String)], what: &str) -> Vec<String> {
     reasons.into_iter().map(text).collect()
 }
 
-fn warnings(plan: &Plan, measured: &[&Record], planned: usize) -> Vec<String> {
+/// Warnings of the study and of its runs, but for those that are `told` elsewhere.
+fn warnings(
+    plan: &Plan,
+    measured: &[&Record],
+    planned: usize,
+    told: &BTreeSet<String>,
+) -> Vec<String> {
     let mut all = Vec::new();
     if measured.len() < planned {
         let left = planned - measured.len();
@@ -270,7 +280,7 @@ fn warnings(plan: &Plan, measured: &[&Record], planned: usize) -> Vec<String> {
     let mut said: BTreeMap<String, usize> = BTreeMap::new();
     for record in measured {
         let Some((name, data)) = record.machine.as_ref().zip(record.data()) else { continue };
-        for warning in &data.warnings {
+        for warning in data.warnings.iter().filter(|warning| !told.contains(*warning)) {
             // Numbers differ from run to run.
             let kind = warning.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
             *said.entry(format!("{name}: …{kind}")).or_default() += 1;

@@ -1,6 +1,7 @@
 //! One run: the load is started, the host's counters are read at the window's begin and end, the
 //! results are fetched.
 
+use crate::beside::beside;
 use crate::fleet::{Peer, Station, Target};
 use crate::load;
 use crate::measures::busy_cpus;
@@ -96,6 +97,8 @@ impl<'a> Conduct<'a> {
             Load::Cpu { .. } => self.compute(&mut data)?,
             _ => self.serve(&mut data)?,
         }
+        let others = beside(self.load, &self.at_work(), &data);
+        data.warnings.extend(others.iter().map(ToString::to_string));
         Ok(data)
     }
 
@@ -174,13 +177,14 @@ impl<'a> Conduct<'a> {
         Ok(())
     }
 
-    /// How many guests, from the first on, have a part in the load.
     fn guests_at_work(&self) -> usize {
-        match self.load {
-            Load::Cpu { instances, place: CpuPlace::DifferentGuests, .. } => *instances,
-            Load::Cpu { .. } => 1,
-            _ => self.workload.targets,
-        }
+        self.workload.guests_at_work(self.load)
+    }
+
+    /// The names of these guests.
+    fn at_work(&self) -> Vec<String> {
+        let guests = self.station.guests.iter().take(self.guests_at_work());
+        guests.map(|guest| guest.who.clone()).collect()
     }
 
     fn targets(&self) -> Vec<Target> {

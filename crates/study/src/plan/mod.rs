@@ -105,6 +105,39 @@ pub enum Place {
     },
 }
 
+/// How a machine's time passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Clock {
+    /// A lab machine's, by the instructions that it executes.
+    Instructions,
+    /// A lab machine's, by the clock of the host that emulates it.
+    Host,
+    /// That of a machine of one's own.
+    Hardware,
+}
+
+impl Clock {
+    /// What it is called in identifiers of figures.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Instructions => "instructions",
+            Self::Host => "host",
+            Self::Hardware => "hardware",
+        }
+    }
+
+    /// The machines that go by it, for people.
+    #[must_use]
+    pub fn machines(self) -> &'static str {
+        match self {
+            Self::Instructions => "machines by the instruction clock",
+            Self::Host => "machines by the host's clock",
+            Self::Hardware => "machines with agents of their own",
+        }
+    }
+}
+
 /// A guest with an agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Guest {
@@ -135,6 +168,25 @@ impl Place {
         }
     }
 
+    /// How its time passes: times of machines that differ in it cannot be compared.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        match self {
+            Self::Lab { clock: lab::Clock::Instructions, .. } => Clock::Instructions,
+            Self::Lab { clock: lab::Clock::Host, .. } => Clock::Host,
+            Self::Agents { .. } => Clock::Hardware,
+        }
+    }
+
+    /// The names of its guests on the host.
+    #[must_use]
+    pub fn guest_names(&self) -> Vec<String> {
+        match self {
+            Self::Lab { guests, .. } => (1..=*guests).map(|n| format!("g{n}")).collect(),
+            Self::Agents { guests, .. } => guests.iter().map(|g| g.name.clone()).collect(),
+        }
+    }
+
     /// Whether it is a machine without VMs, the baseline.
     #[must_use]
     pub fn is_native(&self) -> bool {
@@ -155,6 +207,18 @@ pub struct Workload {
     pub targets: usize,
     /// The loads, by what varies.
     pub points: Vec<Load>,
+}
+
+impl Workload {
+    /// How many guests, from the first on, have a part in a load of it.
+    #[must_use]
+    pub fn guests_at_work(&self, load: &Load) -> usize {
+        match load {
+            Load::Cpu { instances, place: CpuPlace::DifferentGuests, .. } => *instances,
+            Load::Cpu { .. } => 1,
+            _ => self.targets,
+        }
+    }
 }
 
 /// One point of a load: everything that varies has a value.

@@ -237,6 +237,10 @@ fn status(dir: &Path) -> Result<ExitCode> {
         let reason = model::escape(&failure.reason);
         let _ = writeln!(text, "run {} ({}): {reason}", failure.run, failure.what);
     }
+    for remark in &report.remarks {
+        let reasons = model::escape(&remark.reasons.join("; "));
+        let _ = writeln!(text, "run {} ({}): {reasons}", remark.run, remark.what);
+    }
     for warning in &report.warnings {
         let _ = writeln!(text, "{}", model::escape(warning));
     }

@@ -1,7 +1,7 @@
 //! `vmeter study` over two machines with agents only: two network namespaces. Controllers, agents
 //! and disks fail at random moments, and nothing that was kept is lost.
 
-use crate::processes::{Disk, children, said, serving, sh};
+use crate::processes::{Disk, Killed, children, said, serving, sh};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use rustix::fs::{FlockOperation, flock};
@@ -164,6 +164,38 @@ fn a_study_over_two_machines_with_agents_only() {
     let before = files(&dir);
     assert!(run(&plan, &dir).output().unwrap().status.success());
     assert_eq!(files(&dir), before);
+}
+
+#[test]
+fn a_program_beside_the_load_is_named_and_its_runs_count() {
+    let pair = Pair::new("beside");
+    let (plan, dir) = (pair.plan(3), pair.folder.path().join("study"));
+    let busy = Killed::busy(1);
+    let output = run(&plan, &dir).output().unwrap();
+    let disturber = format!("sh (PID {})", busy.0[0].id());
+    drop(busy);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains(&disturber), "the operator is told: {}", said(&output));
+    let found = json(&dir);
+    assert_eq!(found["runs"]["valid"], 6, "{found:#}");
+    let remarks = found["remarks"].as_array().unwrap();
+    assert_eq!(remarks.len(), 6, "{remarks:#?}");
+    for run in files(&dir).values() {
+        let run: serde_json::Value = serde_json::from_slice(run).unwrap();
+        let warnings = &run["run"]["ending"]["measured"]["warnings"];
+        let own = warnings.as_array().unwrap().iter().filter_map(|text| text.as_str());
+        let own: Vec<&str> = own.filter(|text| text.starts_with(&disturber)).collect();
+        let [one] = own[..] else { panic!("{warnings:#}") };
+        let used = one.split(" used ").nth(1).and_then(|rest| rest.split(' ').next());
+        // It has a CPU, or shares it with what else this machine does.
+        let used: f64 = used.unwrap().parse().unwrap();
+        assert!((0.3..=1.05).contains(&used), "{one}");
+        let number = &run["run"]["number"];
+        let shown = remarks.iter().find(|remark| remark["run"] == *number).unwrap();
+        assert!(shown["reasons"].as_array().unwrap().contains(&one.into()), "{shown:#}");
+    }
+    let page = fs::read_to_string(dir.join("report.html")).unwrap();
+    assert!(page.contains("Runs to look at") && page.contains(&disturber));
 }
 
 #[test]
