@@ -1,8 +1,8 @@
 //! Reports to test with: a likely one, a hostile one and an empty one.
 
 use study::figure::{
-    Axis, Bar, Cell, Drawing, Failure, Figure, Line, Machine, Measured, Missing, Point, Remark, Report,
-    Ring, Runs, SCHEMA,
+    Axis, Bar, Cell, Drawing, Failure, Figure, Line, Machine, Measured, Missing, Point, Remark,
+    Report, Ring, Runs, SCHEMA,
 };
 
 fn axis(label: &str, unit: &str) -> Axis {
@@ -20,7 +20,7 @@ fn alone(value: f64) -> Measured {
 }
 
 fn line(name: &str, points: &[(f64, Measured)]) -> Line {
-    let points = points.iter().map(|(x, y)| Point { x: *x, y: *y });
+    let points = points.iter().map(|(x, y)| Point { x: *x, planned: None, y: *y });
     Line { name: name.into(), points: points.collect() }
 }
 
@@ -50,6 +50,13 @@ fn rates() -> Figure {
     let mut lines: Vec<Line> = lines.collect();
     lines[8].points[7].y.interval = None;
     lines[8].points[7].y.samples = 1;
+    // What was measured is never exactly what was planned.
+    for (at, line) in lines.iter_mut().enumerate() {
+        for point in &mut line.points {
+            point.planned = Some(point.x);
+            point.x *= 1.0 + (at as f64 - 4.0) * 2e-5;
+        }
+    }
     Figure {
         caption: "CPU utilisation of the whole machine while a VM receives: guest and driver \
                   domain together, or the native system. Bands are 95 % confidence intervals."

@@ -116,7 +116,7 @@ fn a_figure_is_saved_as_svg_and_its_data_as_csv() {
     assert!(image.as_str().unwrap().starts_with("data:image/svg+xml"), "{image}");
     for (link, file, begin) in [
         ("figure .save", "fig-6.1.svg", "<svg "),
-        ("figure a[download]", "fig-6.1.csv", "series,x,value,low,high,samples\r\n"),
+        ("figure a[download]", "fig-6.1.csv", "series,x,measured_x,value,low,high,samples\r\n"),
     ] {
         chromium.eval(&format!("document.querySelector({link:?}).click()"));
         let file = chromium.downloads().join(file);

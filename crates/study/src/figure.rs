@@ -187,8 +187,11 @@ pub struct Line {
 /// A point of a line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Point {
-    /// Where.
+    /// Where: what was measured, or, where nothing was, what was planned.
     pub x: f64,
+    /// What the plan asked for there, where `x` is what was measured of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planned: Option<f64>,
     /// How much.
     pub y: Measured,
 }

@@ -12,6 +12,8 @@ use workload::{cpu, tcp, web};
 pub struct Measures {
     /// T: seconds by the host's clock between the two readings.
     pub interval_s: Option<f64>,
+    /// The host's CPUs.
+    pub cpus: Option<u32>,
     /// CPUs that were busy on the host, the monitor's own time apart.
     pub total: Option<f64>,
     /// CPUs that executed guests, and their hypervisor's work.
@@ -118,6 +120,7 @@ impl Measures {
             (!parts.is_empty()).then(|| cpus(Nanos(parts.iter().map(|part| part.0).sum())))
         };
         self.interval_s = Some(interval / 1e9);
+        self.cpus = Some(usage.host.cpus);
         self.total = busy_cpus(usage);
         let guest = sum(|vm| &vm.cpu.guest);
         let vmm = sum(|vm| &vm.cpu.vmm);

@@ -203,4 +203,16 @@ mod tests {
         let report = crate::report(&plan, &records);
         assert!(report.remarks[0].reasons.contains(&"0.50 CPUs were busy".to_owned()));
     }
+
+    #[test]
+    fn no_interval_of_a_cpu_goes_below_0_or_beyond_all_cpus() {
+        let (_place, plan, records) = disturbed_study();
+        let report = crate::report(&plan, &records[..3]);
+        let cpu = report.figures.iter().find(|figure| figure.id.starts_with("fig-6.1")).unwrap();
+        let crate::figure::Drawing::Lines { lines, .. } = &cpu.drawing else { panic!("{cpu:?}") };
+        let point = &lines[0].points[0].y;
+        let (low, high) = point.interval.unwrap();
+        assert_eq!(low, 0.0, "{point:?}");
+        assert!(high <= 200.0 && high > point.value && point.value > 30.0, "{point:?}");
+    }
 }

@@ -149,9 +149,11 @@ fn method(plan: &Plan) -> Vec<String> {
             .to_owned(),
         "Packets and replies are counted by the load, and their rate is taken over the time \
          between the two readings. Intervals are of 95 % confidence: Student's for means, \
-         Fieller's and a bootstrap of the blocks' log-ratios for ratios. No run was dropped by its \
-         value; a run that is not valid by its own account (its load was late, or did not end) is \
-         measured again, twice at most, and its first valid attempt counts."
+         Fieller's and a bootstrap of the blocks' log-ratios for ratios. They end at 0 and, for CPU \
+         utilisations, at all CPUs of the host, as no true value is beyond. No run was dropped by \
+         its value; runs far from the others of their point (modified z-score) are listed. A run \
+         that is not valid by its own account (its load was late, or did not end) is measured \
+         again, twice at most, and its first valid attempt counts."
             .to_owned(),
     ];
     if plan.needs_lab() {

@@ -27,7 +27,7 @@ pub(super) fn overhead(rows: &Rows<'_>) -> Figure {
                     let period =
                         rows.values(at, |m| m.sampled.first().map(|event| event.period as f64));
                     let y = compare(rows, base, at, |m| m.seconds)?.ratio?;
-                    Some(Point { x: mean(&period)?.value, y })
+                    Some(Point { x: mean(&period, None)?.value, planned: None, y })
                 })
                 .collect();
             line.sort_by(|a, b| a.x.total_cmp(&b.x));

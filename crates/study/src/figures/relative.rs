@@ -20,7 +20,7 @@ fn cost(load: &Load, measures: &Measures) -> Option<f64> {
 
 /// A cost at a point over that at another.
 pub(super) struct Compared {
-    native: Measured,
+    base: Measured,
     other: Measured,
     /// Fieller's interval.
     pub ratio: Option<Measured>,
@@ -31,28 +31,29 @@ pub(super) struct Compared {
 /// Compares a quantity at two points; each is a machine, a configuration and a point of the load.
 pub(super) fn compare(
     rows: &Rows<'_>,
-    native: (usize, usize, usize),
+    base: (usize, usize, usize),
     other: (usize, usize, usize),
     quantity: impl Fn(&Measures) -> Option<f64>,
 ) -> Option<Compared> {
-    let (below, above) = (rows.values(native, &quantity), rows.values(other, &quantity));
+    let (below, above) = (rows.values(base, &quantity), rows.values(other, &quantity));
     let only = |values: &[(usize, f64)]| values.iter().map(|(_, v)| *v).collect::<Vec<f64>>();
     let pairs: Vec<(f64, f64)> = above
         .iter()
         .filter_map(|(block, a)| Some((*a, below.iter().find(|(b, _)| b == block)?.1)))
         .collect();
-    let (native, other) = (mean(&below)?, mean(&above)?);
-    let fieller = stats::ratio(&only(&above), &only(&below), CONFIDENCE).map(Measured::from);
+    let (base, other) = (mean(&below, None)?, mean(&above, None)?);
+    let fieller = stats::ratio(&only(&above), &only(&below), CONFIDENCE)
+        .map(|ratio| Measured::from(ratio.within(0.0, f64::INFINITY)));
     let plain = Measured {
-        value: other.value / native.value,
+        value: other.value / base.value,
         interval: None,
-        samples: native.samples.min(other.samples),
+        samples: base.samples.min(other.samples),
     };
     let resampled = stats::log_ratio(&pairs, CONFIDENCE, RESAMPLES, rows.plan.seed);
     Some(Compared {
-        native,
+        base,
         other,
-        ratio: fieller.or((native.value > 0.0).then_some(plain)),
+        ratio: fieller.or((base.value > 0.0).then_some(plain)),
         resampled: resampled.map(Measured::from),
     })
 }
@@ -115,7 +116,7 @@ pub(super) fn ratio(rows: &Rows<'_>) -> Figure {
             cell(found.ratio),
             cell(found.resampled),
             Cell::Measured(scaled(found.other, factor)),
-            Cell::Measured(scaled(found.native, factor)),
+            Cell::Measured(scaled(found.base, factor)),
         ]
     });
     let table: Vec<Vec<Cell>> = table.collect();
@@ -191,7 +192,8 @@ pub(super) fn by_programs(
                     return None;
                 };
                 let fits = (*m, *c, *place) == (machine, 0, wanted);
-                Some(Point { x: *instances as f64, y: found.ratio? }).filter(|_| fits)
+                Some(Point { x: *instances as f64, planned: None, y: found.ratio? })
+                    .filter(|_| fits)
             });
             let points: Vec<Point> = points.collect();
             if !points.is_empty() {

@@ -107,6 +107,13 @@ impl<'a> Rows<'a> {
             .collect()
     }
 
+    /// The host's CPUs at a point, in percent of one: more cannot be busy. `None` where no run says
+    /// how many there are.
+    pub fn all_cpus(&self, at: (usize, usize, usize)) -> Option<f64> {
+        let cpus = self.values(at, |measures| measures.cpus.map(f64::from));
+        cpus.into_iter().map(|(_, cpus)| cpus * 100.0).reduce(f64::max)
+    }
+
     /// The machines without guests.
     pub fn native_ones(&self) -> impl Iterator<Item = usize> + '_ {
         let all = self.plan.machines.iter().enumerate();
@@ -135,12 +142,13 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// The mean with its interval; `None` of no values.
-pub fn mean(values: &[(usize, f64)]) -> Option<Measured> {
+/// The mean with its interval, which ends at 0, as no quantity of a run is below it, and at
+/// `most`, where there is one; `None` of no values.
+pub fn mean(values: &[(usize, f64)], most: Option<f64>) -> Option<Measured> {
     let values: Vec<f64> = values.iter().map(|(_, value)| *value).collect();
     let summary = stats::Summary::of(&values)?;
     Some(match stats::mean(&values, CONFIDENCE) {
-        Some(estimate) => estimate.into(),
+        Some(estimate) => estimate.within(0.0, most.unwrap_or(f64::INFINITY)).into(),
         None => Measured { value: summary.mean, interval: None, samples: summary.count },
     })
 }
