@@ -16,6 +16,8 @@ pub struct Measures {
     pub cpus: Option<u32>,
     /// CPUs that were busy on the host, the monitor's own time apart.
     pub total: Option<f64>,
+    /// Why `total` is not known.
+    pub no_total: Option<String>,
     /// CPUs that executed guests, and their hypervisor's work.
     pub guests: Option<f64>,
     /// CPUs that the driver domain used: all that the guests did not.
@@ -122,6 +124,7 @@ impl Measures {
         self.interval_s = Some(interval / 1e9);
         self.cpus = Some(usage.host.cpus);
         self.total = busy_cpus(usage);
+        self.no_total = usage.host.busy.as_ref().err().map(ToString::to_string);
         let guest = sum(|vm| &vm.cpu.guest);
         let vmm = sum(|vm| &vm.cpu.vmm);
         self.guests = guest.map(|guest| guest + vmm.unwrap_or(0.0));

@@ -27,7 +27,7 @@ pub fn report(plan: &Plan, records: &[Record]) -> Report {
         .collect();
     for figure in &plan.figures {
         let rows = &all[figure.workload];
-        figures.push(figure.kind.draw(rows));
+        figures.extend(figure.kind.draw(rows));
         if matches!(figure.kind, FigureKind::Ratio | FigureKind::Fig610) {
             for sentence in findings(rows) {
                 if !sentences.contains(&sentence) {
