@@ -142,8 +142,11 @@ impl FigureKind {
                 Err("it compares with no sampling: add `none` to `sample`".to_owned())
             }
             Self::Fig610 | Self::Fig611 | Self::Ratio if !compared => {
-                let needs = "a machine without guests and one with, by the same clock";
-                Err(format!("it compares with native: {needs}"))
+                let remedy = "add a machine without guests that goes by the same clock, or name \
+                              any machine to compare with: `baseline = \"NAME\"`";
+                Err(format!(
+                    "it compares machines with a baseline, and the plan has none: {remedy}"
+                ))
             }
             Self::Fig64 if !virtual_ones => Err("it needs a machine with guests".to_owned()),
             Self::Fig67 | Self::Fig69

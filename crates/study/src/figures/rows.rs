@@ -120,6 +120,11 @@ impl<'a> Rows<'a> {
         all.filter(|(_, machine)| machine.place.is_native()).map(|(at, _)| at)
     }
 
+    /// The machines that are compared with another one.
+    pub fn compared_ones(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.plan.machines.len()).filter(|&at| self.plan.baseline(at).is_some())
+    }
+
     /// The machines with guests.
     pub fn virtual_ones(&self) -> impl Iterator<Item = usize> + '_ {
         let all = self.plan.machines.iter().enumerate();

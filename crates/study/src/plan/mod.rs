@@ -1,6 +1,7 @@
 //! What to measure: machines, loads, what varies, how often, and the figures that it is for.
 
 mod check;
+mod loads;
 mod read;
 
 use crate::figures::FigureKind;
@@ -30,8 +31,11 @@ pub struct Plan {
     pub settle: Duration,
     /// How lab machines are booted.
     pub lab: Lab,
-    /// The machines that are compared, the baseline first.
+    /// The machines that are compared.
     pub machines: Vec<Machine>,
+    /// The machine that the others are compared with, an index of `machines`, where the plan names
+    /// one.
+    pub named_baseline: Option<usize>,
     /// The loads.
     pub workloads: Vec<Workload>,
     /// What is drawn.
@@ -364,17 +368,18 @@ impl Plan {
         self.machines.iter().any(|machine| matches!(machine.place, Place::Lab { .. }))
     }
 
-    /// The machine that another one is compared with: the first without guests whose time
-    /// passes in the same way. `None` for one without guests, or where there is none.
+    /// The machine that another one is compared with. It is the one that the plan names, where both
+    /// go by the same clock; else the first without guests that goes by the same clock, for a
+    /// machine with guests. `None` where there is none to compare with.
     #[must_use]
     pub fn baseline(&self, machine: usize) -> Option<usize> {
-        let clock = |place: &Place| match place {
-            Place::Lab { clock, .. } => Some(*clock),
-            Place::Agents { .. } => None,
-        };
         let own = &self.machines.get(machine)?.place;
-        let fits = |other: &Machine| other.place.is_native() && clock(&other.place) == clock(own);
-        self.machines.iter().position(fits).filter(|_| !own.is_native())
+        let same_clock = |other: usize| self.machines[other].place.clock() == own.clock();
+        if let Some(named) = self.named_baseline.filter(|&named| same_clock(named)) {
+            return Some(named).filter(|_| named != machine);
+        }
+        let native = |other: &usize| self.machines[*other].place.is_native() && same_clock(*other);
+        (0..self.machines.len()).find(native).filter(|_| !own.is_native())
     }
 
     /// A machine by its name.
