@@ -58,7 +58,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// The part of the load's window between the two readings: the load outlasts the second one.
 const READ: f64 = 0.85;
 /// Over this time the machine is watched before a run.
-const WATCH: Duration = Duration::from_millis(300);
+pub(crate) const WATCH: Duration = Duration::from_millis(300);
+/// What lies between a load's end and the next run at least: results are fetched, servers started.
+pub(crate) const BETWEEN: Duration = Duration::from_millis(400);
 /// A machine with so many CPUs busy is not idle.
 const BUSY: f64 = 0.3;
 

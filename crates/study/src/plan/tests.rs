@@ -195,3 +195,34 @@ fn any_machine_can_be_the_baseline() {
     let baselines: Vec<Option<usize>> = (0..4).map(|at| plan.baseline(at)).collect();
     assert_eq!(baselines, [Some(1), None, None, Some(2)]);
 }
+
+#[test]
+fn an_agents_address_has_a_port() {
+    let at = |address: &str| {
+        let text = two_machines("baseline = \"alpha\"").replacen("10.0.0.1:5203", address, 1);
+        Plan::parse(&text, "x").map_err(|error| error.problem)
+    };
+    for good in [
+        "server.example:5203",
+        "[fe80::1%25eth0]:5203",
+        "[::1]:1",
+        "vsock:3:5203",
+        "/run/a.sock",
+        "serial:/dev/x",
+    ] {
+        assert!(at(good).is_ok(), "{good}: {:?}", at(good));
+    }
+    for (bad, part) in [
+        ("10.0.0.1", "machine `alpha`, host: `10.0.0.1` has no port: expected HOST:PORT"),
+        ("10.0.0.1:0", "a port from 1 to 65535"),
+        ("10.0.0.1:65536", "a port from 1 to 65535"),
+        ("10.0.0.1:ssh", "a port from 1 to 65535"),
+        (":5203", "has no port"),
+        ("fe80::1:5203", "with brackets"),
+        ("vsock:3", "vsock:CID:PORT"),
+        ("", "has no port"),
+    ] {
+        let problem = at(bad).unwrap_err();
+        assert!(problem.contains(part), "{bad}: {problem}");
+    }
+}

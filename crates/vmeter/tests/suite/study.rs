@@ -199,6 +199,51 @@ fn a_program_beside_the_load_is_named_and_its_runs_count() {
 }
 
 #[test]
+fn a_plan_is_checked_with_its_keys_and_agents() {
+    let mut pair = Pair::new("check");
+    let plan = pair.plan(3);
+    let check = |more: &[&str], plan: &Path| {
+        let output = study(&["check"], plan).args(more).output().unwrap();
+        (output.status.code(), said(&output))
+    };
+    let (code, text) = check(&[], &plan);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("6 runs in 3 blocks, at least 5 s"), "{text}");
+    let (code, text) = check(&["--agents"], &plan);
+    assert_eq!(code, Some(0), "{text}");
+    let version = concat!("vmeter ", env!("CARGO_PKG_VERSION"));
+    for who in ["host", "client"] {
+        let line = text.lines().find(|line| line.contains(&format!("server, {who} at ")));
+        assert!(line.unwrap().starts_with("agent ") && line.unwrap().ends_with(version), "{text}");
+    }
+    pair.kill("c");
+    let (code, text) = check(&["--agents"], &plan);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("error     machine server, client at "), "{text}");
+    assert!(text.contains("agent     machine server, host at "), "{text}");
+    // Keys are read without any agent.
+    let text = fs::read_to_string(&plan).unwrap();
+    let host = pair.socket("s").display().to_string();
+    let remote = pair.folder.path().join("remote.toml");
+    let unused = "[[workloads]]\nname = \"more\"\nkind = \"tcp\"\nrate = \"1/s\"\n";
+    let text = text.replacen(&host, "10.0.0.1:5203", 1);
+    let text = text.replace("id = \"fig-6", "workload = \"receive\"\nid = \"fig-6") + unused;
+    fs::write(&remote, text).unwrap();
+    let (code, text) = check(&[], &remote);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("10.0.0.1:5203 needs a key"), "{text}");
+    assert!(text.contains("workload `more` is in no figure: its 3 runs"), "{text}");
+    let key = pair.folder.path().join("key");
+    let (code, text) = check(&["--key", key.to_str().unwrap()], &remote);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains(key.to_str().unwrap()), "{text}");
+    let made = Command::new(VMETER).args(["agent", "key"]).arg(&key).output().unwrap();
+    assert!(made.status.success(), "{}", said(&made));
+    let (code, text) = check(&["--key", key.to_str().unwrap()], &remote);
+    assert_eq!(code, Some(0), "{text}");
+}
+
+#[test]
 fn real_web_servers_are_measured_and_nothing_of_them_is_left() {
     let pair = Pair::new("web");
     let load = |server: &str| {
