@@ -238,6 +238,44 @@ fn table() -> Figure {
     }
 }
 
+/// Ratios as a study with real names has them: six columns, five of them with intervals or words.
+fn ratios() -> Figure {
+    let words = |text: &str| Cell::Text(text.into());
+    let row = |load: &str, machine: &str, ratio, cost, native| {
+        let values = [about(ratio, 12.0), about(ratio * 1.01, 14.0), about(cost, 5.0)];
+        let values = values.into_iter().chain([about(native, 7.0)]).map(Cell::Measured);
+        [words(load), words(machine)].into_iter().chain(values).collect()
+    };
+    Figure {
+        caption: "The CPU per reply of each machine over that of the baseline.".into(),
+        found: Some("The web server cost 3.3 times the CPU of native Linux.".into()),
+        ..blank(
+            "ratio-web",
+            "What virtualization costs: web",
+            Drawing::Table {
+                columns: vec![
+                    axis("Load", ""),
+                    axis("Machine", ""),
+                    axis("ratio (Fieller)", ""),
+                    axis("ratio (bootstrap)", ""),
+                    axis("its CPU per reply", "µs"),
+                    axis("native CPU per reply", "µs"),
+                ],
+                rows: vec![
+                    row(
+                        "web by nginx, 10000 connections/s, sampled by cycles:1000000",
+                        "KVM by the host's clock, interrupts on two CPUs",
+                        3.31,
+                        12_345.6,
+                        3_731.0,
+                    ),
+                    row("web by nginx, 20000 connections/s", "Xen, one CPU", 4.2, 812.5, 193.4),
+                ],
+            },
+        )
+    }
+}
+
 /// A line with one point that has no interval.
 fn point() -> Figure {
     blank(
@@ -268,7 +306,7 @@ pub fn report() -> Report {
     ];
     let client = vec![fact("kernel", "Linux 6.1.0-18-amd64"), fact("network", "10 Gbit/s, ixgbe")];
     Report {
-        figures: vec![rates(), periods(), stacks(), kiviat(), table(), point()],
+        figures: vec![rates(), periods(), stacks(), kiviat(), table(), ratios(), point()],
         id: "web-and-tcp".into(),
         title: "What virtualization costs a network server".into(),
         question: "How much CPU does a VM need to receive what the native system receives, and \
