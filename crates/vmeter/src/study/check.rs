@@ -60,18 +60,23 @@ fn contents(plan: &Plan) -> String {
             if names.len() > 1 { format!(", {}", names.join(", ")) } else { String::new() };
         let base = plan.baseline(at).map(|base| &plan.machines[base].name);
         let base = base.map_or_else(String::new, |name| format!(", compared with {name}"));
-        let guests = machine.place.guests();
+        let guests = counted(machine.place.guests(), "guest");
         let name = &machine.name;
-        let _ = writeln!(text, "machine   {name}, {guests} guests{base}{configurations}");
+        let _ = writeln!(text, "machine   {name}, {guests}{base}{configurations}");
     }
     for workload in &plan.workloads {
-        let _ = writeln!(text, "workload  {}, {} points", workload.name, workload.points.len());
+        let points = counted(workload.points.len(), "point");
+        let _ = writeln!(text, "workload  {}, {points}", workload.name);
     }
     for figure in &plan.figures {
         let workload = &plan.workloads[figure.workload].name;
         let _ = writeln!(text, "figure    {} of {workload}", figure.kind.id());
     }
     text
+}
+
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 /// How long it takes, as far as the plan tells.

@@ -189,7 +189,7 @@ fn a_program_beside_the_load_is_named_and_its_runs_count() {
         let used = one.split(" used ").nth(1).and_then(|rest| rest.split(' ').next());
         // It has a CPU, or shares it with what else this machine does.
         let used: f64 = used.unwrap().parse().unwrap();
-        assert!((0.3..=1.05).contains(&used), "{one}");
+        assert!((0.1..=1.05).contains(&used), "{one}");
         let number = &run["run"]["number"];
         let shown = remarks.iter().find(|remark| remark["run"] == *number).unwrap();
         assert!(shown["reasons"].as_array().unwrap().contains(&one.into()), "{shown:#}");
@@ -209,6 +209,7 @@ fn a_plan_is_checked_with_its_keys_and_agents() {
     let (code, text) = check(&[], &plan);
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("6 runs in 3 blocks, at least 5 s"), "{text}");
+    assert!(text.contains("machine   server, 0 guests\nworkload  receive, 2 points\n"), "{text}");
     let (code, text) = check(&["--agents"], &plan);
     assert_eq!(code, Some(0), "{text}");
     let version = concat!("vmeter ", env!("CARGO_PKG_VERSION"));
