@@ -219,7 +219,8 @@ fn a_server_and_a_web_load_run_until_they_are_stopped() {
         let found = outcome(&mut handle, web);
         assert!(found["partial"] == true && found["status"]["200"].as_u64() >= Some(10));
         handle.stop(serving).unwrap();
-        assert_eq!(outcome(&mut handle, serving), serde_json::Value::Null);
+        let version = format!("vmeter/{}", env!("CARGO_PKG_VERSION"));
+        assert_eq!(outcome(&mut handle, serving)["version"], version);
         let dir = "/nonexistent".into();
         let nothing = Work::Serve { dir, listen: String::new(), threads: 1, server };
         let refused = handle.start(&nothing).unwrap_err();

@@ -177,17 +177,20 @@ fn serve(
     listen: &str,
     threads: usize,
 ) -> Result<Ready, workload::Error> {
-    let ended = |end: Result<(), workload::Error>| end.map(|()| String::new()).map_err(text);
+    let ended =
+        |end: Result<(), workload::Error>, about| end.map_err(text).and_then(|()| json(about));
     Ok(match server.foreign() {
         Some(foreign) => {
             let process = serve::Process::start(foreign, dir, listen, threads)?;
             let address = process.address().to_string();
-            (Some(address), Box::new(move |control| ended(process.run(control))))
+            let about = serve::About { version: process.version().map(str::to_owned) };
+            (Some(address), Box::new(move |control| ended(process.run(control), about)))
         }
         None => {
             let server = serve::Server::bind(dir, listen)?;
             let address = server.address()?.to_string();
-            (Some(address), Box::new(move |control| ended(server.run(threads, control))))
+            let about = serve::About::own();
+            (Some(address), Box::new(move |control| ended(server.run(threads, control), about)))
         }
     })
 }

@@ -4,13 +4,14 @@ use crate::tidy;
 use model::escape;
 use study::figure::{Cell, Figure, Report};
 
-/// A figure's values as one tidy table: `series,x,value,low,high,samples`.
+/// A figure's values as one tidy table: `series,x,measured_x,value,low,high,samples`.
 ///
-/// An empty field is not known. Words that a spreadsheet would take for a formula have a `'`
+/// `x` is what was planned where there is a plan for it, `measured_x` what was measured of that;
+/// empty elsewhere. An empty field is not known. Words that a spreadsheet would take for a formula have a `'`
 /// before them.
 #[must_use]
 pub fn csv(figure: &Figure) -> String {
-    let mut table = "series,x,value,low,high,samples\r\n".to_owned();
+    let mut table = "series,x,measured_x,value,low,high,samples\r\n".to_owned();
     add(&mut table, figure, None);
     table
 }
@@ -18,7 +19,7 @@ pub fn csv(figure: &Figure) -> String {
 /// The values of all figures, with the figure's id before each: `figure,series,x,…`.
 #[must_use]
 pub fn csv_all(report: &Report) -> String {
-    let mut table = "figure,series,x,value,low,high,samples\r\n".to_owned();
+    let mut table = "figure,series,x,measured_x,value,low,high,samples\r\n".to_owned();
     for figure in &report.figures {
         add(&mut table, figure, Some(&figure.id));
     }
@@ -35,7 +36,8 @@ fn add(table: &mut String, figure: &Figure, id: Option<&str>) {
             _ => (None, None, None),
         };
         let ends = [low, high, samples].map(Option::unwrap_or_default);
-        let fields = [words(&row.series), field(&row.x), field(&row.value)];
+        let measured = row.measured_x.map(digits).unwrap_or_default();
+        let fields = [words(&row.series), field(&row.x), measured, field(&row.value)];
         let id = id.map(words);
         let fields: Vec<String> = id.into_iter().chain(fields).chain(ends).collect();
         table.push_str(&fields.join(","));
@@ -106,18 +108,18 @@ mod tests {
         fn what_is_written_is_read_again(name in "\\PC*|.*", x: f64, value: f64) {
             let axis = Axis { label: "x".into(), unit: String::new(), log: false };
             let y = Measured { value, interval: None, samples: 1 };
-            let lines = vec![Line { name: name.clone(), points: vec![Point { x, y }] }];
+            let lines = vec![Line { name: name.clone(), points: vec![Point { x, planned: None, y }] }];
             let drawing = Drawing::Lines { x: axis.clone(), y: axis, lines };
             let figure = Figure { drawing, ..sample::figure() };
             let text = csv(&figure);
             let mut reader = ReaderBuilder::new().from_reader(text.as_bytes());
             let record = reader.records().next().unwrap().unwrap();
-            prop_assert_eq!(record.len(), 6);
+            prop_assert_eq!(record.len(), 7);
             let read = record[0].strip_prefix('\'').unwrap_or(&record[0]);
             let written = escape(&name);
             prop_assert_eq!(read, written.strip_prefix('\'').unwrap_or(&written));
             if value.is_finite() {
-                prop_assert_eq!(record[2].parse::<f64>().unwrap(), value);
+                prop_assert_eq!(record[3].parse::<f64>().unwrap(), value);
             }
         }
     }

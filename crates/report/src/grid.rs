@@ -1,7 +1,8 @@
 //! A figure as the table that people read: its lines, parts or rings side by side.
 
+use crate::number::number;
 use crate::tidy;
-use study::figure::{Axis, Cell, Drawing, Line};
+use study::figure::{Axis, Cell, Drawing, Line, Point};
 
 /// A table.
 pub struct Grid {
@@ -45,27 +46,48 @@ pub fn grid(drawing: &Drawing) -> Grid {
     }
 }
 
-/// A row for each x that a line has a point at, by rising x. Of several points of one line at
-/// the same x, each has a row.
+/// A row for each place that a line has a point at, by rising x: the planned one, where there is a
+/// plan, with what was measured of it beside it. Of several points of one line at the same place,
+/// each has a row.
 fn of_lines(x: &Axis, lines: &[Line]) -> Grid {
-    let mut points: Vec<(f64, usize, usize, Cell)> = Vec::new();
+    let mut points: Vec<(f64, usize, usize, &Point)> = Vec::new();
     for (column, line) in lines.iter().enumerate() {
         let (mut before, mut again) = (f64::NAN, 0);
         for point in &line.points {
-            again = if point.x == before { again + 1 } else { 0 };
-            before = point.x;
-            points.push((point.x, again, column, Cell::Measured(point.y)));
+            let place = tidy::place(point);
+            again = if place == before { again + 1 } else { 0 };
+            before = place;
+            points.push((place, again, column, point));
         }
     }
     points.sort_by(|a, b| a.0.total_cmp(&b.0).then((a.1, a.2).cmp(&(b.1, b.2))));
+    let planned = points.iter().any(|(.., point)| point.planned.is_some());
     let rows = points.chunk_by(|a, b| a.0 == b.0 && a.1 == b.1).map(|same| {
-        let mut row = vec![None; lines.len() + 1];
-        row[0] = Some(Cell::Number(same[0].0));
-        for (_, _, column, cell) in same {
-            row[column + 1] = Some(cell.clone());
+        let mut values = vec![None; lines.len()];
+        for (_, _, column, point) in same {
+            values[*column] = Some(Cell::Measured(point.y));
         }
-        row
+        let place = Some(Cell::Number(same[0].0));
+        let measured = planned.then(|| measured(same.iter().map(|(.., point)| *point)));
+        [place].into_iter().chain(measured).chain(values).collect()
     });
-    let heads = [tidy::title(x)].into_iter().chain(lines.iter().map(|line| line.name.clone()));
-    Grid { heads: heads.collect(), rows: rows.collect() }
+    let heads = [tidy::planned_title(x, lines)].into_iter();
+    let heads = heads.chain(planned.then(|| "measured".to_owned()));
+    Grid {
+        heads: heads.chain(lines.iter().map(|l| l.name.clone())).collect(),
+        rows: rows.collect(),
+    }
+}
+
+/// What was measured of a planned place, over all lines: a number, or from which to which.
+fn measured<'a>(points: impl Iterator<Item = &'a Point>) -> Option<Cell> {
+    let known = points.filter(|point| point.planned.is_some()).map(|point| point.x);
+    let (low, high) =
+        known.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), x| (l.min(x), h.max(x)));
+    let (first, last) = (number(low), number(high));
+    match (low <= high, first == last) {
+        (false, _) => None,
+        (true, true) => Some(Cell::Number(low)),
+        (true, false) => Some(Cell::Text(format!("{first} to {last}"))),
+    }
 }

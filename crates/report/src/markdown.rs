@@ -22,6 +22,7 @@ pub fn markdown(report: &Report) -> String {
     for figure in &report.figures {
         add_figure(&mut page, figure);
     }
+    remarks(&mut page, report);
     if !report.method.is_empty() {
         page.push_str("\n## Method\n");
     }
@@ -100,6 +101,19 @@ fn list(page: &mut String, title: &str, items: &[String]) {
     let _ = writeln!(page, "\n## {title}\n");
     for item in items {
         let _ = writeln!(page, "- {}", begin(item));
+    }
+}
+
+fn remarks(page: &mut String, report: &Report) {
+    if report.remarks.is_empty() {
+        return;
+    }
+    page.push_str("\n## Runs to look at\n\nThey count in the figures like all others.\n\n");
+    page.push_str("| run | block | what | to look at |\n| ---: | ---: | --- | --- |\n");
+    for remark in &report.remarks {
+        let reasons: Vec<String> = remark.reasons.iter().map(|reason| words(reason)).collect();
+        let (what, reasons) = (words(&remark.what), reasons.join("; "));
+        let _ = writeln!(page, "| {} | {} | {what} | {reasons} |", remark.run, remark.block);
     }
 }
 

@@ -14,8 +14,9 @@ const COLOURS: [(u8, u8, u8); 8] = [
     (0x44, 0x44, 0x44),
     (0xf0, 0xe4, 0x42),
 ];
-/// Colours of the parts of a whole: those that no system has.
-pub const PARTS: [(u8, u8, u8); 4] = [COLOURS[4], COLOURS[5], COLOURS[3], COLOURS[6]];
+/// Colours of the parts of a whole: those that no system has, and a light grey.
+pub const PARTS: [(u8, u8, u8); 6] =
+    [COLOURS[4], COLOURS[5], COLOURS[3], COLOURS[6], COLOURS[7], (0xbd, 0xbd, 0xbd)];
 /// The systems that have the first colours, whether a page shows them or not.
 const SYSTEMS: [&str; 3] = ["native", "xen", "kvm"];
 

@@ -1,8 +1,8 @@
 //! Reports to test with: a likely one, a hostile one and an empty one.
 
 use study::figure::{
-    Axis, Bar, Cell, Drawing, Failure, Figure, Line, Machine, Measured, Missing, Point, Report,
-    Ring, Runs, SCHEMA,
+    Axis, Bar, Cell, Drawing, Failure, Figure, Line, Machine, Measured, Missing, Point, Remark,
+    Report, Ring, Runs, SCHEMA,
 };
 
 fn axis(label: &str, unit: &str) -> Axis {
@@ -20,7 +20,7 @@ fn alone(value: f64) -> Measured {
 }
 
 fn line(name: &str, points: &[(f64, Measured)]) -> Line {
-    let points = points.iter().map(|(x, y)| Point { x: *x, y: *y });
+    let points = points.iter().map(|(x, y)| Point { x: *x, planned: None, y: *y });
     Line { name: name.into(), points: points.collect() }
 }
 
@@ -50,6 +50,13 @@ fn rates() -> Figure {
     let mut lines: Vec<Line> = lines.collect();
     lines[8].points[7].y.interval = None;
     lines[8].points[7].y.samples = 1;
+    // What was measured is never exactly what was planned.
+    for (at, line) in lines.iter_mut().enumerate() {
+        for point in &mut line.points {
+            point.planned = Some(point.x);
+            point.x *= 1.0 + (at as f64 - 4.0) * 2e-5;
+        }
+    }
     Figure {
         caption: "CPU utilisation of the whole machine while a VM receives: guest and driver \
                   domain together, or the native system. Bands are 95 % confidence intervals."
@@ -231,6 +238,44 @@ fn table() -> Figure {
     }
 }
 
+/// Ratios as a study with real names has them: six columns, five of them with intervals or words.
+fn ratios() -> Figure {
+    let words = |text: &str| Cell::Text(text.into());
+    let row = |load: &str, machine: &str, ratio, cost, native| {
+        let values = [about(ratio, 12.0), about(ratio * 1.01, 14.0), about(cost, 5.0)];
+        let values = values.into_iter().chain([about(native, 7.0)]).map(Cell::Measured);
+        [words(load), words(machine)].into_iter().chain(values).collect()
+    };
+    Figure {
+        caption: "The CPU per reply of each machine over that of the baseline.".into(),
+        found: Some("The web server cost 3.3 times the CPU of native Linux.".into()),
+        ..blank(
+            "ratio-web",
+            "What virtualization costs: web",
+            Drawing::Table {
+                columns: vec![
+                    axis("Load", ""),
+                    axis("Machine", ""),
+                    axis("ratio (Fieller)", ""),
+                    axis("ratio (bootstrap)", ""),
+                    axis("its CPU per reply", "µs"),
+                    axis("native CPU per reply", "µs"),
+                ],
+                rows: vec![
+                    row(
+                        "web by nginx, 10000 connections/s, sampled by cycles:1000000",
+                        "KVM by the host's clock, interrupts on two CPUs",
+                        3.31,
+                        12_345.6,
+                        3_731.0,
+                    ),
+                    row("web by nginx, 20000 connections/s", "Xen, one CPU", 4.2, 812.5, 193.4),
+                ],
+            },
+        )
+    }
+}
+
 /// A line with one point that has no interval.
 fn point() -> Figure {
     blank(
@@ -261,7 +306,7 @@ pub fn report() -> Report {
     ];
     let client = vec![fact("kernel", "Linux 6.1.0-18-amd64"), fact("network", "10 Gbit/s, ixgbe")];
     Report {
-        figures: vec![rates(), periods(), stacks(), kiviat(), table(), point()],
+        figures: vec![rates(), periods(), stacks(), kiviat(), table(), ratios(), point()],
         id: "web-and-tcp".into(),
         title: "What virtualization costs a network server".into(),
         question: "How much CPU does a VM need to receive what the native system receives, and \
@@ -288,6 +333,15 @@ pub fn report() -> Report {
             "The machines are emulated: times are not those of hardware.".into(),
             "6 runs were not valid: the generator was late.".into(),
         ],
+        remarks: vec![Remark {
+            run: 17,
+            block: 1,
+            what: "xen: TCP 1448 B, 40000/s".into(),
+            reasons: vec![
+                "python3 (PID 4711) used 0.98 CPUs of the host beside the load".into(),
+                "it took 111 % CPU, the other runs of this point 10.0 to 12.3 % CPU".into(),
+            ],
+        }],
         failures: vec![Failure {
             run: 114,
             what: "KVM, 1448 bytes, 40 000 packets/s".into(),
@@ -326,6 +380,7 @@ pub fn empty() -> Report {
         machines: Vec::new(),
         changes: Vec::new(),
         warnings: Vec::new(),
+        remarks: Vec::new(),
         failures: Vec::new(),
     }
 }
@@ -370,6 +425,7 @@ pub fn hostile() -> Report {
         machines: vec![Machine { name: text(), facts: vec![(text(), text())] }],
         changes: vec![text()],
         warnings: vec![text()],
+        remarks: vec![Remark { run: 1, block: 1, what: text(), reasons: vec![text(), text()] }],
         failures: vec![Failure { run: 1, what: text(), reason: text() }],
         ..empty()
     }

@@ -1,6 +1,6 @@
 //! A figure as one tidy table: a row for each value, whatever is drawn of it.
 
-use study::figure::{Axis, Bar, Cell, Drawing, Figure, Line, Measured, Ring};
+use study::figure::{Axis, Bar, Cell, Drawing, Figure, Line, Measured, Point, Ring};
 
 /// What the whole of a stacked bar is called.
 pub const WHOLE: &str = "whole";
@@ -9,8 +9,11 @@ pub const WHOLE: &str = "whole";
 pub struct Row {
     /// The line, part or ring; of a table the words that its row begins with.
     pub series: String,
-    /// The place in the series: a number on an axis, or the name of a bar, axis or column.
+    /// The place in the series: a number on an axis, which is the planned one where there is a
+    /// plan for it, or the name of a bar, axis or column.
     pub x: Cell,
+    /// What was measured of a planned place.
+    pub measured_x: Option<f64>,
     /// What is there.
     pub value: Cell,
 }
@@ -30,10 +33,23 @@ pub fn title(axis: &Axis) -> String {
     format!("{} ({})", axis.label, axis.unit)
 }
 
+/// The head of lines' places.
+pub fn planned_title(x: &Axis, lines: &[Line]) -> String {
+    let planned = lines.iter().flat_map(|line| &line.points).any(|point| point.planned.is_some());
+    let label = if planned { format!("{}, planned", x.label) } else { x.label.clone() };
+    title(&Axis { label, ..x.clone() })
+}
+
+/// Where a point is in tables: at what was planned, or else at what was measured. Points of the
+/// same plan are beside each other so.
+pub fn place(point: &Point) -> f64 {
+    point.planned.unwrap_or(point.x)
+}
+
 /// What the columns of a figure's rows are called.
 pub fn heads(figure: &Figure) -> Heads {
     let (series, x, value) = match &figure.drawing {
-        Drawing::Lines { x, y, .. } => ("line", title(x), title(y)),
+        Drawing::Lines { x, y, lines } => ("line", planned_title(x, lines), title(y)),
         Drawing::Stacks { y, .. } => ("part", "bar".to_owned(), title(y)),
         Drawing::Kiviat { .. } => ("ring", "axis".to_owned(), "value".to_owned()),
         Drawing::Table { .. } => ("row", "column".to_owned(), "value".to_owned()),
@@ -60,7 +76,8 @@ pub fn rows(figure: &Figure) -> Vec<Row> {
 fn of_line(line: &Line) -> impl Iterator<Item = Row> {
     line.points.iter().map(|point| Row {
         series: line.name.clone(),
-        x: Cell::Number(point.x),
+        x: Cell::Number(place(point)),
+        measured_x: point.planned.map(|_| point.x),
         value: Cell::Measured(point.y),
     })
 }
@@ -69,6 +86,7 @@ fn of_bar(parts: &[String], bar: &Bar) -> Vec<Row> {
     let row = |series: &str, value| Row {
         series: series.to_owned(),
         x: Cell::Text(bar.name.clone()),
+        measured_x: None,
         value,
     };
     let height = |at: usize| match bar.parts.get(at).copied().flatten() {
@@ -83,6 +101,7 @@ fn of_ring<'a>(axes: &'a [Axis], ring: &'a Ring) -> impl Iterator<Item = Row> + 
     axes.iter().enumerate().map(|(at, axis)| Row {
         series: ring.name.clone(),
         x: Cell::Text(title(axis)),
+        measured_x: None,
         value: known(ring.values.get(at).copied().flatten()),
     })
 }
@@ -108,6 +127,7 @@ fn of_row(columns: &[Axis], at: usize, row: &[Cell]) -> Vec<Row> {
         .map(|(column, cell)| Row {
             series: series.clone(),
             x: Cell::Text(title(column)),
+            measured_x: None,
             value: cell.clone(),
         })
         .collect()

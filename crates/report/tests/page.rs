@@ -93,7 +93,7 @@ fn a_page_is_drawn_whole_on_a_desk_and_on_a_telephone() {
         chromium.resize(width, height);
         let (_folder, drawn) = drawn(&mut chromium, &report);
         keep_screenshot(&mut chromium, &format!("report-{width}"));
-        assert_eq!(drawn, 5, "all but the table");
+        assert_eq!(drawn, 5, "all but the tables");
         assert_eq!(chromium.eval("document.querySelectorAll('.plot .main-svg').length > 4"), true);
         let wide = chromium.eval("document.scrollingElement.scrollWidth").as_u64().unwrap();
         assert!(wide <= u64::from(width), "the page is {wide} wide in {width}");
@@ -108,6 +108,41 @@ fn a_page_is_drawn_whole_on_a_desk_and_on_a_telephone() {
 }
 
 #[test]
+fn tables_show_all_their_columns_at_1280_pixels() {
+    let mut chromium = Chromium::start();
+    chromium.resize(1280, 900);
+    let (_folder, _) = drawn(&mut chromium, &sample::report());
+    chromium.eval("document.querySelectorAll('details').forEach(d => { d.open = true; })");
+    keep_screenshot(&mut chromium, "tables-1280");
+    let scrolled = "[...document.querySelectorAll('.scroll')].filter(s => s.scrollWidth > s.clientWidth).map(s => \
+                    [s.closest('figure, section').id, s.scrollWidth, s.clientWidth])";
+    assert_eq!(chromium.eval(scrolled), Value::Array(Vec::new()));
+    let tables = chromium.eval("document.querySelectorAll('.scroll table').length");
+    assert!(tables.as_u64().unwrap() >= 9, "{tables}");
+    // What was measured stands beside what was planned.
+    let heads = chromium.eval(
+        "[...document.getElementById('fig-6.1').querySelectorAll('details th')].map(h => h.textContent)",
+    );
+    let heads: Vec<&str> = heads.as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert_eq!(heads[1..3], ["receive rate, planned (packets/s)", "measured"]);
+}
+
+#[test]
+fn one_point_of_each_line_is_bars_and_no_line_chart() {
+    let mut chromium = Chromium::start();
+    chromium.resize(1280, 900);
+    let (_folder, _) = drawn(&mut chromium, &sample::report());
+    let in_figure = |what: &str| format!("document.querySelectorAll('#fig-one {what}').length");
+    assert_eq!(chromium.eval(&in_figure(".bars .point")), 1);
+    assert_eq!(chromium.eval(&in_figure(".scatterlayer .trace")), 0);
+    let high = "document.querySelector('#fig-one .nsewdrag').getBoundingClientRect().height";
+    assert!(chromium.eval(high).as_f64().unwrap() < 120.0, "as high as what it shows");
+    let whole = "document.querySelector('#fig-one .plot').getBoundingClientRect().height";
+    assert!(chromium.eval(whole).as_f64().unwrap() < 240.0, "no empty room beneath it");
+    assert_eq!(chromium.eval(&in_figure(".errorbar")), 0, "no interval is not one of 0");
+}
+
+#[test]
 fn a_figure_is_saved_as_svg_and_its_data_as_csv() {
     let mut chromium = Chromium::start();
     chromium.resize(1280, 900);
@@ -116,7 +151,7 @@ fn a_figure_is_saved_as_svg_and_its_data_as_csv() {
     assert!(image.as_str().unwrap().starts_with("data:image/svg+xml"), "{image}");
     for (link, file, begin) in [
         ("figure .save", "fig-6.1.svg", "<svg "),
-        ("figure a[download]", "fig-6.1.csv", "series,x,value,low,high,samples\r\n"),
+        ("figure a[download]", "fig-6.1.csv", "series,x,measured_x,value,low,high,samples\r\n"),
     ] {
         chromium.eval(&format!("document.querySelector({link:?}).click()"));
         let file = chromium.downloads().join(file);

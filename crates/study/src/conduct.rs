@@ -204,6 +204,9 @@ impl Study<'_> {
             ending,
         };
         self.store.keep(&record)?;
+        for warning in record.data().map(|data| data.warnings.as_slice()).unwrap_or_default() {
+            watch.says(&format!("run {}: {warning}", run.number));
+        }
         let invalid = ledger.note(&record);
         let amiss = match &record.ending {
             Ending::Failed(why) => Some(format!("failed: {why}")),

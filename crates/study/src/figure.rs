@@ -35,8 +35,25 @@ pub struct Report {
     pub changes: Vec<String>,
     /// What to know before believing the figures.
     pub warnings: Vec<String>,
+    /// Runs that count and have something to be looked at: a disturbance, a warning of their own,
+    /// or a value far from those of the other runs of their point.
+    #[serde(default)]
+    pub remarks: Vec<Remark>,
     /// Runs that failed, each with its reason.
     pub failures: Vec<Failure>,
+}
+
+/// What to look at in a run that counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remark {
+    /// Its number in the schedule.
+    pub run: usize,
+    /// Its block.
+    pub block: usize,
+    /// What it measured: the machine and the load.
+    pub what: String,
+    /// What is to be looked at.
+    pub reasons: Vec<String>,
 }
 
 /// Counts of runs.
@@ -170,8 +187,11 @@ pub struct Line {
 /// A point of a line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Point {
-    /// Where.
+    /// Where: what was measured, or, where nothing was, what was planned.
     pub x: f64,
+    /// What the plan asked for there, where `x` is what was measured of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planned: Option<f64>,
     /// How much.
     pub y: Measured,
 }

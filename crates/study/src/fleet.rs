@@ -7,6 +7,7 @@ use lab::{AgentFiles, Cache, Spec, Testbed};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use workload::Environment;
 
 /// What a study needs to reach its machines.
 #[derive(Debug, Clone)]
@@ -101,6 +102,17 @@ impl Peer {
     pub fn forget(&mut self) {
         self.handle = None;
     }
+}
+
+/// What an agent answered when it was asked who it is.
+#[derive(Debug)]
+pub struct Answer {
+    /// What it is of: `host`, `client`, a guest's name.
+    pub who: String,
+    /// Its address.
+    pub address: String,
+    /// Its machine; or why it is of no use to the plan.
+    pub machine: Result<Environment, String>,
 }
 
 /// Where a load goes to.
@@ -235,43 +247,71 @@ impl Station {
         self.peers().for_each(Peer::forget);
     }
 
+    /// Whether a machine's key can be read, or it needs none, before anything is connected.
+    ///
+    /// # Errors
+    /// Why the key is of no use; that one is needed.
+    pub fn access(machine: &Machine, means: &Means) -> Result<(), FleetError> {
+        let Place::Agents { key, .. } = &machine.place else { return Ok(()) };
+        let key = key.as_deref().or(means.key.as_deref());
+        let mut agents = machine.place.agents();
+        agents.try_for_each(|(_, address)| security(machine, key, address).map(|_| ()))
+    }
+
+    /// Asks every agent who it is.
+    pub fn answers(&mut self, machine: &Machine) -> Vec<Answer> {
+        let one = |peer: &mut Peer| Answer {
+            who: peer.who.clone(),
+            address: peer.address.clone(),
+            machine: answer(peer, machine).map_err(|error| match error {
+                FleetError::Agent { why, .. } => why.to_string(),
+                FleetError::Unfit { problem, .. } => problem,
+                FleetError::Lab { .. } => error.to_string(),
+            }),
+        };
+        self.peers().map(one).collect()
+    }
+
     /// Asks every agent who it is, and whether the machine is fit for the plan.
     ///
     /// # Errors
     /// The first agent that does not answer, or what the machine lacks.
     pub fn check(&mut self, machine: &Machine) -> Result<(), FleetError> {
-        let name = machine.name.clone();
-        for peer in self.peers() {
-            let (who, address) = (peer.who.clone(), peer.address.clone());
-            let lost = |why| FleetError::Agent { machine: name.clone(), who, address, why };
-            let handle = match peer.handle() {
-                Ok(handle) => handle,
-                Err(why) => return Err(lost(why)),
-            };
-            let (cpus, unreadable) =
-                (handle.hello().environment.cpus, handle.hello().unreadable.clone());
-            let offset = match handle.offset() {
-                Ok(offset) => offset,
-                Err(why) => return Err(lost(why)),
-            };
-            let unfit = |problem: String| FleetError::Unfit { machine: name.clone(), problem };
-            if peer.who == "host" && cpus < machine.needs_cpus {
-                let needs = machine.needs_cpus;
-                return Err(unfit(format!("it has {cpus} CPUs, the plan needs {needs}")));
-            }
-            if let Some(why) = unreadable.filter(|_| peer.who == "host") {
-                return Err(unfit(format!("its counters cannot be read: {why}")));
-            }
-            if offset.bound > MOST_APART {
-                let bound = offset.bound / 1_000_000;
-                return Err(unfit(format!(
-                    "the clock of {} cannot be aligned: an answer takes {bound} ms at least",
-                    peer.who
-                )));
-            }
-        }
-        Ok(())
+        self.peers().try_for_each(|peer| answer(peer, machine).map(|_| ()))
     }
+}
+
+/// Asks an agent who it is, and whether its machine is fit for the plan.
+fn answer(peer: &mut Peer, machine: &Machine) -> Result<Environment, FleetError> {
+    let name = machine.name.clone();
+    let (who, address) = (peer.who.clone(), peer.address.clone());
+    let lost = |why| FleetError::Agent { machine: name.clone(), who, address, why };
+    let handle = match peer.handle() {
+        Ok(handle) => handle,
+        Err(why) => return Err(lost(why)),
+    };
+    let (environment, unreadable) =
+        (handle.hello().environment.clone(), handle.hello().unreadable.clone());
+    let offset = match handle.offset() {
+        Ok(offset) => offset,
+        Err(why) => return Err(lost(why)),
+    };
+    let unfit = |problem: String| FleetError::Unfit { machine: name.clone(), problem };
+    let (cpus, needs) = (environment.cpus, machine.needs_cpus);
+    if peer.who == "host" && cpus < needs {
+        return Err(unfit(format!("it has {cpus} CPUs, the plan needs {needs}")));
+    }
+    if let Some(why) = unreadable.filter(|_| peer.who == "host") {
+        return Err(unfit(format!("its counters cannot be read: {why}")));
+    }
+    if offset.bound > MOST_APART {
+        let bound = offset.bound / 1_000_000;
+        return Err(unfit(format!(
+            "the clock of {} cannot be aligned: an answer takes {bound} ms at least",
+            peer.who
+        )));
+    }
+    Ok(environment)
 }
 
 /// An agent whose answers take longer than twice this cannot be told when to read, in ns.

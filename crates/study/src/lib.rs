@@ -1,5 +1,6 @@
 //! The case study: from a plan, over runs on machines, to figures that can be believed.
 
+mod beside;
 mod conduct;
 mod export;
 pub mod figure;
@@ -9,8 +10,10 @@ mod load;
 mod measures;
 pub mod plan;
 mod plans;
+mod preview;
 mod quantity;
 mod record;
+mod remarks;
 mod results;
 mod run;
 #[cfg(test)]
@@ -23,10 +26,11 @@ mod store;
 pub use conduct::{Finish, Study, StudyError, Watch};
 pub use export::export;
 pub use figures::FigureKind;
-pub use fleet::{FleetError, Means, Station};
+pub use fleet::{Answer, FleetError, Means, Station};
 pub use measures::{LAYERS, Measures};
 pub use plan::{Plan, PlanError};
 pub use plans::{Listed, PLANS};
+pub use preview::Preview;
 pub use record::{Counters, Data, Ending, Function, Record, Sampled};
 pub use results::report;
 pub use schedule::{Run, Treatment, describe, schedule};

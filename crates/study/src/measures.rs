@@ -12,8 +12,12 @@ use workload::{cpu, tcp, web};
 pub struct Measures {
     /// T: seconds by the host's clock between the two readings.
     pub interval_s: Option<f64>,
+    /// The host's CPUs.
+    pub cpus: Option<u32>,
     /// CPUs that were busy on the host, the monitor's own time apart.
     pub total: Option<f64>,
+    /// Why `total` is not known.
+    pub no_total: Option<String>,
     /// CPUs that executed guests, and their hypervisor's work.
     pub guests: Option<f64>,
     /// CPUs that the driver domain used: all that the guests did not.
@@ -118,7 +122,9 @@ impl Measures {
             (!parts.is_empty()).then(|| cpus(Nanos(parts.iter().map(|part| part.0).sum())))
         };
         self.interval_s = Some(interval / 1e9);
+        self.cpus = Some(usage.host.cpus);
         self.total = busy_cpus(usage);
+        self.no_total = usage.host.busy.as_ref().err().map(ToString::to_string);
         let guest = sum(|vm| &vm.cpu.guest);
         let vmm = sum(|vm| &vm.cpu.vmm);
         self.guests = guest.map(|guest| guest + vmm.unwrap_or(0.0));

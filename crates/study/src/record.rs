@@ -54,6 +54,10 @@ pub struct Data {
     pub busy_before: Option<f64>,
     /// The load's own results (docs/bench.md), one for each target.
     pub outcomes: Vec<serde_json::Value>,
+    /// The web servers and their versions (`nginx/1.22.1`), by the target's name; nothing where the
+    /// load has no web server, or the server reports no version.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub servers: BTreeMap<String, String>,
     /// What the agents sampled during the load, by whose it is: `host`, a guest's name; nothing
     /// where the load says no `sample`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -5,6 +5,7 @@ use crate::figures::{FigureKind, Rows, findings};
 use crate::measures::Measures;
 use crate::plan::{Load, Place, Plan};
 use crate::record::{Ending, Record};
+use crate::remarks::remarks;
 use crate::schedule::schedule;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +27,7 @@ pub fn report(plan: &Plan, records: &[Record]) -> Report {
         .collect();
     for figure in &plan.figures {
         let rows = &all[figure.workload];
-        figures.push(figure.kind.draw(rows));
+        figures.extend(figure.kind.draw(rows));
         if matches!(figure.kind, FigureKind::Ratio | FigureKind::Fig610) {
             for sentence in findings(rows) {
                 if !sentences.contains(&sentence) {
@@ -36,6 +37,7 @@ pub fn report(plan: &Plan, records: &[Record]) -> Report {
         }
     }
     let failures = failed(records, &measured);
+    let remarks = remarks(plan, &with);
     let planned = schedule(plan).len();
     let valid = measured.len() - invalid.len();
     Report {
@@ -58,12 +60,14 @@ pub fn report(plan: &Plan, records: &[Record]) -> Report {
         machines: machines(&measured),
         changes: changes(&measured),
         warnings: [
+            remarks.sentences,
             slow(plan, &with),
             not_valid(&invalid, "not valid and in no figure"),
             not_valid(&repeated, "measured again, as they were not valid at first"),
-            warnings(plan, &measured, planned),
+            warnings(plan, &measured, planned, &remarks.told),
         ]
         .concat(),
+        remarks: remarks.runs,
         failures,
     }
 }
@@ -145,9 +149,11 @@ fn method(plan: &Plan) -> Vec<String> {
             .to_owned(),
         "Packets and replies are counted by the load, and their rate is taken over the time \
          between the two readings. Intervals are of 95 % confidence: Student's for means, \
-         Fieller's and a bootstrap of the blocks' log-ratios for ratios. No run was dropped by its \
-         value; a run that is not valid by its own account (its load was late, or did not end) is \
-         measured again, twice at most, and its first valid attempt counts."
+         Fieller's and a bootstrap of the blocks' log-ratios for ratios. They end at 0 and, for CPU \
+         utilisations, at all CPUs of the host, as no true value is beyond. No run was dropped by \
+         its value; runs far from the others of their point (modified z-score) are listed. A run \
+         that is not valid by its own account (its load was late, or did not end) is measured \
+         again, twice at most, and its first valid attempt counts."
             .to_owned(),
     ];
     if plan.needs_lab() {
@@ -174,27 +180,35 @@ fn method(plan: &Plan) -> Vec<String> {
 
 fn machines(measured: &[&Record]) -> Vec<Machine> {
     let mut found: BTreeMap<String, &Environment> = BTreeMap::new();
+    let mut servers: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     for record in measured {
         let Some((name, data)) = record.machine.as_ref().zip(record.data()) else { continue };
         for (role, environment) in &data.environments {
             found.entry(format!("{name}, {role}")).or_insert(environment);
         }
+        for (role, version) in &data.servers {
+            servers.entry(format!("{name}, {role}")).or_default().insert(version);
+        }
     }
+    let all = found.into_iter().map(|(name, here)| {
+        let mut facts = facts(here);
+        let versions = servers.remove(&name).unwrap_or_default();
+        facts.extend(versions.into_iter().map(|one| ("web server".to_owned(), one.to_owned())));
+        Machine { name, facts }
+    });
+    all.collect()
+}
+
+fn facts(here: &Environment) -> Vec<(String, String)> {
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "unknown".to_owned());
-    found
-        .into_iter()
-        .map(|(name, here)| Machine {
-            name,
-            facts: vec![
-                ("kernel".to_owned(), format!("Linux {} {}", here.kernel, here.machine)),
-                ("processor".to_owned(), text(&here.cpu)),
-                ("CPUs".to_owned(), here.cpus.to_string()),
-                ("clock source".to_owned(), text(&here.clock_source)),
-                ("below it".to_owned(), text(&here.accelerator)),
-                ("vmeter".to_owned(), here.vmeter.clone()),
-            ],
-        })
-        .collect()
+    vec![
+        ("kernel".to_owned(), format!("Linux {} {}", here.kernel, here.machine)),
+        ("processor".to_owned(), text(&here.cpu)),
+        ("CPUs".to_owned(), here.cpus.to_string()),
+        ("clock source".to_owned(), text(&here.clock_source)),
+        ("below it".to_owned(), text(&here.accelerator)),
+        ("vmeter".to_owned(), here.vmeter.clone()),
+    ]
 }
 
 /// What was set, once for each machine's configuration.
@@ -253,7 +267,13 @@ fn not_valid(runs: &[(usize, String)], what: &str) -> Vec<String> {
     reasons.into_iter().map(text).collect()
 }
 
-fn warnings(plan: &Plan, measured: &[&Record], planned: usize) -> Vec<String> {
+/// Warnings of the study and of its runs, but for those that are `told` elsewhere.
+fn warnings(
+    plan: &Plan,
+    measured: &[&Record],
+    planned: usize,
+    told: &BTreeSet<String>,
+) -> Vec<String> {
     let mut all = Vec::new();
     if measured.len() < planned {
         let left = planned - measured.len();
@@ -262,7 +282,7 @@ fn warnings(plan: &Plan, measured: &[&Record], planned: usize) -> Vec<String> {
     let mut said: BTreeMap<String, usize> = BTreeMap::new();
     for record in measured {
         let Some((name, data)) = record.machine.as_ref().zip(record.data()) else { continue };
-        for warning in &data.warnings {
+        for warning in data.warnings.iter().filter(|warning| !told.contains(*warning)) {
             // Numbers differ from run to run.
             let kind = warning.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
             *said.entry(format!("{name}: …{kind}")).or_default() += 1;

@@ -1,6 +1,7 @@
 //! One run: the load is started, the host's counters are read at the window's begin and end, the
 //! results are fetched.
 
+use crate::beside::beside;
 use crate::fleet::{Peer, Station, Target};
 use crate::load;
 use crate::measures::busy_cpus;
@@ -13,6 +14,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use workload::serve;
 
 /// Why a run has no result.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +58,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// The part of the load's window between the two readings: the load outlasts the second one.
 const READ: f64 = 0.85;
 /// Over this time the machine is watched before a run.
-const WATCH: Duration = Duration::from_millis(300);
+pub(crate) const WATCH: Duration = Duration::from_millis(300);
+/// What lies between a load's end and the next run at least: results are fetched, servers started.
+pub(crate) const BETWEEN: Duration = Duration::from_millis(400);
 /// A machine with so many CPUs busy is not idle.
 const BUSY: f64 = 0.3;
 
@@ -95,6 +99,8 @@ impl<'a> Conduct<'a> {
             Load::Cpu { .. } => self.compute(&mut data)?,
             _ => self.serve(&mut data)?,
         }
+        let others = beside(self.load, &self.at_work(), &data);
+        data.warnings.extend(others.iter().map(ToString::to_string));
         Ok(data)
     }
 
@@ -173,13 +179,14 @@ impl<'a> Conduct<'a> {
         Ok(())
     }
 
-    /// How many guests, from the first on, have a part in the load.
     fn guests_at_work(&self) -> usize {
-        match self.load {
-            Load::Cpu { instances, place: CpuPlace::DifferentGuests, .. } => *instances,
-            Load::Cpu { .. } => 1,
-            _ => self.workload.targets,
-        }
+        self.workload.guests_at_work(self.load)
+    }
+
+    /// The names of these guests.
+    fn at_work(&self) -> Vec<String> {
+        let guests = self.station.guests.iter().take(self.guests_at_work());
+        guests.map(|guest| guest.who.clone()).collect()
     }
 
     fn targets(&self) -> Vec<Target> {
@@ -225,8 +232,23 @@ impl<'a> Conduct<'a> {
             data.outcomes.push(self.waiting().for_outcome(client, job)?);
         }
         self.keep_samples(samplers, data)?;
+        self.end_servers(servers, data)
+    }
+
+    /// Ends the servers; web servers report their versions when they have ended.
+    fn end_servers(&mut self, servers: Vec<Serving>, data: &mut Data) -> Result<(), RunError> {
+        let waiting = self.waiting();
         for (target, job) in servers {
-            with(self.station.target(target), |agent| agent.stop(job))?;
+            let peer = self.station.target(target);
+            with(peer, |agent| agent.stop(job))?;
+            if !matches!(self.load, Load::Web { .. }) {
+                continue;
+            }
+            let about: Option<serve::About> =
+                serde_json::from_value(waiting.for_outcome(peer, job)?).ok();
+            if let Some(version) = about.and_then(|about| about.version) {
+                data.servers.insert(peer.who.clone(), version);
+            }
         }
         Ok(())
     }

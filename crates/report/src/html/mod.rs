@@ -7,7 +7,7 @@ use crate::palette::Palette;
 use crate::plot;
 use maud::{DOCTYPE, Markup, PreEscaped, html as markup};
 use model::escape;
-use study::figure::{Failure, Machine, Report, Runs};
+use study::figure::{Failure, Machine, Remark, Report, Runs};
 
 /// Nothing is loaded, whatever a name in the report says.
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
@@ -52,6 +52,9 @@ fn head(report: &Report) -> Markup {
             @if !report.question.is_empty() { p.question { (escape(&report.question)) } }
             p.facts {
                 (valid) " of " (planned) " runs valid"
+                @if !report.remarks.is_empty() {
+                    ", " a href="#runs-to-look-at" { (report.remarks.len()) " to look at" }
+                }
                 @if let Some((began, ended)) = &report.measured {
                     " · " (escape(began)) " to " (escape(ended))
                 }
@@ -84,6 +87,7 @@ fn head(report: &Report) -> Markup {
 /// How it was measured, on what, and what did not work.
 fn foot(report: &Report) -> Markup {
     markup! {
+        @if !report.remarks.is_empty() { (remarks(&report.remarks)) }
         @if !report.method.is_empty() {
             section {
                 h2 { "Method" }
@@ -116,6 +120,37 @@ fn machine_facts(machine: &Machine) -> Markup {
                 @for (name, value) in &machine.facts {
                     dt { (escape(name)) }
                     dd { (escape(value)) }
+                }
+            }
+        }
+    }
+}
+
+fn remarks(remarks: &[Remark]) -> Markup {
+    markup! {
+        section id="runs-to-look-at" {
+            h2 { "Runs to look at" }
+            p { "They count in the figures like all others." }
+            div.scroll tabindex="0" {
+                table {
+                    thead {
+                        tr {
+                            th.number { "run" }
+                            th.number { "block" }
+                            th { "what" }
+                            th { "to look at" }
+                        }
+                    }
+                    tbody {
+                        @for remark in remarks {
+                            tr {
+                                td.number { (remark.run) }
+                                td.number { (remark.block) }
+                                td { (escape(&remark.what)) }
+                                td.wide { @for reason in &remark.reasons { p { (escape(reason)) } } }
+                            }
+                        }
+                    }
                 }
             }
         }

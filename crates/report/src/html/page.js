@@ -42,7 +42,8 @@
     const narrow = width < NARROW;
     const low = narrow || width === PAPER;
     const polar = plot.layout.polar !== undefined;
-    const area = polar ? (low ? AREA.roundLow : AREA.round) : (low ? AREA.low : AREA.wide);
+    const usual = polar ? (low ? AREA.roundLow : AREA.round) : (low ? AREA.low : AREA.wide);
+    const area = plot.area ?? usual;
     const above = polar ? 84 : plot.layout.margin.t;
     const change = { width, "font.size": narrow ? 12 : 13, "margin.t": above };
     if (polar) {
@@ -71,6 +72,9 @@
     try {
       const { data, layout, config } = JSON.parse(
         figure.querySelector('script[type="application/json"]').textContent);
+      // A drawing may know how high what it shows is.
+      place.area = layout.height;
+      if (place.area !== undefined) place.style.minHeight = "0";
       await Plotly.newPlot(place, data, layout, config);
       await fit(place);
       plots.push(place);

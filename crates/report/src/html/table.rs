@@ -86,6 +86,7 @@ fn unknown(reason: Option<&str>) -> Markup {
 pub fn data(figure: &Figure) -> Markup {
     let heads = tidy::heads(figure);
     let rows = tidy::rows(figure);
+    let planned = rows.iter().any(|row| row.measured_x.is_some());
     markup! {
         details {
             summary { "Data (" (rows.len()) @if rows.len() == 1 { " value)" } @else { " values)" } }
@@ -95,13 +96,14 @@ pub fn data(figure: &Figure) -> Markup {
                         tr {
                             th { (heads.series) }
                             th.number[is_number(rows.first())] { (escape(&heads.x)) }
+                            @if planned { th.number { "measured" } }
                             th.number { (escape(&heads.value)) }
                             th.number { "low" }
                             th.number { "high" }
                             th.number { "samples" }
                         }
                     }
-                    tbody { @for row in &rows { (data_row(row, figure)) } }
+                    tbody { @for row in &rows { (data_row(row, figure, planned)) } }
                 }
             }
         }
@@ -112,7 +114,7 @@ fn is_number(row: Option<&Row>) -> bool {
     matches!(row, Some(Row { x: Cell::Number(_), .. }))
 }
 
-fn data_row(row: &Row, figure: &Figure) -> Markup {
+fn data_row(row: &Row, figure: &Figure, planned: bool) -> Markup {
     let measured = match &row.value {
         Cell::Measured(measured) => Some(measured),
         _ => None,
@@ -126,6 +128,9 @@ fn data_row(row: &Row, figure: &Figure) -> Markup {
         tr {
             td { (escape(&row.series)) }
             (plain_cell(Some(&row.x), figure, "", ""))
+            @if planned {
+                td.number { @if let Some(x) = row.measured_x { (number::number(x)) } }
+            }
             @match &row.value {
                 Cell::Measured(measured) => td.number { (number::measured(measured).0) },
                 Cell::Unknown => (unknown(tidy::reason(figure, &row.series, place))),

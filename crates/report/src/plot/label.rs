@@ -69,9 +69,13 @@ pub fn quantity(value: f64, axis: &Axis) -> String {
     format!("{}{}", number::number(value), unit(axis))
 }
 
-/// The unit with the space before it.
+/// The unit with the space before it; `/s` stands close.
 pub fn unit(axis: &Axis) -> String {
-    if axis.unit.is_empty() { String::new() } else { format!(" {}", wrapped(&axis.unit, 40)) }
+    match axis.unit.as_str() {
+        "" => String::new(),
+        unit if unit.starts_with('/') => wrapped(unit, 40),
+        unit => format!(" {}", wrapped(unit, 40)),
+    }
 }
 
 #[cfg(test)]
@@ -86,5 +90,12 @@ mod tests {
         assert_eq!(wrapped("a\n\u{1b}b", 40), "a\\n\\u{1b}b");
         assert!(wrapped(&"x".repeat(1000), 40).len() < 150);
         assert_eq!(wrapped("", 0), "");
+    }
+
+    #[test]
+    fn a_rate_has_no_gap() {
+        assert_eq!(quantity(80.0, &Axis::new("x", "/s")), "80/s");
+        assert_eq!(quantity(80.0, &Axis::new("x", "packets/s")), "80 packets/s");
+        assert_eq!(quantity(80.0, &Axis::new("x", "")), "80");
     }
 }

@@ -4,6 +4,7 @@ mod axes;
 mod kiviat;
 mod label;
 mod lines;
+mod single;
 mod stacks;
 
 use crate::palette::Palette;
@@ -35,7 +36,10 @@ pub fn draw(figure: &Figure, palette: &Palette) -> Option<Drawn> {
     let mut plot = Plot::new();
     plot.set_configuration(configuration(figure));
     let notes = match &figure.drawing {
-        Drawing::Lines { x, y, lines } => lines::draw(&mut plot, x, y, lines, palette),
+        Drawing::Lines { x, y, lines } => match single::place(y, lines) {
+            Some(place) => single::draw(&mut plot, (x, place), y, lines, palette),
+            None => lines::draw(&mut plot, x, y, lines, palette),
+        },
         Drawing::Stacks { y, parts, bars } => stacks::draw(&mut plot, y, parts, bars),
         Drawing::Kiviat { axes, rings } => kiviat::draw(&mut plot, axes, rings, palette),
         Drawing::Table { .. } => return None,
@@ -104,7 +108,7 @@ mod tests {
         let palette = Palette::of(&report);
         let drawn: Vec<bool> =
             report.figures.iter().map(|figure| draw(figure, &palette).is_some()).collect();
-        assert_eq!(drawn.iter().filter(|drawn| !**drawn).count(), 1);
+        assert_eq!(drawn.iter().filter(|drawn| !**drawn).count(), 2);
     }
 
     #[test]

@@ -23,7 +23,12 @@ pub fn draw(plot: &mut Plot, y: &Axis, parts: &[String], bars: &[Bar]) -> Vec<St
     if unknown {
         plot.add_trace(remainder(parts.len(), y, bars));
     }
-    plot.add_trace(wholes(y, bars));
+    // Plotly would draw an interval that is not there as one of no width.
+    for known in [true, false] {
+        if bars.iter().any(|bar| bar.whole.interval.is_some() == known) {
+            plot.add_trace(wholes(y, bars, known));
+        }
+    }
     // By number, not by name: two bars of one name are two bars.
     let places = (0..bars.len()).map(|at| at as f64).collect();
     let names = bars.iter().map(|bar| label::wrapped(&bar.name, NAME)).collect();
@@ -89,30 +94,33 @@ fn column(bars: &[Bar], heights: Vec<f64>) -> Box<Column<f64, f64>> {
     Column::new(places, heights).hover_info(HoverInfo::Text)
 }
 
-/// The whole of each bar with its interval.
-fn wholes(y: &Axis, bars: &[Bar]) -> Box<Scatter<f64, f64>> {
-    let places = (0..bars.len()).map(|at| at as f64).collect();
-    let heights = bars.iter().map(|bar| bar.whole.value).collect();
-    let reach = |end: fn(&Bar) -> Option<f64>| -> Vec<f64> {
-        bars.iter().map(|bar| end(bar).unwrap_or(f64::NAN)).collect()
-    };
+/// The whole of each bar: of those with an interval, which is drawn, or of those without.
+fn wholes(y: &Axis, bars: &[Bar], known: bool) -> Box<Scatter<f64, f64>> {
+    let all = bars.iter().enumerate().filter(|(_, bar)| bar.whole.interval.is_some() == known);
+    let (places, shown): (Vec<f64>, Vec<&Bar>) = all.map(|(at, bar)| (at as f64, bar)).unzip();
+    let heights = shown.iter().map(|bar| bar.whole.value).collect();
+    let hover =
+        shown.iter().map(|bar| label::hover(&bar.name, None, WHOLE, &label::value(&bar.whole, y)));
+    let ring = Stroke::new().color("#222").width(1.5);
+    let trace = Scatter::new(places, heights)
+        .name(if known { WHOLE } else { "whole, without interval" })
+        .mode(Mode::Markers)
+        .marker(Marker::new().symbol(MarkerSymbol::Diamond).size(8).color("#fff").line(ring))
+        .hover_info(HoverInfo::Text)
+        .hover_text_array(hover.collect());
+    if !known {
+        return trace;
+    }
+    let ends = shown.iter().filter_map(|bar| Some((bar.whole.value, bar.whole.interval?)));
+    let (up, down) = ends.map(|(value, (low, high))| (high - value, value - low)).unzip();
     let error = ErrorData::new(ErrorType::Data)
         .symmetric(false)
-        .array(reach(|bar| bar.whole.interval.map(|(_, high)| high - bar.whole.value)))
-        .array_minus(reach(|bar| bar.whole.interval.map(|(low, _)| bar.whole.value - low)))
+        .array(up)
+        .array_minus(down)
         .color("#222")
         .thickness(1.5)
         .width(8);
-    let hover =
-        bars.iter().map(|bar| label::hover(&bar.name, None, WHOLE, &label::value(&bar.whole, y)));
-    let ring = Stroke::new().color("#222").width(1.5);
-    Scatter::new(places, heights)
-        .name(WHOLE)
-        .mode(Mode::Markers)
-        .marker(Marker::new().symbol(MarkerSymbol::Diamond).size(8).color("#fff").line(ring))
-        .error_y(error)
-        .hover_info(HoverInfo::Text)
-        .hover_text_array(hover.collect())
+    trace.error_y(error)
 }
 
 fn shape(at: usize) -> PatternShape {
@@ -131,6 +139,7 @@ mod tests {
     use super::super::tests::drawn;
     use crate::sample;
     use serde_json::json;
+    use study::figure::Drawing;
 
     #[test]
     fn a_part_that_is_not_known_is_not_zero() {
@@ -140,5 +149,19 @@ mod tests {
         assert_eq!(parts[2]["y"], json!([null, 14.2, null]), "hypervisor, native and KVM");
         assert_eq!(parts[3]["name"], "not known");
         assert_eq!(notes.len(), 1);
+    }
+
+    #[test]
+    fn a_whole_without_interval_has_no_whiskers() {
+        let mut report = sample::report();
+        let figure = report.figures.iter_mut().find(|figure| figure.id == "fig-6.3b").unwrap();
+        let Drawing::Stacks { bars, .. } = &mut figure.drawing else { panic!() };
+        bars[1].whole.interval = None;
+        let (plot, _) = drawn(&report, "fig-6.3b");
+        let wholes: Vec<_> =
+            plot["data"].as_array().unwrap().iter().filter(|t| t["type"] == "scatter").collect();
+        assert_eq!((&wholes[0]["x"], &wholes[1]["x"]), (&json!([0.0, 2.0]), &json!([1.0])));
+        assert_eq!(wholes[0]["error_y"]["array"].as_array().unwrap().len(), 2);
+        assert!(wholes[1]["error_y"].is_null());
     }
 }

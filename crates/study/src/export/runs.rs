@@ -7,7 +7,7 @@ use crate::record::{Ending, Record};
 use parquet::errors::Result;
 use workload::web::Per;
 
-const COLUMNS: [(&str, Kind); 48] = [
+pub(super) const COLUMNS: [(&str, Kind); 50] = [
     ("number", Kind::Int),
     ("block", Kind::Int),
     ("attempt", Kind::Int),
@@ -56,6 +56,8 @@ const COLUMNS: [(&str, Kind); 48] = [
     ("warnings", Kind::Int),
     ("host_system", Kind::Text),
     ("boot", Kind::Text),
+    ("targets", Kind::Int),
+    ("server_versions", Kind::Text),
 ];
 
 /// The columns of [`LAYERS`], in its order.
@@ -72,13 +74,19 @@ const LAYER_COLUMNS: [&str; LAYERS.len()] = [
 pub(super) fn write(plan: &str, records: &[Record]) -> Result<Vec<u8>> {
     let mut table = Table::new("runs", plan, &COLUMNS)?;
     for record in records {
-        table.row(&row(record, Measures::of(record).as_ref()))?;
+        let servers = record.data().map(|data| &data.servers);
+        let versions: Vec<String> = servers.iter().flat_map(|all| all.values().cloned()).collect();
+        table.row(&row(record, Measures::of(record).as_ref(), &versions))?;
     }
     table.finish()
 }
 
 /// A row's first cells are the run's place, its load's factors and what came of it.
-fn row<'a>(record: &'a Record, found: Option<&'a Measures>) -> Vec<Cell<'a>> {
+fn row<'a>(
+    record: &'a Record,
+    found: Option<&'a Measures>,
+    versions: &'a [String],
+) -> Vec<Cell<'a>> {
     let data = record.data();
     let (state, reason) = match &record.ending {
         Ending::Measured(_) => ("measured", None),
@@ -108,8 +116,17 @@ fn row<'a>(record: &'a Record, found: Option<&'a Measures>) -> Vec<Cell<'a>> {
         Cell::Int(data.and_then(|data| i64::try_from(data.warnings.len()).ok())),
         Cell::Text(host.map(|counters| counters.begin.host.system.as_str())),
         Cell::Text(host.map(|counters| counters.begin.moment.boot.as_str())),
+        Cell::Int(targets(record)),
+        Cell::Texts(versions),
     ]);
     cells
+}
+
+/// How many targets had a load over the network at once: each has an outcome.
+fn targets(record: &Record) -> Option<i64> {
+    let networked = matches!(record.load, Load::Tcp { .. } | Load::Web { .. });
+    let data = record.data().filter(|_| networked)?;
+    i64::try_from(data.outcomes.len()).ok()
 }
 
 fn quantities<'a>(found: Option<&'a Measures>) -> Vec<Cell<'a>> {

@@ -40,9 +40,15 @@ fn a_web_loads_factors_are_in_their_columns() {
     let (per, server) = (workload::web::Per::Request, workload::serve::Software::Nginx);
     records[0].load =
         crate::plan::Load::Web { rate: 10.0, per, dirs: 2, server, sample: Vec::new() };
+    samples::data(&mut records[0]).servers = [("g1".to_owned(), "nginx/1.22.1".to_owned())].into();
     let [runs, _] = export(&store, "quick", &records).unwrap();
     let row = &rows(&runs)[0];
-    for (name, value) in [("load", "web"), ("per", "request"), ("server", "nginx")] {
+    for (name, value) in [
+        ("load", "web"),
+        ("per", "request"),
+        ("server", "nginx"),
+        ("server_versions", "nginx/1.22.1"),
+    ] {
         assert_eq!(text(row, name).as_deref(), Some(value));
     }
     assert_eq!((cell(row, "dirs"), cell(row, "size")), (Field::Long(2), Field::Null));
@@ -153,4 +159,75 @@ fn a_study_without_runs_has_two_empty_files() {
     for path in export(&store, "quick", &[]).unwrap() {
         assert!(rows(&path).is_empty());
     }
+}
+
+/// The page's documentation of the dataset.
+const DATASET: &str = include_str!("../../../../docs/dataset.md");
+
+/// The rows of its table of figures: first cell, the others.
+fn figures_table() -> Vec<(&'static str, &'static str)> {
+    let (_, table) = DATASET.split_once("| figure | across, or by | value |").unwrap();
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    rows.map(|line| line.trim_matches(['|', ' ']).split_once('|').unwrap()).collect()
+}
+
+#[test]
+fn the_documentation_names_the_columns_that_each_figure_is_made_of() {
+    let table = figures_table();
+    for kind in crate::FigureKind::ALL {
+        let named = |(ids, _): &&(&str, &str)| ids.split(',').any(|id| id.trim() == kind.id());
+        assert_eq!(table.iter().filter(named).count(), 1, "{}", kind.id());
+    }
+    let columns: Vec<&str> = runs::COLUMNS.iter().map(|(name, _)| *name).collect();
+    // Those of the runs' JSON.
+    let json = ["samples", "outcomes"];
+    for (figure, cells) in table {
+        for name in cells.split('`').skip(1).step_by(2) {
+            assert!(columns.contains(&name) || json.contains(&name), "{figure}: {name}");
+        }
+    }
+    for name in columns {
+        assert!(DATASET.contains(&format!("`{name}`")), "{name} is not documented");
+    }
+}
+
+#[test]
+fn a_figure_is_what_its_columns_say() {
+    let (_place, store, records) = samples::study();
+    let plan = store.plan().unwrap();
+    let mut all: Vec<_> = records.iter().cycle().take(4).cloned().collect();
+    for (at, record) in all.iter_mut().enumerate() {
+        (record.number, record.block) = (at + 1, at / 2 + 1);
+        record.load = plan.workloads[0].points[0].clone();
+    }
+    // The second native run took more.
+    let host = samples::data(&mut all[2]).host.as_mut().unwrap();
+    let idle = host.end.host.idle.clone().unwrap();
+    host.end.host.idle = Ok(idle.saturating_sub(Nanos(100_000_000)));
+    let [runs, _] = export(&store, "quick", &all).unwrap();
+    let runs = rows(&runs);
+    let mean = |machine: &str, column: &str| {
+        let own = runs.iter().filter(|row| text(row, "machine").as_deref() == Some(machine));
+        let values: Vec<f64> = own
+            .map(|row| match cell(row, column) {
+                Field::Double(value) => value,
+                other => panic!("{column}: {other:?}"),
+            })
+            .collect();
+        assert_eq!(values.len(), 2);
+        values.iter().sum::<f64>() / 2.0
+    };
+    assert!(runs.iter().all(|row| cell(row, "targets") == Field::Long(1)));
+    let report = crate::report(&plan, &all);
+    let figure = |id: &str| &report.figures.iter().find(|f| f.id == id).unwrap().drawing;
+    let crate::figure::Drawing::Lines { lines, .. } = figure("fig-6.1") else { panic!("lines") };
+    for (line, machine) in lines.iter().zip(["native", "xen"]) {
+        let point = &line.points[0];
+        assert_eq!(point.planned, Some(40.0));
+        assert!((point.x - mean(machine, "host_events_per_s")).abs() < 1e-9);
+        assert!((point.y.value - 100.0 * mean(machine, "total")).abs() < 1e-9);
+    }
+    let crate::figure::Drawing::Table { rows, .. } = figure("ratio-receive") else { panic!() };
+    let crate::figure::Cell::Measured(ratio) = &rows[0][2] else { panic!("{rows:?}") };
+    assert!((ratio.value - mean("xen", "cost_s") / mean("native", "cost_s")).abs() < 1e-9);
 }

@@ -23,12 +23,14 @@ pub(super) fn interrupts(rows: &Rows<'_>, nics: usize) -> Figure {
             }
             let mut values: Vec<Option<Measured>> = Vec::new();
             for cpu in 0..IDD_CPUS {
-                values.push(over(&all, |row| *row.measures.idd_cpus.get(cpu)?, 100.0));
+                let busy = over(&all, |row| *row.measures.idd_cpus.get(cpu)?, 100.0, Some(100.0));
+                values.push(busy);
             }
             for guest in 0..nics {
-                values.push(over(&all, |row| *row.measures.guest_cpus.get(guest)?, 100.0));
+                let most = rows.all_cpus((machine, configuration, last));
+                values.push(over(&all, |row| *row.measures.guest_cpus.get(guest)?, 100.0, most));
             }
-            values.push(over(&all, |row| row.measures.throughput, 1e-3));
+            values.push(over(&all, |row| row.measures.throughput, 1e-3, None));
             let name = shown(rows.plan, machine, configuration);
             rings.push(Ring { name, values });
         }
@@ -62,7 +64,8 @@ fn over(
     rows: &[&Row<'_>],
     quantity: impl Fn(&Row<'_>) -> Option<f64>,
     factor: f64,
+    most: Option<f64>,
 ) -> Option<Measured> {
     let values = rows.iter().filter_map(|row| Some((row.block, quantity(row)? * factor)));
-    mean(&values.collect::<Vec<_>>())
+    mean(&values.collect::<Vec<_>>(), most)
 }

@@ -20,14 +20,30 @@ fn figure(title: &str, caption: &str, found: &str, x: Axis, y: Axis, lines: Vec<
 /// A quantity of a run.
 type Quantity = fn(&Measures) -> Option<f64>;
 
-const BANDS: &str = "Bands are 95 % confidence intervals of the mean (Student).";
+const BANDS: &str = "Bands are 95 % confidence intervals of the mean (Student); they end at 0 and, \
+                     of CPU, at all CPUs of the host.";
+
+/// What is up: a quantity, and whether it is of CPUs, of which there are so many.
+#[derive(Clone, Copy)]
+struct Up {
+    quantity: Quantity,
+    is_cpu: bool,
+}
+
+const fn cpu(quantity: Quantity) -> Up {
+    Up { quantity, is_cpu: true }
+}
+
+const fn plain(quantity: Quantity) -> Up {
+    Up { quantity, is_cpu: false }
+}
 
 /// A line for each machine, configuration and packet size.
 fn lines(
     rows: &Rows<'_>,
     machines: impl Iterator<Item = usize>,
     x: Quantity,
-    y: Quantity,
+    y: Up,
     suffix: &str,
 ) -> Vec<Line> {
     let mut sizes: Vec<Option<u64>> = rows.points().iter().map(size).collect();
@@ -43,10 +59,14 @@ fn lines(
                     name = format!("{name}, {size} B");
                 }
                 let points = rows.points().iter().enumerate().filter(|(_, p)| size(p) == wanted);
-                let points = points.filter_map(|(point, _)| {
+                let points = points.filter_map(|(point, load)| {
                     let at = (machine, configuration, point);
-                    let x = mean(&rows.values(at, x))?.value;
-                    Some(Point { x, y: mean(&rows.values(at, y))? })
+                    let most = if y.is_cpu { rows.all_cpus(at) } else { None };
+                    Some(Point {
+                        x: mean(&rows.values(at, x), None)?.value,
+                        planned: planned(rows, load),
+                        y: mean(&rows.values(at, y.quantity), most)?,
+                    })
                 });
                 let mut points: Vec<Point> = points.collect();
                 points.sort_by(|a, b| a.x.total_cmp(&b.x));
@@ -57,6 +77,15 @@ fn lines(
         }
     }
     all
+}
+
+/// The rate that the plan asks for, over all targets.
+fn planned(rows: &Rows<'_>, load: &Load) -> Option<f64> {
+    let targets = rows.plan.workloads[rows.workload].targets;
+    match load {
+        Load::Tcp { rate, .. } | Load::Web { rate, .. } => Some(rate * targets as f64),
+        Load::Cpu { .. } | Load::Fileset { .. } => None,
+    }
 }
 
 fn size(load: &Load) -> Option<u64> {
@@ -74,9 +103,9 @@ fn percent(cpus: Option<f64>) -> Option<f64> {
     cpus.map(|cpus| cpus * 100.0)
 }
 
-const TOTAL: Quantity = |m| percent(m.total);
-const IDD: Quantity = |m| percent(m.idd);
-const GUESTS: Quantity = |m| percent(m.guests);
+const TOTAL: Up = cpu(|m| percent(m.total));
+const IDD: Up = cpu(|m| percent(m.idd));
+const GUESTS: Up = cpu(|m| percent(m.guests));
 
 /// Figure 6.1.
 pub(super) fn cpu_by_rate(rows: &Rows<'_>) -> Figure {
@@ -103,7 +132,7 @@ pub(super) fn replies(rows: &Rows<'_>) -> Figure {
          saturated.",
         Axis::new("Connections offered", "/s"),
         Axis::new("Replies", "/s"),
-        lines(rows, everyone(rows), |m| m.offered_per_s, |m| m.replies_per_s, ""),
+        lines(rows, everyone(rows), |m| m.offered_per_s, plain(|m| m.replies_per_s), ""),
     )
 }
 
@@ -151,6 +180,6 @@ pub(super) fn acks(rows: &Rows<'_>) -> Figure {
         "The ACKs for each data packet fell as the rate rose, and with them the CPU for a packet.",
         Axis::new("Data packets", "/s"),
         Axis::new("ACKs per data packet", ""),
-        lines(rows, everyone(rows), |m| m.host_events_per_s, |m| m.acks, ""),
+        lines(rows, everyone(rows), |m| m.events_per_s, plain(|m| m.acks), ""),
     )
 }

@@ -1,6 +1,6 @@
 //! Figures of samples: table 5.2, figures 5.2 and 6.11.
 
-use super::relative::{by_programs, compare};
+use super::relative::{base_name, by_programs, compare};
 use super::rows::{Rows, mean};
 use super::shown;
 use crate::figure::{Axis, Cell, Drawing, Figure, Line, Missing, Point};
@@ -27,7 +27,7 @@ pub(super) fn overhead(rows: &Rows<'_>) -> Figure {
                     let period =
                         rows.values(at, |m| m.sampled.first().map(|event| event.period as f64));
                     let y = compare(rows, base, at, |m| m.seconds)?.ratio?;
-                    Some(Point { x: mean(&period)?.value, y })
+                    Some(Point { x: mean(&period, None)?.value, planned: None, y })
                 })
                 .collect();
             line.sort_by(|a, b| a.x.total_cmp(&b.x));
@@ -82,8 +82,9 @@ pub(super) fn misses(rows: &Rows<'_>) -> Figure {
         id: String::new(),
         title: title.to_owned(),
         caption: format!(
-            "Events of n programs on one CPU, in host and guests together, relative to native \
+            "Events of n programs on one CPU, in host and guests together, relative to {} \
              with the same n; {}. Bands are 95 % intervals of the ratio (Fieller).",
+            base_name(rows.plan),
             counted.words()
         ),
         found: Some(
@@ -93,7 +94,7 @@ pub(super) fn misses(rows: &Rows<'_>) -> Figure {
         ),
         drawing: Drawing::Lines {
             x: Axis::new("Programs on one CPU", ""),
-            y: Axis::new(&format!("{y} relative to native"), ""),
+            y: Axis::new(&format!("{y} relative to {}", base_name(rows.plan)), ""),
             lines,
         },
         missing: counted.missing(),

@@ -1,10 +1,10 @@
-//! What a VM costs relative to native: ratios with intervals, and figure 6.10.
+//! What a machine costs relative to another, mostly native: ratios with intervals, and figure 6.10.
 
 use super::rows::{CONFIDENCE, Rows, mean};
 use super::shown;
 use crate::figure::{Axis, Cell, Drawing, Figure, Line, Measured, Point};
 use crate::measures::Measures;
-use crate::plan::{CpuPlace, Load};
+use crate::plan::{CpuPlace, Load, Plan};
 use std::collections::BTreeSet;
 
 /// Resamples of a bootstrap; its seed is the plan's.
@@ -20,7 +20,7 @@ fn cost(load: &Load, measures: &Measures) -> Option<f64> {
 
 /// A cost at a point over that at another.
 pub(super) struct Compared {
-    native: Measured,
+    base: Measured,
     other: Measured,
     /// Fieller's interval.
     pub ratio: Option<Measured>,
@@ -31,47 +31,48 @@ pub(super) struct Compared {
 /// Compares a quantity at two points; each is a machine, a configuration and a point of the load.
 pub(super) fn compare(
     rows: &Rows<'_>,
-    native: (usize, usize, usize),
+    base: (usize, usize, usize),
     other: (usize, usize, usize),
     quantity: impl Fn(&Measures) -> Option<f64>,
 ) -> Option<Compared> {
-    let (below, above) = (rows.values(native, &quantity), rows.values(other, &quantity));
+    let (below, above) = (rows.values(base, &quantity), rows.values(other, &quantity));
     let only = |values: &[(usize, f64)]| values.iter().map(|(_, v)| *v).collect::<Vec<f64>>();
     let pairs: Vec<(f64, f64)> = above
         .iter()
         .filter_map(|(block, a)| Some((*a, below.iter().find(|(b, _)| b == block)?.1)))
         .collect();
-    let (native, other) = (mean(&below)?, mean(&above)?);
-    let fieller = stats::ratio(&only(&above), &only(&below), CONFIDENCE).map(Measured::from);
+    let (base, other) = (mean(&below, None)?, mean(&above, None)?);
+    let fieller = stats::ratio(&only(&above), &only(&below), CONFIDENCE)
+        .map(|ratio| Measured::from(ratio.within(0.0, f64::INFINITY)));
     let plain = Measured {
-        value: other.value / native.value,
+        value: other.value / base.value,
         interval: None,
-        samples: native.samples.min(other.samples),
+        samples: base.samples.min(other.samples),
     };
     let resampled = stats::log_ratio(&pairs, CONFIDENCE, RESAMPLES, rows.plan.seed);
     Some(Compared {
-        native,
+        base,
         other,
-        ratio: fieller.or((native.value > 0.0).then_some(plain)),
+        ratio: fieller.or((base.value > 0.0).then_some(plain)),
         resampled: resampled.map(Measured::from),
     })
 }
 
-/// All comparisons of a workload's cost with native: machine, configuration, point.
+/// All comparisons of a workload's cost with the baselines': machine, configuration, point.
 fn comparisons(rows: &Rows<'_>) -> Vec<((usize, usize, usize), Compared)> {
-    with_native(rows, cost)
+    with_baseline(rows, cost)
 }
 
-/// All comparisons of a quantity with native's at the same load: machine, configuration, point.
-fn with_native(
+/// All comparisons of a quantity with the baseline's at the same load: machine, configuration, point.
+fn with_baseline(
     rows: &Rows<'_>,
     quantity: impl Fn(&Load, &Measures) -> Option<f64>,
 ) -> Vec<((usize, usize, usize), Compared)> {
     let mut all = Vec::new();
     for (point, load) in rows.points().iter().enumerate() {
-        for machine in rows.virtual_ones() {
-            let Some(native) = rows.plan.baseline(machine) else { continue };
-            let base = (native, 0, native_point(rows, load).unwrap_or(point));
+        for machine in rows.compared_ones() {
+            let Some(base) = rows.plan.baseline(machine) else { continue };
+            let base = (base, 0, base_point(rows, base, load).unwrap_or(point));
             for configuration in 0..rows.plan.machines[machine].configurations.len() {
                 let at = (machine, configuration, point);
                 let found = compare(rows, base, at, |measures| quantity(load, measures));
@@ -82,13 +83,26 @@ fn with_native(
     all
 }
 
-/// The point at which a native machine runs the same load: it has no guests to choose among.
-fn native_point(rows: &Rows<'_>, load: &Load) -> Option<usize> {
+/// The point at which a baseline runs the same load: one without guests has none to choose among.
+fn base_point(rows: &Rows<'_>, base: usize, load: &Load) -> Option<usize> {
     let mut wanted = load.clone();
-    if let Load::Cpu { place, .. } = &mut wanted {
+    if let (Load::Cpu { place, .. }, true) =
+        (&mut wanted, rows.plan.machines[base].place.is_native())
+    {
         *place = CpuPlace::SameGuest;
     }
     rows.points().iter().position(|point| *point == wanted)
+}
+
+/// What machines are compared with, for people: `native` unless the plan names another.
+pub(super) fn base_name(plan: &Plan) -> String {
+    plan.named_baseline.map_or_else(|| "native".to_owned(), |at| shown(plan, at, 0))
+}
+
+/// Whether machines are compared as the dissertation did.
+fn is_as_theirs(plan: &Plan) -> bool {
+    plan.named_baseline.is_none_or(|at| plan.machines[at].place.is_native())
+        && plan.machines.iter().any(|machine| !machine.place.is_native())
 }
 
 fn heads(load: Option<&Load>) -> (&'static str, &'static str, f64) {
@@ -115,23 +129,24 @@ pub(super) fn ratio(rows: &Rows<'_>) -> Figure {
             cell(found.ratio),
             cell(found.resampled),
             Cell::Measured(scaled(found.other, factor)),
-            Cell::Measured(scaled(found.native, factor)),
+            Cell::Measured(scaled(found.base, factor)),
         ]
     });
     let table: Vec<Vec<Cell>> = table.collect();
     let workload = &rows.plan.workloads[rows.workload].name;
+    let base = base_name(rows.plan);
     Figure {
         id: String::new(),
         title: format!("What virtualization costs: {workload}"),
         caption: format!(
-            "The {what} of each machine over the native one's, with 95 % intervals: Fieller's for \
+            "The {what} of each machine over that of {base}, with 95 % intervals: Fieller's for \
              the ratio of means, and the bootstrap of the blocks' log-ratios."
         ),
-        found: Some(
+        found: is_as_theirs(rows.plan).then(|| {
             "Network I/O cost three to five times the CPU of native Linux, the web server 3.3 \
              times; programs that only compute were slowed down little."
-                .to_owned(),
-        ),
+                .to_owned()
+        }),
         drawing: Drawing::Table {
             columns: vec![
                 Axis::new("Load", ""),
@@ -139,7 +154,7 @@ pub(super) fn ratio(rows: &Rows<'_>) -> Figure {
                 Axis::new("ratio (Fieller)", ""),
                 Axis::new("ratio (bootstrap)", ""),
                 Axis::new(&format!("its {what}"), unit),
-                Axis::new(&format!("native {what}"), unit),
+                Axis::new(&format!("{base}: {what}"), unit),
             ],
             rows: table,
         },
@@ -152,6 +167,10 @@ pub(super) fn ratio(rows: &Rows<'_>) -> Figure {
 pub fn findings(rows: &Rows<'_>) -> Vec<String> {
     let (what, ..) = heads(rows.points().first());
     let all = comparisons(rows);
+    let base = match base_name(rows.plan).as_str() {
+        "native" => format!("the native {what}"),
+        name => format!("the {what} of {name}"),
+    };
     let mut sentences = Vec::new();
     let machines: BTreeSet<(usize, usize)> = all.iter().map(|((m, c, _), _)| (*m, *c)).collect();
     for (machine, configuration) in machines {
@@ -165,7 +184,7 @@ pub fn findings(rows: &Rows<'_>) -> Vec<String> {
         let name = shown(rows.plan, machine, configuration);
         let load = rows.points()[*last].describe();
         sentences.push(format!(
-            "{name}: {:.2} times the native {what}{} at {load}.",
+            "{name}: {:.2} times {base}{} at {load}.",
             ratio.value,
             range(ratio)
         ));
@@ -173,7 +192,7 @@ pub fn findings(rows: &Rows<'_>) -> Vec<String> {
     sentences
 }
 
-/// A quantity relative to native by how many programs share a CPU: a line for each machine and
+/// A quantity relative to the baseline's by how many programs share a CPU: a line for each machine and
 /// place of the programs, whose name ends with the suffix.
 pub(super) fn by_programs(
     rows: &Rows<'_>,
@@ -183,20 +202,24 @@ pub(super) fn by_programs(
     let mut lines = Vec::new();
     let places =
         [(CpuPlace::SameGuest, "in one guest"), (CpuPlace::DifferentGuests, "in a guest each")];
-    let all = with_native(rows, quantity);
-    for machine in rows.virtual_ones() {
+    let all = with_baseline(rows, quantity);
+    for machine in rows.compared_ones() {
         for (wanted, where_) in places {
             let points = all.iter().filter_map(|((m, c, point), found)| {
                 let Load::Cpu { instances, place, .. } = &rows.points()[*point] else {
                     return None;
                 };
                 let fits = (*m, *c, *place) == (machine, 0, wanted);
-                Some(Point { x: *instances as f64, y: found.ratio? }).filter(|_| fits)
+                Some(Point { x: *instances as f64, planned: None, y: found.ratio? })
+                    .filter(|_| fits)
             });
             let points: Vec<Point> = points.collect();
             if !points.is_empty() {
-                let name = format!("{}, {where_}{suffix}", shown(rows.plan, machine, 0));
-                lines.push(Line { name, points });
+                let mut name = shown(rows.plan, machine, 0);
+                if !rows.plan.machines[machine].place.is_native() {
+                    name = format!("{name}, {where_}");
+                }
+                lines.push(Line { name: format!("{name}{suffix}"), points });
             }
         }
     }
@@ -206,22 +229,61 @@ pub(super) fn by_programs(
 /// Figure 6.10.
 pub(super) fn programs(rows: &Rows<'_>) -> Figure {
     let lines = by_programs(rows, cost, "");
+    let base = base_name(rows.plan);
     Figure {
         id: String::new(),
         title: "Programs that compute, by how many share a CPU".to_owned(),
-        caption: "Mean time of n programs on one CPU, relative to native with the same n; bands \
-                  are 95 % intervals of the ratio (Fieller)."
-            .to_owned(),
-        found: Some(
+        caption: format!(
+            "Mean time of n programs on one CPU, relative to {base} with the same n; bands are \
+             95 % intervals of the ratio (Fieller)."
+        ),
+        found: is_as_theirs(rows.plan).then(|| {
             "In one guest the programs took nearly the native time; five guests on a CPU lost \
              18 %, with misses of the third-level cache the cause."
-                .to_owned(),
-        ),
+                .to_owned()
+        }),
         drawing: Drawing::Lines {
             x: Axis::new("Programs on one CPU", ""),
-            y: Axis::new("Time relative to native", ""),
+            y: Axis::new(&format!("Time relative to {base}"), ""),
             lines,
         },
         missing: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::figure::{Cell, Drawing};
+    use crate::plan::Plan;
+    use crate::record::Record;
+    use crate::samples;
+
+    #[test]
+    fn native_is_compared_with_xen_where_the_plan_says_so() {
+        let (_place, store, records) = samples::study();
+        let text = store.plan().unwrap().text;
+        let text = text.replacen("seed = 1", "seed = 1\nbaseline = \"xen\"", 1);
+        let plan = Plan::parse(&text, "quick").unwrap();
+        let all: Vec<Record> = (0..4)
+            .map(|at| Record {
+                number: at + 1,
+                block: at / 2 + 1,
+                load: plan.workloads[0].points[1].clone(),
+                ..records[at % 2].clone()
+            })
+            .collect();
+        let report = crate::report(&plan, &all);
+        let figure = report.figures.iter().find(|figure| figure.id == "ratio-receive").unwrap();
+        let Drawing::Table { columns, rows } = &figure.drawing else { panic!("{figure:?}") };
+        assert_eq!(columns[5].label, "Xen: CPU per data packet");
+        let [row] = &rows[..] else { panic!("{rows:?}") };
+        assert_eq!(row[1], Cell::Text("native".to_owned()));
+        let [Cell::Measured(ratio), Cell::Measured(own), Cell::Measured(base)] =
+            [&row[2], &row[4], &row[5]]
+        else {
+            panic!("{row:?}")
+        };
+        assert!((ratio.value - own.value / base.value).abs() < 1e-9 && ratio.value < 1.0);
+        assert!(report.findings[0].contains(" times the CPU per data packet of Xen"), "{report:?}");
     }
 }

@@ -2,9 +2,9 @@
 
 use crate::figure::{Measured, Missing};
 use crate::measures::Measures;
-use crate::plan::{Load, Plan};
+use crate::plan::{Clock, Load, Plan};
 use crate::record::{Record, Sampled};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A valid run.
 #[derive(Debug, Clone)]
@@ -107,10 +107,22 @@ impl<'a> Rows<'a> {
             .collect()
     }
 
+    /// The host's CPUs at a point, in percent of one: more cannot be busy. `None` where no run says
+    /// how many there are.
+    pub fn all_cpus(&self, at: (usize, usize, usize)) -> Option<f64> {
+        let cpus = self.values(at, |measures| measures.cpus.map(f64::from));
+        cpus.into_iter().map(|(_, cpus)| cpus * 100.0).reduce(f64::max)
+    }
+
     /// The machines without guests.
     pub fn native_ones(&self) -> impl Iterator<Item = usize> + '_ {
         let all = self.plan.machines.iter().enumerate();
         all.filter(|(_, machine)| machine.place.is_native()).map(|(at, _)| at)
+    }
+
+    /// The machines that are compared with another one.
+    pub fn compared_ones(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.plan.machines.len()).filter(|&at| self.plan.baseline(at).is_some())
     }
 
     /// The machines with guests.
@@ -119,10 +131,45 @@ impl<'a> Rows<'a> {
         all.filter(|(_, machine)| !machine.place.is_native()).map(|(at, _)| at)
     }
 
-    /// Points of machines that have no valid run.
-    pub fn missing(&self) -> Vec<Missing> {
+    /// The clocks of the machines that have runs.
+    pub fn clocks(&self) -> BTreeSet<Clock> {
+        let machines = self.rows.iter().filter_map(|row| row.machine);
+        machines.map(|at| self.plan.machines[at].place.clock()).collect()
+    }
+
+    /// The runs of machines of one clock.
+    #[must_use]
+    pub fn of_clock(&self, clock: Clock) -> Self {
+        let fits = |row: &Row<'_>| {
+            row.machine.is_some_and(|at| self.plan.machines[at].place.clock() == clock)
+        };
+        let rows = self.rows.iter().filter(|row| fits(row)).cloned().collect();
+        Self { plan: self.plan, workload: self.workload, rows }
+    }
+
+    /// Machines, of one clock where it is given, with valid runs none of which knows the host's CPU
+    /// time.
+    pub fn without_cpu(&self, clock: Option<Clock>) -> Vec<Missing> {
         let mut missing = Vec::new();
         for (at, machine) in self.plan.machines.iter().enumerate() {
+            let fits = clock.is_none_or(|clock| machine.place.clock() == clock);
+            let own: Vec<&Row<'_>> =
+                self.rows.iter().filter(|row| fits && row.machine == Some(at)).collect();
+            let why = own.iter().find_map(|row| row.measures.no_total.clone());
+            if let Some(reason) = why.filter(|_| own.iter().all(|r| r.measures.total.is_none())) {
+                let what = format!("CPU of {}", super::shown(self.plan, at, 0));
+                missing.push(Missing { what, reason });
+            }
+        }
+        missing
+    }
+
+    /// Machines, of one clock where it is given, that have no valid run.
+    pub fn missing(&self, clock: Option<Clock>) -> Vec<Missing> {
+        let mut missing = Vec::new();
+        let all = self.plan.machines.iter().enumerate();
+        for (at, machine) in all.filter(|(_, m)| clock.is_none_or(|clock| m.place.clock() == clock))
+        {
             if self.rows.iter().any(|row| row.machine.is_some())
                 && !self.rows.iter().any(|row| row.machine == Some(at))
             {
@@ -135,12 +182,13 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// The mean with its interval; `None` of no values.
-pub fn mean(values: &[(usize, f64)]) -> Option<Measured> {
+/// The mean with its interval, which ends at 0, as no quantity of a run is below it, and at
+/// `most`, where there is one; `None` of no values.
+pub fn mean(values: &[(usize, f64)], most: Option<f64>) -> Option<Measured> {
     let values: Vec<f64> = values.iter().map(|(_, value)| *value).collect();
     let summary = stats::Summary::of(&values)?;
     Some(match stats::mean(&values, CONFIDENCE) {
-        Some(estimate) => estimate.into(),
+        Some(estimate) => estimate.within(0.0, most.unwrap_or(f64::INFINITY)).into(),
         None => Measured { value: summary.mean, interval: None, samples: summary.count },
     })
 }

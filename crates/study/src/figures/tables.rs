@@ -58,8 +58,11 @@ pub(super) fn layers(rows: &Rows<'_>) -> Figure {
             let each = |layer: usize| {
                 rows.values(at, |m| Some(m.layers[layer]? / m.host_events_per_s? * 1e6))
             };
-            let Some(whole) = mean(&rows.values(at, |m| Some(m.cost_s? * 1e6))) else { continue };
-            let parts = (0..LAYERS.len()).map(|layer| mean(&each(layer)).map(|found| found.value));
+            let Some(whole) = mean(&rows.values(at, |m| Some(m.cost_s? * 1e6)), None) else {
+                continue;
+            };
+            let parts =
+                (0..LAYERS.len()).map(|layer| mean(&each(layer), None).map(|found| found.value));
             let name = shown(rows.plan, machine, configuration);
             bars.push(Bar { name, parts: parts.collect(), whole });
         }

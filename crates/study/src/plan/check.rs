@@ -47,6 +47,10 @@ fn machines(plan: &Plan) -> Result<(), String> {
                 }
             }
             Place::Agents { addresses, guests, .. } => {
+                for (who, address) in machine.place.agents() {
+                    agent_address(address)
+                        .map_err(|problem| format!("machine `{name}`, {who}: {problem}"))?;
+                }
                 if addresses.is_empty() && guests.is_empty() && !plan.only_computes() {
                     return Err(format!(
                         "machine `{name}` has neither guests nor addresses: where does its load go?"
@@ -63,6 +67,32 @@ fn machines(plan: &Plan) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether an agent can be at such an address, as far as its words tell.
+fn agent_address(address: &str) -> Result<(), String> {
+    let shown = address.escape_debug();
+    if let Some(rest) = address.strip_prefix("vsock:") {
+        let numbers = rest.split_once(':');
+        let numbers = numbers.map(|(cid, port)| (cid.parse::<u32>(), port.parse::<u32>()));
+        return match numbers {
+            Some((Ok(_), Ok(_))) => Ok(()),
+            _ => Err(format!("`{shown}`: expected vsock:CID:PORT, two numbers")),
+        };
+    }
+    if address.contains('/') {
+        return Ok(());
+    }
+    let Some((host, port)) = address.rsplit_once(':').filter(|(host, _)| !host.is_empty()) else {
+        return Err(format!("`{shown}` has no port: expected HOST:PORT, such as 10.0.0.1:5203"));
+    };
+    if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
+        return Err(format!("`{shown}`: expected [IPv6 address]:PORT, with brackets"));
+    }
+    match port.parse::<u16>() {
+        Ok(1..) => Ok(()),
+        _ => Err(format!("`{shown}`: expected a port from 1 to 65535")),
+    }
 }
 
 fn workloads(plan: &Plan) -> Result<(), String> {

@@ -1,6 +1,7 @@
 //! What to measure: machines, loads, what varies, how often, and the figures that it is for.
 
 mod check;
+mod loads;
 mod read;
 
 use crate::figures::FigureKind;
@@ -30,8 +31,11 @@ pub struct Plan {
     pub settle: Duration,
     /// How lab machines are booted.
     pub lab: Lab,
-    /// The machines that are compared, the baseline first.
+    /// The machines that are compared.
     pub machines: Vec<Machine>,
+    /// The machine that the others are compared with, an index of `machines`, where the plan names
+    /// one.
+    pub named_baseline: Option<usize>,
     /// The loads.
     pub workloads: Vec<Workload>,
     /// What is drawn.
@@ -105,6 +109,39 @@ pub enum Place {
     },
 }
 
+/// How a machine's time passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Clock {
+    /// A lab machine's, by the instructions that it executes.
+    Instructions,
+    /// A lab machine's, by the clock of the host that emulates it.
+    Host,
+    /// That of a machine of one's own.
+    Hardware,
+}
+
+impl Clock {
+    /// What it is called in identifiers of figures.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Instructions => "instructions",
+            Self::Host => "host",
+            Self::Hardware => "hardware",
+        }
+    }
+
+    /// The machines that go by it, for people.
+    #[must_use]
+    pub fn machines(self) -> &'static str {
+        match self {
+            Self::Instructions => "machines by the instruction clock",
+            Self::Host => "machines by the host's clock",
+            Self::Hardware => "machines with agents of their own",
+        }
+    }
+}
+
 /// A guest with an agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Guest {
@@ -135,6 +172,25 @@ impl Place {
         }
     }
 
+    /// How its time passes: times of machines that differ in it cannot be compared.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        match self {
+            Self::Lab { clock: lab::Clock::Instructions, .. } => Clock::Instructions,
+            Self::Lab { clock: lab::Clock::Host, .. } => Clock::Host,
+            Self::Agents { .. } => Clock::Hardware,
+        }
+    }
+
+    /// The names of its guests on the host.
+    #[must_use]
+    pub fn guest_names(&self) -> Vec<String> {
+        match self {
+            Self::Lab { guests, .. } => (1..=*guests).map(|n| format!("g{n}")).collect(),
+            Self::Agents { guests, .. } => guests.iter().map(|g| g.name.clone()).collect(),
+        }
+    }
+
     /// Whether it is a machine without VMs, the baseline.
     #[must_use]
     pub fn is_native(&self) -> bool {
@@ -155,6 +211,18 @@ pub struct Workload {
     pub targets: usize,
     /// The loads, by what varies.
     pub points: Vec<Load>,
+}
+
+impl Workload {
+    /// How many guests, from the first on, have a part in a load of it.
+    #[must_use]
+    pub fn guests_at_work(&self, load: &Load) -> usize {
+        match load {
+            Load::Cpu { instances, place: CpuPlace::DifferentGuests, .. } => *instances,
+            Load::Cpu { .. } => 1,
+            _ => self.targets,
+        }
+    }
 }
 
 /// One point of a load: everything that varies has a value.
@@ -300,17 +368,18 @@ impl Plan {
         self.machines.iter().any(|machine| matches!(machine.place, Place::Lab { .. }))
     }
 
-    /// The machine that another one is compared with: the first without guests whose time
-    /// passes in the same way. `None` for one without guests, or where there is none.
+    /// The machine that another one is compared with. It is the one that the plan names, where both
+    /// go by the same clock; else the first without guests that goes by the same clock, for a
+    /// machine with guests. `None` where there is none to compare with.
     #[must_use]
     pub fn baseline(&self, machine: usize) -> Option<usize> {
-        let clock = |place: &Place| match place {
-            Place::Lab { clock, .. } => Some(*clock),
-            Place::Agents { .. } => None,
-        };
         let own = &self.machines.get(machine)?.place;
-        let fits = |other: &Machine| other.place.is_native() && clock(&other.place) == clock(own);
-        self.machines.iter().position(fits).filter(|_| !own.is_native())
+        let same_clock = |other: usize| self.machines[other].place.clock() == own.clock();
+        if let Some(named) = self.named_baseline.filter(|&named| same_clock(named)) {
+            return Some(named).filter(|_| named != machine);
+        }
+        let native = |other: &usize| self.machines[*other].place.is_native() && same_clock(*other);
+        (0..self.machines.len()).find(native).filter(|_| !own.is_native())
     }
 
     /// A machine by its name.

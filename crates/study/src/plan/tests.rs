@@ -158,3 +158,71 @@ fn a_native_machine_runs_programs_once_for_one_guest_and_several() {
     let many = text.replace("instances = [1, 2]", "instances = 3");
     assert!(Plan::parse(&many, "x").unwrap_err().problem.contains("has 2"));
 }
+
+/// Two machines of one's own, neither of them with guests.
+fn two_machines(more: &str) -> String {
+    let machine = |name: &str, at: &str| {
+        format!(
+            "[[machines]]\nname = \"{name}\"\nagents = {{ host = \"{at}:5203\", client = \
+             \"10.0.0.9:5203\", addresses = [\"10.1.0.1\"] }}\n"
+        )
+    };
+    format!(
+        "schema = \"vmeter.plan/1\"\nid = \"two\"\ntitle = \"Two machines\"\n{more}\n{}{}\
+         [[workloads]]\nname = \"receive\"\nkind = \"tcp\"\nrate = \"1000/s\"\n\
+         [[figures]]\nid = \"ratio\"\n",
+        machine("alpha", "10.0.0.1"),
+        machine("beta", "10.0.0.2")
+    )
+}
+
+#[test]
+fn any_machine_can_be_the_baseline() {
+    let plan = Plan::parse(&two_machines("baseline = \"alpha\""), "x").unwrap();
+    assert_eq!((plan.baseline(0), plan.baseline(1)), (None, Some(0)));
+    let plan = Plan::parse(&two_machines("baseline = \"beta\""), "x").unwrap();
+    assert_eq!((plan.baseline(0), plan.baseline(1)), (Some(1), None));
+    let error = Plan::parse(&two_machines(""), "x").unwrap_err();
+    assert_eq!(error.line, 15);
+    assert!(error.problem.contains("or name any machine to compare with: `baseline = "), "{error}");
+    let error = Plan::parse(&two_machines("baseline = \"gamma\""), "x").unwrap_err();
+    assert_eq!(error.line, 4);
+    assert_eq!(error.problem, "baseline: there is no machine `gamma`: alpha, beta");
+    // A machine of another clock has its own.
+    let quick = crate::PLANS[0].text;
+    let named = quick.replacen("seed = 1", "seed = 1\nbaseline = \"xen\"", 1);
+    let plan = Plan::parse(&named, "quick").unwrap();
+    let baselines: Vec<Option<usize>> = (0..4).map(|at| plan.baseline(at)).collect();
+    assert_eq!(baselines, [Some(1), None, None, Some(2)]);
+}
+
+#[test]
+fn an_agents_address_has_a_port() {
+    let at = |address: &str| {
+        let text = two_machines("baseline = \"alpha\"").replacen("10.0.0.1:5203", address, 1);
+        Plan::parse(&text, "x").map_err(|error| error.problem)
+    };
+    for good in [
+        "server.example:5203",
+        "[fe80::1%25eth0]:5203",
+        "[::1]:1",
+        "vsock:3:5203",
+        "/run/a.sock",
+        "serial:/dev/x",
+    ] {
+        assert!(at(good).is_ok(), "{good}: {:?}", at(good));
+    }
+    for (bad, part) in [
+        ("10.0.0.1", "machine `alpha`, host: `10.0.0.1` has no port: expected HOST:PORT"),
+        ("10.0.0.1:0", "a port from 1 to 65535"),
+        ("10.0.0.1:65536", "a port from 1 to 65535"),
+        ("10.0.0.1:ssh", "a port from 1 to 65535"),
+        (":5203", "has no port"),
+        ("fe80::1:5203", "with brackets"),
+        ("vsock:3", "vsock:CID:PORT"),
+        ("", "has no port"),
+    ] {
+        let problem = at(bad).unwrap_err();
+        assert!(problem.contains(part), "{bad}: {problem}");
+    }
+}

@@ -1,11 +1,12 @@
 //! `vmeter study`: the case study in one command.
 
+mod check;
 mod page;
 mod watch;
 
 use crate::failure::Refused;
 use crate::interrupt::interruptible;
-use ::study::{Means, PLANS, Plan, Store, Study, schedule};
+use ::study::{Means, PLANS, Plan, Store, Study};
 use agent::Key;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand, ValueEnum};
@@ -29,8 +30,11 @@ enum StudyCommand {
     /// blocks. Every run is kept as soon as it is over: a study that was interrupted, by Ctrl-C
     /// or by anything else, is resumed by the same command.
     Run(RunArgs),
-    /// Reads a plan and says what it would do, or what is wrong with it
-    Check(PlanArgs),
+    /// Reads a plan and reports what it would do, how long that takes, and what is wrong with it
+    ///
+    /// Key files are read; agents are asked only with --agents. Ends with status 1 where a key is
+    /// of no use or an agent does not answer.
+    Check(check::CheckArgs),
     /// Lists the plans that come with vmeter
     List,
     /// Says how far a study is
@@ -109,7 +113,7 @@ enum Format {
 pub fn run(args: StudyArgs) -> Result<ExitCode> {
     match args.command {
         StudyCommand::Run(args) => measure(&args),
-        StudyCommand::Check(args) => check(&args),
+        StudyCommand::Check(args) => check::run(&args),
         StudyCommand::List => list(),
         StudyCommand::Status(args) => status(&args.dir),
         StudyCommand::Report(args) => page::make(&args),
@@ -182,31 +186,6 @@ fn means(args: &RunArgs, plan: &Plan) -> Result<Means> {
     Ok(Means { program, lab_key, key: args.key.clone() })
 }
 
-fn check(args: &PlanArgs) -> Result<ExitCode> {
-    let plan = plan(args)?;
-    let runs = schedule(&plan);
-    let mut text = format!("{}: {}\n", plan.id, plan.title);
-    if !plan.takes.is_empty() {
-        let _ = writeln!(text, "takes     {}", plan.takes);
-    }
-    for machine in &plan.machines {
-        let names: Vec<&str> = machine.configurations.iter().map(|c| c.name.as_str()).collect();
-        let configurations = if names.len() > 1 { names.join(", ") } else { String::new() };
-        let guests = machine.place.guests();
-        let _ = writeln!(text, "machine   {}, {guests} guests  {configurations}", machine.name);
-    }
-    for workload in &plan.workloads {
-        let _ = writeln!(text, "workload  {}, {} points", workload.name, workload.points.len());
-    }
-    for figure in &plan.figures {
-        let workload = &plan.workloads[figure.workload].name;
-        let _ = writeln!(text, "figure    {} of {workload}", figure.kind.id());
-    }
-    let _ = writeln!(text, "{} runs in {} blocks", runs.len(), plan.repetitions);
-    io::stdout().write_all(text.as_bytes())?;
-    Ok(ExitCode::SUCCESS)
-}
-
 fn list() -> Result<ExitCode> {
     let mut text = String::new();
     for listed in PLANS {
@@ -236,6 +215,10 @@ fn status(dir: &Path) -> Result<ExitCode> {
     for failure in &report.failures {
         let reason = model::escape(&failure.reason);
         let _ = writeln!(text, "run {} ({}): {reason}", failure.run, failure.what);
+    }
+    for remark in &report.remarks {
+        let reasons = model::escape(&remark.reasons.join("; "));
+        let _ = writeln!(text, "run {} ({}): {reasons}", remark.run, remark.what);
     }
     for warning in &report.warnings {
         let _ = writeln!(text, "{}", model::escape(warning));

@@ -1,6 +1,6 @@
 //! `vmeter agent` as a program: keys, sockets, strangers.
 
-use crate::processes::{children, said, serving};
+use crate::processes::{children, said, serving, sh};
 use agent::{Handle, Line, Security, Stage, Stream, Work};
 use rustix::process::{Pid, Signal, getpgid, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -157,7 +157,11 @@ fn it_runs_real_web_servers_and_leaves_nothing_when_it_is_killed() {
         assert!(page(&address.unwrap()).ends_with("a page"), "{server}");
         handle.stop(job).unwrap();
         while matches!(handle.stage(job).unwrap(), Stage::Running { .. }) {}
-        assert_eq!(handle.stage(job).unwrap(), Stage::Over(String::new()));
+        let Stage::Over(about) = handle.stage(job).unwrap() else { panic!("{server} failed") };
+        let about: serde_json::Value = serde_json::from_str(&about).unwrap();
+        let version = about["version"].as_str().unwrap();
+        let known = sh("nginx -v 2>&1; apache2 -v");
+        assert!(version.contains('/') && known.contains(version), "{version}: {known}");
         assert_eq!(children(agent.id()), Vec::<String>::new(), "{server}");
 
         let (_, address) = handle.start(&work).unwrap();

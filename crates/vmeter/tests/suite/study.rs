@@ -1,7 +1,7 @@
 //! `vmeter study` over two machines with agents only: two network namespaces. Controllers, agents
 //! and disks fail at random moments, and nothing that was kept is lost.
 
-use crate::processes::{Disk, children, said, serving, sh};
+use crate::processes::{Disk, Killed, children, said, serving, sh};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use rustix::fs::{FlockOperation, flock};
@@ -167,6 +167,84 @@ fn a_study_over_two_machines_with_agents_only() {
 }
 
 #[test]
+fn a_program_beside_the_load_is_named_and_its_runs_count() {
+    let pair = Pair::new("beside");
+    let (plan, dir) = (pair.plan(3), pair.folder.path().join("study"));
+    let busy = Killed::busy(1);
+    let output = run(&plan, &dir).output().unwrap();
+    let disturber = format!("sh (PID {})", busy.0[0].id());
+    drop(busy);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains(&disturber), "the operator is told: {}", said(&output));
+    let found = json(&dir);
+    assert_eq!(found["runs"]["valid"], 6, "{found:#}");
+    let remarks = found["remarks"].as_array().unwrap();
+    assert_eq!(remarks.len(), 6, "{remarks:#?}");
+    for run in files(&dir).values() {
+        let run: serde_json::Value = serde_json::from_slice(run).unwrap();
+        let warnings = &run["run"]["ending"]["measured"]["warnings"];
+        let own = warnings.as_array().unwrap().iter().filter_map(|text| text.as_str());
+        let own: Vec<&str> = own.filter(|text| text.starts_with(&disturber)).collect();
+        let [one] = own[..] else { panic!("{warnings:#}") };
+        let used = one.split(" used ").nth(1).and_then(|rest| rest.split(' ').next());
+        // It has a CPU, or shares it with what else this machine does.
+        let used: f64 = used.unwrap().parse().unwrap();
+        assert!((0.1..=1.05).contains(&used), "{one}");
+        let number = &run["run"]["number"];
+        let shown = remarks.iter().find(|remark| remark["run"] == *number).unwrap();
+        assert!(shown["reasons"].as_array().unwrap().contains(&one.into()), "{shown:#}");
+    }
+    let page = fs::read_to_string(dir.join("report.html")).unwrap();
+    assert!(page.contains("Runs to look at") && page.contains(&disturber));
+}
+
+#[test]
+fn a_plan_is_checked_with_its_keys_and_agents() {
+    let mut pair = Pair::new("check");
+    let plan = pair.plan(3);
+    let check = |more: &[&str], plan: &Path| {
+        let output = study(&["check"], plan).args(more).output().unwrap();
+        (output.status.code(), said(&output))
+    };
+    let (code, text) = check(&[], &plan);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("6 runs in 3 blocks, at least 5 s"), "{text}");
+    assert!(text.contains("machine   server, 0 guests\nworkload  receive, 2 points\n"), "{text}");
+    let (code, text) = check(&["--agents"], &plan);
+    assert_eq!(code, Some(0), "{text}");
+    let version = concat!("vmeter ", env!("CARGO_PKG_VERSION"));
+    for who in ["host", "client"] {
+        let line = text.lines().find(|line| line.contains(&format!("server, {who} at ")));
+        assert!(line.unwrap().starts_with("agent ") && line.unwrap().ends_with(version), "{text}");
+    }
+    pair.kill("c");
+    let (code, text) = check(&["--agents"], &plan);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("error     machine server, client at "), "{text}");
+    assert!(text.contains("agent     machine server, host at "), "{text}");
+    // Keys are read without any agent.
+    let text = fs::read_to_string(&plan).unwrap();
+    let host = pair.socket("s").display().to_string();
+    let remote = pair.folder.path().join("remote.toml");
+    let unused = "[[workloads]]\nname = \"more\"\nkind = \"tcp\"\nrate = \"1/s\"\n";
+    let text = text.replacen(&host, "10.0.0.1:5203", 1);
+    let text = text.replace("id = \"fig-6", "workload = \"receive\"\nid = \"fig-6") + unused;
+    fs::write(&remote, text).unwrap();
+    let (code, text) = check(&[], &remote);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("10.0.0.1:5203 needs a key"), "{text}");
+    assert!(text.contains("workload `more` is in no figure: its 3 runs"), "{text}");
+    let key = pair.folder.path().join("key");
+    let (code, text) = check(&["--key", key.to_str().unwrap()], &remote);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains(key.to_str().unwrap()), "{text}");
+    let made = Command::new(VMETER).args(["agent", "key"]).arg(&key).output().unwrap();
+    assert!(made.status.success(), "{}", said(&made));
+    let (code, text) = check(&["--key", key.to_str().unwrap()], &remote);
+    assert_eq!(code, Some(0), "{text}");
+}
+
+#[test]
 fn real_web_servers_are_measured_and_nothing_of_them_is_left() {
     let pair = Pair::new("web");
     let load = |server: &str| {
@@ -196,7 +274,12 @@ workload = "{server}"
         let outcome = &found["outcomes"][0];
         assert!(outcome["replies"].as_u64() >= Some(10), "{outcome:#}");
         assert_eq!(outcome["replies"], outcome["status"]["200"], "{outcome:#}");
+        let version = found["servers"]["host"].as_str().unwrap_or_default();
+        let known = sh("nginx -v 2>&1; apache2 -v");
+        assert!(version.contains('/') && known.contains(version), "{version}: {known}");
     }
+    let page = fs::read_to_string(dir.join("report.html")).unwrap();
+    assert!(page.contains("nginx/") && page.contains("Apache/"));
     // Its servers are told to end, and take their moment.
     while !children(pair.agents["s"].id()).is_empty() {
         sleep(Duration::from_millis(10));

@@ -15,6 +15,7 @@ use rustix::event::epoll;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -23,6 +24,21 @@ use std::thread;
 
 pub use process::Process;
 pub use software::{Foreign, Software};
+
+/// What a server that ran reports of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// Its software and version, such as `nginx/1.22.1`; `None` where it reports none.
+    pub version: Option<String>,
+}
+
+impl About {
+    /// vmeter's own server.
+    #[must_use]
+    pub fn own() -> Self {
+        Self { version: Some(concat!("vmeter/", env!("CARGO_PKG_VERSION")).to_owned()) }
+    }
+}
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;

@@ -40,6 +40,7 @@ const SERVER: &str = "ulimit -S -n \"$(ulimit -H -n)\"; exec \"$@\"";
 pub struct Process {
     foreign: &'static Foreign,
     address: SocketAddr,
+    version: Option<String>,
     server: Child,
     guard: Guard,
     folder: Folder,
@@ -62,6 +63,7 @@ impl Process {
             return Err(Error::Plan(format!("a server has at most {MOST_WORKERS} workers")));
         }
         let program = find(foreign)?;
+        let version = version(&program);
         let serving = || format!("cannot serve {}", root.display());
         let root = fs::canonicalize(root).map_err(Error::io(serving()))?;
         fs::read_dir(&root).map_err(Error::io(serving()))?;
@@ -95,7 +97,7 @@ impl Process {
             .process_group(guard.pid.as_raw_nonzero().get())
             .spawn()
             .map_err(Error::io(format!("running {}", foreign.name)))?;
-        let mut process = Self { foreign, address, server, guard, folder };
+        let mut process = Self { foreign, address, version, server, guard, folder };
         process.ready()?;
         Ok(process)
     }
@@ -104,6 +106,13 @@ impl Process {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The version that the program reports, such as `nginx/1.22.1` or `Apache/2.4.62 (Debian)`;
+    /// `None` where it reports none.
+    #[must_use]
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref()
     }
 
     /// Lets it serve until it is told to stop.
@@ -240,6 +249,14 @@ fn find(foreign: &Foreign) -> Result<PathBuf, Error> {
         let (name, packages) = (foreign.name, foreign.packages);
         Error::Plan(format!("{name} is not on this machine: install the package {packages}"))
     })
+}
+
+/// What a server's program reports with `-v`: nginx on standard error, Apache on standard output.
+fn version(program: &Path) -> Option<String> {
+    let said = Command::new(program).arg("-v").stdin(Stdio::null()).output().ok()?;
+    let text = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
+    let line = text.lines().find_map(|line| line.split_once("version:"))?;
+    Some(line.1.trim().to_owned()).filter(|version| !version.is_empty())
 }
 
 /// Refuses what would mean something else in a configuration.

@@ -45,6 +45,10 @@ fn a_real_server_serves_until_it_is_told_to_stop() {
         let process = start(software, www.path(), "127.0.0.1:0").unwrap();
         let (address, group) = (process.address(), process.guard.pid);
         let folder = process.folder.0.clone();
+        // Such as nginx/1.22.1, Apache/2.4.62 (Debian).
+        let version = process.version().unwrap().to_lowercase();
+        let number = version.strip_prefix(&format!("{software}/")).unwrap();
+        assert!(number.starts_with(|c: char| c.is_ascii_digit()), "{version}");
         assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
         let control = Control::default();
         thread::scope(|scope| {
