@@ -5,7 +5,7 @@
 //! serializes to the JSON that docs/bench.md describes. The one who runs it shares a [`Control`]
 //! with it: to end it early, and to see how far it is.
 
-mod address;
+pub mod address;
 mod affinity;
 pub mod clock;
 mod control;
