@@ -25,7 +25,7 @@ pub struct WebArgs {
 /// What to ask for, and when: common to runs and to comparisons.
 #[derive(Debug, Args)]
 pub struct WebLoad {
-    /// http://HOST[:PORT]/PATH; with --fileset, where the set is served
+    /// http://[USER:PASSWORD@]HOST[:PORT]/PATH; with --fileset, where the set is served
     #[arg(value_name = "URL")]
     url: String,
     /// Connections or requests a second, all threads together
@@ -151,9 +151,10 @@ fn body(out: &mut String, found: &Outcome) -> fmt::Result {
     writeln!(out, "Web {}", model::escape(&plan.url))?;
     writeln!(
         out,
-        "  {}, {:.2} s{}",
+        "  {}, {:.2} s{}{}",
         load(plan),
         found.duration_s,
+        found.address.map_or_else(String::new, |address| format!(", to {address}")),
         if found.partial { " (ended early)" } else { "" }
     )?;
     if let Some(set) = &plan.fileset {

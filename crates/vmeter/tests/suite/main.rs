@@ -14,6 +14,7 @@ mod agent_init;
 mod agent_install;
 mod agent_settings;
 mod alignment;
+mod bench_addresses;
 mod bench_cpu;
 mod bench_tcp;
 mod bench_web;

@@ -3,9 +3,11 @@
 use super::classes::Errors;
 use super::plan::{Load, Plan};
 use super::tally::Tally;
+use super::target::redacted;
 use crate::{CpuTime, Environment, Percentiles};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// The schema's name.
@@ -39,8 +41,11 @@ pub struct Outcome {
     pub invalid_reasons: Vec<String>,
     /// What to know before believing the figures.
     pub warnings: Vec<String>,
-    /// What was asked for.
+    /// What was asked for; its URL without the password.
     pub plan: Plan,
+    /// Where requests went: of the host's addresses the first that took a connection, the first
+    /// of all where none did. `None` in results of before it was kept.
+    pub address: Option<SocketAddr>,
     /// Length of the window in seconds.
     pub duration_s: f64,
     /// Requests due in the window: `replies + errors.total + unsent + unfinished`.
@@ -124,6 +129,7 @@ impl Outcome {
     /// From all threads' counts over a window of `duration` seconds.
     pub(super) fn of(
         plan: &Plan,
+        address: SocketAddr,
         tally: Tally,
         duration_s: f64,
         partial: bool,
@@ -146,7 +152,8 @@ impl Outcome {
             valid: invalid_reasons.is_empty(),
             invalid_reasons,
             warnings,
-            plan: plan.clone(),
+            plan: Plan { url: redacted(&plan.url), ..plan.clone() },
+            address: Some(address),
             duration_s,
             requests: tally.requests,
             replies: tally.replies,
