@@ -230,6 +230,7 @@ fn errors(errors: &Errors) -> String {
         ("fd-unavail", errors.fd_unavail),
         ("addrunavail", errors.addrunavail),
         ("ftab-full", errors.ftab_full),
+        ("bad-header", errors.bad_header),
         ("other", errors.other),
     ];
     let mut shown: Vec<String> = classes

@@ -37,7 +37,8 @@ fn measure(plan: &Plan) -> Outcome {
     assert_eq!(found.requests, sum, "{found:?}");
     assert_eq!(found.status.values().sum::<u64>(), found.replies);
     let classes = errors.client_timo + errors.socket_timo + errors.connrefused + errors.connreset;
-    assert_eq!(errors.total, classes + errors.of_the_generator() + errors.other);
+    let replies = errors.bad_header + errors.other;
+    assert_eq!(errors.total, classes + errors.of_the_generator() + replies);
     let seconds = |of: fn(&Second) -> u64| found.series.iter().map(of).sum::<u64>();
     assert_eq!(seconds(|second| second.requests), found.requests);
     assert_eq!(seconds(|second| second.replies), found.replies);
@@ -135,8 +136,13 @@ fn say(mut stream: TcpStream, text: &str) -> TcpStream {
 #[test]
 fn a_bad_server_gets_its_class() {
     type Case = (&'static str, fn(TcpStream), fn(&Errors) -> u64);
-    let cases: [Case; 9] = [
+    let cases: [Case; 10] = [
         ("closes at once", |s| drop(say(s, "")), |e| e.connreset),
+        (
+            "a space before a colon",
+            |s| drop(say(s, "HTTP/1.1 200 OK\r\nContent-Length : 1\r\n\r\nx")),
+            |e| e.bad_header,
+        ),
         ("garbage", |s| drop(say(s, "garbage\r\n\r\n")), |e| e.other),
         ("half a head, then closes", |s| drop(say(s, "HTTP/1.1 200 OK\r\nCont")), |e| e.connreset),
         (

@@ -372,7 +372,7 @@ impl<'a> Worker<'a> {
                 Ok(Step::More) if read < BUFFER && !closing => return,
                 Ok(Step::More) => {}
                 Ok(Step::Done(whole)) => return self.done(place, whole, closing),
-                Err(reason) => return self.fail(place, Class::Other, reason),
+                Err(wrong) => return self.fail(place, wrong.class, wrong.reason),
             }
         }
     }
