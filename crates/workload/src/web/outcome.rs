@@ -56,7 +56,7 @@ pub struct Outcome {
     pub status: BTreeMap<u16, u64>,
     /// Failed requests by httperf's classes.
     pub errors: Errors,
-    /// Calls never made because their connection failed before.
+    /// Calls never made: their connection failed before, or too many requests were held back.
     pub unsent: u64,
     /// Requests under way when the run was ended early.
     pub unfinished: u64,
@@ -140,6 +140,13 @@ impl Outcome {
         let mut warnings: Vec<String> = tally.problem.iter().cloned().collect();
         if plan.load.closes_connections() && tally.errors.addrunavail > 0 {
             warnings.push("local ports ran out: use kept connections, or more addresses".into());
+        }
+        if tally.left_open as f64 > tally.connections as f64 * TOLERATED {
+            warnings.push(format!(
+                "the server left {} of {} connections open that it was asked to close: they were \
+                 closed here, which keeps their local ports in use (TIME_WAIT)",
+                tally.left_open, tally.connections
+            ));
         }
         let per_second = |count: u64| (duration_s > 0.0).then(|| count as f64 / duration_s);
         let never = tally.errors.total + tally.unsent;
