@@ -20,6 +20,7 @@ pub mod serve;
 mod socket;
 pub mod tcp;
 mod usage;
+mod verdict;
 pub mod web;
 
 pub use control::{Control, Progress};
@@ -27,3 +28,4 @@ pub use environment::{Environment, Feature, Offloads};
 pub use error::Error;
 pub use latency::{Latency, Percentiles};
 pub use usage::CpuTime;
+pub use verdict::Verdict;

@@ -1,7 +1,7 @@
 //! `vmeter bench web`: arguments and the text of the result.
 
 use super::watch::{Line, watch};
-use super::{Output, OutputArgs, show, status};
+use super::{Output, OutputArgs, measured, show, status};
 use crate::args::{duration, rate};
 use crate::failure::Refused;
 use crate::interrupt::interruptible;
@@ -18,8 +18,20 @@ use workload::web::{self, Arrivals, Errors, Load, Outcome, Per, Plan};
 pub struct WebArgs {
     #[command(flatten)]
     load: WebLoad,
+    /// Ends with status 3 where more than PERCENT of the requests had no reply, or one with a
+    /// status of 400 or more [default: where all]
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    fail_above: Option<f64>,
     #[command(flatten)]
     output: OutputArgs,
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let value = text.strip_suffix('%').unwrap_or(text).parse::<f64>();
+    value
+        .ok()
+        .filter(|value| (0.0..=100.0).contains(value))
+        .ok_or_else(|| format!("invalid percentage `{text}`: expected 0 to 100"))
 }
 
 /// What to ask for, and when: common to runs and to comparisons.
@@ -133,9 +145,9 @@ pub fn run(args: &WebArgs) -> Result<ExitCode> {
     let control = interruptible()?;
     let length = Some(plan.warmup + plan.duration);
     let line = Line { what: "web", unit: "replies", length, total: None };
-    let found = watch(&line, &control, || web::run(&plan, &control))?;
+    let found = measured(watch(&line, &control, || web::run(&plan, &control)), &control)?;
     output.deliver(&text(&found), &found)?;
-    Ok(status(control.stopped()))
+    Ok(status(&control, found.verdict(args.fail_above.map(|percent| percent / 100.0))))
 }
 
 /// The result as people read it.

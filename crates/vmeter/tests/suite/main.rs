@@ -16,6 +16,7 @@ mod agent_settings;
 mod alignment;
 mod bench_addresses;
 mod bench_cpu;
+mod bench_status;
 mod bench_tcp;
 mod bench_web;
 mod browse;

@@ -4,7 +4,7 @@ use super::classes::Errors;
 use super::plan::{Load, Plan};
 use super::tally::Tally;
 use super::target::redacted;
-use crate::{CpuTime, Environment, Percentiles};
+use crate::{CpuTime, Environment, Percentiles, Verdict};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -182,6 +182,34 @@ impl Outcome {
             warmup: Warmup { requests: tally.warmup_requests, status: tally.warmup_status },
             errors: tally.errors,
             environment,
+        }
+    }
+}
+
+impl Outcome {
+    /// The part of the requests that had no reply, or one with a status of 400 or more; `None`
+    /// where there were no requests.
+    #[must_use]
+    pub fn failed_part(&self) -> Option<f64> {
+        let good: u64 = self.status.range(..400).map(|(_, count)| count).sum();
+        let failed = self.requests.saturating_sub(good + self.unfinished);
+        let all = self.requests.saturating_sub(self.unfinished);
+        (all > 0).then(|| failed as f64 / all as f64)
+    }
+
+    /// What the run is worth, where so large a part of its requests may fail; `None` is any that
+    /// leaves one good reply.
+    #[must_use]
+    pub fn verdict(&self, may_fail: Option<f64>) -> Verdict {
+        let too_many = |part: f64| may_fail.map_or(part >= 1.0, |limit| part > limit);
+        if self.partial {
+            Verdict::Broken
+        } else if !self.valid {
+            Verdict::Invalid
+        } else if self.failed_part().is_none_or(too_many) {
+            Verdict::Failed
+        } else {
+            Verdict::Good
         }
     }
 }
