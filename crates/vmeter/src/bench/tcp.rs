@@ -268,7 +268,7 @@ fn body(out: &mut String, with: &str, found: &Outcome, plan: &Plan) -> std::fmt:
             proof.data_segments, proof.writes, proof.retransmissions, proof.mss
         )?;
     }
-    writeln!(out, "\n  CPU            user    system      spin   µs/packet     µs/KB")?;
+    writeln!(out, "\n  CPU            used      spin   µs/packet     µs/KB")?;
     let demand = found.service_demand_us;
     writeln!(out, "{}", end("sender", found.cpu_s.sender, demand.sender))?;
     if let (Some(cpu), Some(demand)) = (found.cpu_s.receiver, demand.receiver) {
@@ -280,9 +280,8 @@ fn body(out: &mut String, with: &str, found: &Outcome, plan: &Plan) -> std::fmt:
 
 fn end(name: &str, cpu: SpunCpu, demand: Demand) -> String {
     format!(
-        "  {name:<9}{:>8.3} s{:>8.3} s{:>8.3} s{:>12}{:>10}",
-        cpu.user,
-        cpu.system,
+        "  {name:<9}{:>8.3} s{:>8.3} s{:>12}{:>10}",
+        cpu.used(),
         cpu.spin,
         show::known(demand.per_packet),
         show::known(demand.per_kb)
