@@ -15,15 +15,16 @@ use workload::{CpuTime, Environment, clock};
 /// Workloads that a connection may start in its life.
 const MOST_JOBS: usize = 10_000;
 
-/// What a connection has begun. It ends with it: first the workloads, then the settings.
+/// What a connection has begun. It ends with it: settings are undone before workloads, which may
+/// take their time, are waited for. A panic drops the fields in this order, too.
 pub(crate) struct Conversation<'a> {
     agent: &'a Agent,
     /// Whether the other end may do more than read.
     trusted: bool,
     greeted: bool,
     source: Result<Box<dyn Source>, String>,
-    jobs: Vec<Job>,
     settings: Settings,
+    jobs: Vec<Job>,
     sampler: Option<Sampler>,
     scratch: &'a Scratch,
 }
@@ -109,7 +110,10 @@ impl<'a> Conversation<'a> {
 
     /// Ends what was begun; what could not be undone.
     pub(crate) fn end(mut self) -> Vec<String> {
-        self.jobs.clear();
+        for job in &self.jobs {
+            job.stop();
+        }
+        // Dropping the jobs then waits for them: all have been told.
         self.settings.restore()
     }
 

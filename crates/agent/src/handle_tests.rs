@@ -310,3 +310,60 @@ fn whoever_has_the_key_gets_samples_names_and_symbols() {
         assert!(matches!(handle.symbols(&SymbolFile::Kallsyms, 1 << 28), Err(Error::Failed(_))));
     });
 }
+
+/// The other end begins a message, and keeps the connection without a word more.
+#[test]
+fn an_agent_that_is_told_to_end_waits_for_no_message() {
+    let (kept, begun) = (Mutex::new(Vec::new()), Mutex::new(None));
+    with_agent(&Security::Transport, |to| {
+        let stream = TcpStream::connect(to).unwrap();
+        let mut raw = stream.try_clone().unwrap();
+        let mut channel = Channel::connect(stream, &Security::Transport).unwrap();
+        channel.send(&Request::Hello { protocol: PROTOCOL }).unwrap();
+        assert!(matches!(channel.receive().unwrap(), Reply::Hello(_)));
+        raw.write_all(&encode(&Request::Clock).unwrap()[..3]).unwrap();
+        // The agent reads what there is, and waits for the rest.
+        thread::sleep(Duration::from_millis(200));
+        kept.lock().unwrap().push(raw);
+        *begun.lock().unwrap() = Some(std::time::Instant::now());
+    });
+    let took = begun.lock().unwrap().unwrap().elapsed();
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+/// Each takes half a second to end, as its server does not answer.
+#[test]
+fn workloads_end_beside_each_other() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let plan = serde_json::json!({
+        "url": format!("http://{}/", silent.local_addr().unwrap()),
+        "load": {"kind": "open", "rate": 50.0, "per": "connection", "arrivals": "constant"},
+        "calls": 1, "max_connections": 100, "timeout_s": 60.0, "duration_s": 60.0,
+        "warmup_s": 0.0, "threads": 1, "fileset": null, "seed": 1
+    });
+    let work = Work::Web { plan: serde_json::from_value(plan).unwrap() };
+    let begun = Mutex::new(None);
+    with_agent(&key(1), |to| {
+        let mut handle = connect(to, &key(1)).unwrap();
+        for _ in 0..5 {
+            handle.start(&work).unwrap();
+        }
+        thread::sleep(Duration::from_millis(200));
+        *begun.lock().unwrap() = Some(std::time::Instant::now());
+    });
+    let took = begun.lock().unwrap().unwrap().elapsed();
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+#[test]
+fn an_address_is_connected_to_or_says_what_is_wrong() {
+    use crate::Stream;
+    let listener = std::net::TcpListener::bind("[::1]:0").unwrap();
+    let to = listener.local_addr().unwrap();
+    assert!(Stream::connect(&to.to_string()).is_ok());
+    drop(listener);
+    let refused = Stream::connect(&to.to_string()).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    let wrong = Stream::connect("[fe80::1%no-such]:1").unwrap_err();
+    assert!(wrong.to_string().contains("network device `no-such` not found"), "{wrong}");
+}

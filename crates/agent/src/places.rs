@@ -93,6 +93,11 @@ impl Places {
         }
     }
 
+    /// Ends all connections: whoever waits for the other end of one waits no longer.
+    pub(crate) fn drop_all(&self) {
+        self.lock().taken.iter_mut().for_each(Place::cut);
+    }
+
     /// A place is free again; whether its connection was ended from here.
     pub(crate) fn leave(&self, number: u64) -> bool {
         let mut inner = self.lock();

@@ -96,12 +96,18 @@ impl Service<'_> {
                         Err(error @ Error::NotRestored(_)) => {
                             (self.log)(&format!("{peer}: {error}"));
                         }
-                        _ if dropped => (self.log)(&format!("{peer}: dropped, it said nothing")),
+                        // The agent's own end is no other end's fault.
+                        Ok(()) | Err(Error::Io(_)) if dropped && self.stop.load(SeqCst) => {}
+                        Ok(()) | Err(Error::Io(_)) if dropped => {
+                            (self.log)(&format!("{peer}: dropped, it said nothing"))
+                        }
                         Err(error) => (self.log)(&format!("{peer}: {error}")),
                         Ok(()) => {}
                     }
                 });
             }
+            // Their settings are undone at once, whatever the other ends do.
+            places.drop_all();
         });
     }
 

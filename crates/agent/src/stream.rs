@@ -7,11 +7,12 @@ use rustix::net::sockopt;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::TcpStream;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
+use workload::address::{addresses, first_of};
 use workload::clock;
 
 /// How long the other end may take to say what it began to say.
@@ -42,7 +43,7 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Connects to `HOST:PORT`, `vsock:CID:PORT`, the unix socket or character device at a path
+    /// Connects to `HOST:PORT` (the first of the host's addresses that answers), `vsock:CID:PORT`, the unix socket or character device at a path
     /// (which has a slash), or, as `serial:PATH`, to the unix socket that is the far side of a
     /// VM's serial line or virtio port.
     ///
@@ -69,8 +70,9 @@ impl Stream {
             }
             return Self::unix(UnixStream::connect(address)?);
         }
-        let found = address.to_socket_addrs()?.next().ok_or(ErrorKind::AddrNotAvailable)?;
-        Self::tcp(TcpStream::connect_timeout(&found, within)?)
+        let attempt = |at, within| TcpStream::connect_timeout(&at, within);
+        let (stream, _) = first_of(&addresses(address)?, within, attempt)?;
+        Self::tcp(stream)
     }
 
     fn serial(path: &Path) -> io::Result<Self> {

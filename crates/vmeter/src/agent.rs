@@ -11,9 +11,10 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use std::fmt::Write as _;
 use std::io::{self, Write};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use workload::address::addresses;
 
 /// `vmeter agent`.
 #[derive(Debug, Args)]
@@ -92,11 +93,6 @@ pub fn run(args: AgentArgs) -> Result<ExitCode> {
     }
 }
 
-fn resolve(address: &str) -> Result<SocketAddr> {
-    let mut found = address.to_socket_addrs().with_context(|| format!("{address} is not found"))?;
-    found.next().with_context(|| format!("{address} has no address"))
-}
-
 fn listen(args: &RunArgs, security: &Security) -> Result<Listener> {
     if let Some(path) = &args.unix {
         return Listener::unix(path).with_context(|| path.display().to_string());
@@ -109,9 +105,25 @@ fn listen(args: &RunArgs, security: &Security) -> Result<Listener> {
             let port = port.parse().with_context(|| format!("{port:?} is no vsock port"))?;
             Listener::vsock(port, security)
         }
-        None => Listener::tcp(resolve(&args.listen)?, security),
+        None => {
+            let found = addresses(&args.listen)
+                .map_err(|error| Refused(format!("cannot listen at {}: {error}", args.listen)))?;
+            listen_at_first(&found, security)
+        }
     };
     Ok(listener.map_err(|error| Refused(format!("cannot listen at {}: {error}", args.listen)))?)
+}
+
+/// Listens at the first of a host's addresses that this machine has.
+fn listen_at_first(found: &[SocketAddr], security: &Security) -> Result<Listener, ::agent::Error> {
+    let mut tried = Err(io::Error::from(io::ErrorKind::AddrNotAvailable).into());
+    for address in found {
+        tried = Listener::tcp(*address, security);
+        if tried.is_ok() {
+            break;
+        }
+    }
+    tried
 }
 
 fn serve(args: RunArgs) -> Result<ExitCode> {

@@ -35,6 +35,21 @@ impl fmt::Display for NotRun {
 
 impl std::error::Error for NotRun {}
 
+/// The exit status of what Ctrl-C or TERM ended, as a shell has it for Ctrl-C.
+pub const INTERRUPTED: u8 = 130;
+
+/// Ctrl-C or TERM ended it before there was a result.
+#[derive(Debug)]
+pub struct Interrupted(pub String);
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
 /// Says what went wrong on standard error and gives the exit status: 2 where the program could
 /// not start as asked, or found nothing to measure, else 1. A reader that closed the pipe has
 /// had enough, which is no failure.
@@ -46,6 +61,8 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     let _ = writeln!(io::stderr().lock(), "vmeter: {}", sentence(error));
     if let Some(not_run) = error.downcast_ref::<NotRun>() {
         ExitCode::from(not_run.status)
+    } else if error.is::<Interrupted>() {
+        ExitCode::from(INTERRUPTED)
     } else if error.is::<Refused>() || error.is::<OpenError>() || is_wrong_plan(error) {
         ExitCode::from(2)
     } else {

@@ -9,7 +9,6 @@ use platform::host::Tree;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, ErrorKind, Write};
-use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -107,7 +106,7 @@ pub fn run(args: &InstallArgs) -> Result<ExitCode> {
 fn check_listen(listen: &str) -> Result<()> {
     let fits = match listen.strip_prefix("vsock:") {
         Some(port) => port.parse::<u32>().is_ok(),
-        None => listen.to_socket_addrs().is_ok_and(|mut found| found.next().is_some()),
+        None => workload::address::addresses(listen).is_ok(),
     };
     if fits { Ok(()) } else { Err(Refused(format!("cannot listen at {listen}")).into()) }
 }

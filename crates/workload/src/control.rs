@@ -1,12 +1,18 @@
 //! What a running workload shares with the one who runs it.
 
-use std::sync::Arc;
+use crate::clock::{self, SECOND};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+
+/// How long a workload that was stopped may take to get its result so far from others.
+pub(crate) const STOP_GRACE: u64 = SECOND / 2;
 
 /// Ends a workload early and shows how far it is.
 #[derive(Debug, Clone, Default)]
 pub struct Control {
     stop: Arc<AtomicBool>,
+    /// When it was first seen that it shall end.
+    seen: Arc<OnceLock<clock::Instant>>,
     progress: Arc<Progress>,
 }
 
@@ -30,7 +36,18 @@ impl Control {
     /// Whether it shall end.
     #[must_use]
     pub fn stopped(&self) -> bool {
-        self.stop.load(Relaxed)
+        let stopped = self.stop.load(Relaxed);
+        if stopped {
+            self.seen.get_or_init(clock::now);
+        }
+        stopped
+    }
+
+    /// Whether it shall end and half a second has passed since that was seen: whoever is waited
+    /// for then is not waited for any longer.
+    #[must_use]
+    pub fn overdue(&self) -> bool {
+        self.stopped() && self.seen.get().is_some_and(|seen| clock::now() >= seen + STOP_GRACE)
     }
 
     /// The flag itself, for a signal handler to set.

@@ -5,7 +5,7 @@
 //! serializes to the JSON that docs/bench.md describes. The one who runs it shares a [`Control`]
 //! with it: to end it early, and to see how far it is.
 
-mod address;
+pub mod address;
 mod affinity;
 pub mod clock;
 mod control;
@@ -20,6 +20,7 @@ pub mod serve;
 mod socket;
 pub mod tcp;
 mod usage;
+mod verdict;
 pub mod web;
 
 pub use control::{Control, Progress};
@@ -27,3 +28,4 @@ pub use environment::{Environment, Feature, Offloads};
 pub use error::Error;
 pub use latency::{Latency, Percentiles};
 pub use usage::CpuTime;
+pub use verdict::Verdict;

@@ -238,6 +238,16 @@ fn checked(status: c_int) -> io::Result<()> {
 
 /// Whether something can be read within so many nanoseconds.
 pub fn readable(fd: &impl AsFd, within: u64) -> bool {
-    let mut ready = [PollFd::new(fd, PollFlags::IN)];
+    ready(fd, PollFlags::IN, within)
+}
+
+/// Whether something can be written, or a connection is there or failed, within so many
+/// nanoseconds.
+pub fn writable(fd: &impl AsFd, within: u64) -> bool {
+    ready(fd, PollFlags::OUT, within)
+}
+
+fn ready(fd: &impl AsFd, what: PollFlags, within: u64) -> bool {
+    let mut ready = [PollFd::new(fd, what)];
     poll(&mut ready, Some(&timespec(within))).is_ok_and(|ready| ready > 0)
 }

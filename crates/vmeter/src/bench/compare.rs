@@ -11,8 +11,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 use workload::peers::{self, Peer, Run, Target};
-use workload::{Control, Environment, tcp, web};
+use workload::{Control, Environment, Verdict, tcp, web};
 
 /// `vmeter bench compare`.
 #[derive(Debug, Args)]
@@ -120,7 +121,8 @@ fn compare_tcp(args: &CompareTcp) -> Result<ExitCode> {
         None => Target::Here,
         Some(host) => Target::There(host.clone(), args.iperf3_port),
     };
-    compare(&args.common, "tcp", "bytes", &["vmeter", "iperf3"], |tool, _, control| {
+    let worst = Worst::default();
+    compare(&args.common, "tcp", "bytes", &["vmeter", "iperf3"], &worst, |tool, _, control| {
         if tool == "iperf3" {
             return Ok(peers::iperf3(&plan, &target, control)?);
         }
@@ -128,6 +130,7 @@ fn compare_tcp(args: &CompareTcp) -> Result<ExitCode> {
             Some(host) => tcp::send(&plan, &with_port(host), control)?,
             None => on_loopback(&plan, control)?,
         };
+        worst.take(found.verdict());
         let sides = found.cpu_s.receiver.map(|receiver| receiver.user + receiver.system);
         let receiver = sides.context("the receiving end's report was lost")?;
         let sender = found.cpu_s.sender;
@@ -178,18 +181,20 @@ fn compare_web(args: &CompareWeb) -> Result<ExitCode> {
     }
     let mut tools = vec!["vmeter"];
     tools.extend(peers.iter().map(|peer| peer.name()));
-    compare(&args.common, "web", "replies", &tools, |tool, ours, control| {
+    let worst = Worst::default();
+    compare(&args.common, "web", "replies", &tools, &worst, |tool, ours, control| {
         if let Some(peer) = peers.iter().find(|peer| peer.name() == tool) {
             let replies = ours.map_or(0, |run| run.work as u64);
             return Ok(peers::run(*peer, &plan, replies, control)?);
         }
         let found = web::run(&plan, control)?;
+        worst.take(found.verdict(None));
         let times = found.response_s.unwrap_or(found.service_s);
         let valid = if found.valid { "" } else { " (INVALID)" };
         Ok(Run {
             tool: tool.to_owned(),
             version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-            command: format!("bench web {}{valid}", plan.url),
+            command: format!("bench web {}{valid}", found.plan.url),
             work: found.replies as f64,
             duration_s: found.duration_s,
             cpu_s: found.cpu_s.total(),
@@ -210,12 +215,28 @@ impl PeerName {
     }
 }
 
+/// The worst of vmeter's own runs, which the exit status says.
+#[derive(Default)]
+struct Worst(Mutex<Verdict>);
+
+impl Worst {
+    fn take(&self, verdict: Verdict) {
+        let mut worst = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *worst = verdict.max(*worst);
+    }
+
+    fn get(&self) -> Verdict {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Runs all tools, round by round, and prints what came of it.
 fn compare(
     common: &Common,
     workload: &'static str,
     unit: &'static str,
     tools: &[&str],
+    worst: &Worst,
     one: impl Fn(&str, Option<&Run>, &Control) -> Result<Run> + Send + Sync,
 ) -> Result<ExitCode> {
     let output = Output::open(&common.output)?;
@@ -231,7 +252,7 @@ fn compare(
     let found =
         Comparison { schema, partial, workload, unit, rounds, ratios, warnings, environment };
     output.deliver(&text(&found), &found)?;
-    Ok(status(partial))
+    Ok(status(&control, worst.get()))
 }
 
 /// The rounds, and the peers that gave no result, which are left out from then on. `one` gets

@@ -1,13 +1,14 @@
 //! `vmeter bench cpu`: arguments and the text of the result.
 
 use super::watch::{Line, watch};
-use super::{Output, OutputArgs, show, status};
+use super::{Output, OutputArgs, measured, show, status};
 use crate::args::bytes;
 use crate::interrupt::interruptible;
 use anyhow::Result;
 use clap::Args;
 use std::fmt::{self, Write as _};
 use std::process::ExitCode;
+use workload::Verdict;
 use workload::cpu::{self, InstanceOutcome, Outcome, Placement, Plan};
 
 /// `vmeter bench cpu`.
@@ -94,10 +95,11 @@ pub fn run(args: &CpuArgs) -> Result<ExitCode> {
     let control = interruptible()?;
     let unit = if plan.program.is_some() { "runs" } else { "passes" };
     let line = Line { what: "cpu", unit, length: None, total: Some(plan.units()) };
-    let found = watch(&line, &control, || cpu::run(&plan, &control))?;
+    let found = measured(watch(&line, &control, || cpu::run(&plan, &control)), &control)?;
     output.deliver(&text(&found), &found)?;
     let failed = found.instances.iter().any(|instance| instance.error.is_some());
-    Ok(if failed && !found.partial { ExitCode::FAILURE } else { status(control.stopped()) })
+    let broken = failed || found.partial;
+    Ok(status(&control, if broken { Verdict::Broken } else { Verdict::Good }))
 }
 
 /// The result as people read it.

@@ -9,6 +9,7 @@ mod tcp;
 mod watch;
 mod web;
 
+use crate::failure::{INTERRUPTED, Interrupted};
 use crate::pending::Pending;
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -16,9 +17,21 @@ use serde::Serialize;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use workload::{Control, Verdict};
+
+/// What the exit status of a run says, for `--help`; docs/bench.md has it in full.
+const EXIT_STATUS: &str = "\
+Exit status:
+  0    The run measured what was asked for
+  1    Error: the other end was lost, the result could not be written, a program of `cpu` failed
+  2    Refused: invalid arguments, or a load that cannot run here
+  3    The target failed: no request had a reply with a status below 400 (web)
+  4    Invalid: this end was the limit (web: INVALID; tcp: a rate or one packet per write not kept)
+  130  Ctrl-C or TERM ended it; the result so far is printed";
 
 /// `vmeter bench`.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXIT_STATUS)]
 pub struct BenchArgs {
     #[command(subcommand)]
     command: BenchCommand,
@@ -30,12 +43,14 @@ enum BenchCommand {
     ///
     /// Start `vmeter bench tcp recv` at one end, then `vmeter bench tcp send` at the other. The
     /// result has both ends' packets, ACKs, CPU and service demand.
+    #[command(after_long_help = EXIT_STATUS)]
     Tcp(tcp::TcpArgs),
     /// HTTP requests at a rate that does not wait for the server
     ///
     /// An open loop: requests are sent when they are due, whether or not the server has answered
     /// those before, and the response time counts from that moment. Errors have httperf's names.
     /// A run in which this generator itself was the limit is INVALID, with the reason.
+    #[command(after_long_help = EXIT_STATUS)]
     Web(web::WebArgs),
     /// Programs with a compiler's footprint that share CPUs
     ///
@@ -43,6 +58,7 @@ enum BenchCommand {
     /// of functions with the cache footprint of a compiler, called in a seeded order. All start
     /// together; one that is done goes on, uncounted, until all are. With --program an instance
     /// is a run of a command, such as a build, under the same rules.
+    #[command(after_long_help = EXIT_STATUS)]
     Cpu(cpu::CpuArgs),
     /// One instance of the CPU load, for its parent
     #[command(hide = true)]
@@ -61,6 +77,7 @@ enum BenchCommand {
     ///
     /// Each round runs every tool once, every other round in the reverse order. Ratios are
     /// vmeter's figure by the peer's, in the same round: over 1 vmeter does more.
+    #[command(after_long_help = EXIT_STATUS)]
     Compare(compare::CompareArgs),
 }
 
@@ -72,8 +89,10 @@ struct OutputArgs {
     json: Option<PathBuf>,
 }
 
-/// The exit status of a run that Ctrl-C ended, as a shell gives it.
-const INTERRUPTED: u8 = 130;
+/// The exit status of a run of which nothing went well.
+const FAILED: u8 = 3;
+/// The exit status of a run whose figures are not those of the load that was asked for.
+const INVALID: u8 = 4;
 
 /// How this program is made an instance of the CPU load.
 pub fn instance_arguments() -> Vec<String> {
@@ -131,7 +150,22 @@ fn json(result: &impl Serialize) -> Result<String> {
     Ok(serde_json::to_string_pretty(result)? + "\n")
 }
 
-/// 130 where Ctrl-C ended the run.
-fn status(interrupted: bool) -> ExitCode {
-    if interrupted { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS }
+/// The exit status of a run ([`EXIT_STATUS`]).
+fn status(control: &Control, verdict: Verdict) -> ExitCode {
+    if control.stopped() {
+        return ExitCode::from(INTERRUPTED);
+    }
+    match verdict {
+        Verdict::Good => ExitCode::SUCCESS,
+        Verdict::Failed => ExitCode::from(FAILED),
+        Verdict::Invalid => ExitCode::from(INVALID),
+        Verdict::Broken => ExitCode::FAILURE,
+    }
+}
+
+/// What a load gave; an error after Ctrl-C or TERM is that it was ended.
+fn measured<T>(result: Result<T, workload::Error>, control: &Control) -> Result<T> {
+    result.map_err(|error| {
+        if control.stopped() { Interrupted(error.to_string()).into() } else { error.into() }
+    })
 }

@@ -1,7 +1,7 @@
 //! `vmeter bench tcp`: arguments and the text of the result.
 
 use super::watch::{Line, watch};
-use super::{Output, OutputArgs, show, status};
+use super::{Output, OutputArgs, measured, show, status};
 use crate::args::{bytes, duration, rate};
 use crate::failure::Refused;
 use crate::interrupt::interruptible;
@@ -40,7 +40,7 @@ struct RecvArgs {
     /// Where to listen (every address, port 5202); port 0 takes any free one and says which
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
-    /// Ends after one test
+    /// Ends after one test, with its exit status
     #[arg(long)]
     once: bool,
     #[command(flatten)]
@@ -166,9 +166,10 @@ fn send(args: &SendArgs) -> Result<ExitCode> {
     let length = Some(plan.warmup + plan.duration);
     let line = Line { what: "tcp", unit: "packets", length, total: None };
     let to = with_port(&args.to);
-    let found = watch(&line, &control, || tcp::send(&plan, &to, &control))?;
+    let found = watch(&line, &control, || tcp::send(&plan, &to, &control));
+    let found = measured(found, &control)?;
     output.deliver(&text(&to, &found), &found)?;
-    Ok(status(control.stopped()))
+    Ok(status(&control, found.verdict()))
 }
 
 /// An address with a port.
@@ -196,15 +197,17 @@ fn receive(args: &RecvArgs) -> Result<ExitCode> {
         let output = Output::open(&args.output)?;
         match server.serve(&control) {
             Ok(None) => return Ok(ExitCode::SUCCESS),
-            Ok(Some(found)) => output.deliver(&text("a test", &found), &found)?,
-            Err(error) if args.once => return Err(error.into()),
+            Ok(Some(found)) => {
+                output.deliver(&text("a test", &found), &found)?;
+                if args.once {
+                    return Ok(status(&control, found.verdict()));
+                }
+            }
+            Err(error) if args.once => return measured(Err(error), &control),
             // A receiver whose notes nobody reads goes on all the same.
             Err(error) => {
                 let _ = writeln!(console, "vmeter: {}", model::escape(&error.to_string()));
             }
-        }
-        if args.once {
-            return Ok(ExitCode::SUCCESS);
         }
     }
 }
@@ -265,7 +268,7 @@ fn body(out: &mut String, with: &str, found: &Outcome, plan: &Plan) -> std::fmt:
             proof.data_segments, proof.writes, proof.retransmissions, proof.mss
         )?;
     }
-    writeln!(out, "\n  CPU            user    system      spin   µs/packet     µs/KB")?;
+    writeln!(out, "\n  CPU            used      spin   µs/packet     µs/KB")?;
     let demand = found.service_demand_us;
     writeln!(out, "{}", end("sender", found.cpu_s.sender, demand.sender))?;
     if let (Some(cpu), Some(demand)) = (found.cpu_s.receiver, demand.receiver) {
@@ -277,9 +280,8 @@ fn body(out: &mut String, with: &str, found: &Outcome, plan: &Plan) -> std::fmt:
 
 fn end(name: &str, cpu: SpunCpu, demand: Demand) -> String {
     format!(
-        "  {name:<9}{:>8.3} s{:>8.3} s{:>8.3} s{:>12}{:>10}",
-        cpu.user,
-        cpu.system,
+        "  {name:<9}{:>8.3} s{:>8.3} s{:>12}{:>10}",
+        cpu.used(),
         cpu.spin,
         show::known(demand.per_packet),
         show::known(demand.per_kb)
@@ -307,6 +309,9 @@ mod tests {
             ("::1", "[::1]:5202"),
             ("[::1]", "[::1]:5202"),
             ("[::1]:7", "[::1]:7"),
+            ("fe80::1%v0", "[fe80::1%v0]:5202"),
+            ("[fe80::1%v0]", "[fe80::1%v0]:5202"),
+            ("[fe80::1%v0]:7", "[fe80::1%v0]:7"),
         ] {
             assert_eq!(with_port(given), wanted);
         }

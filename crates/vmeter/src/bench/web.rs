@@ -1,7 +1,7 @@
 //! `vmeter bench web`: arguments and the text of the result.
 
 use super::watch::{Line, watch};
-use super::{Output, OutputArgs, show, status};
+use super::{Output, OutputArgs, measured, show, status};
 use crate::args::{duration, rate};
 use crate::failure::Refused;
 use crate::interrupt::interruptible;
@@ -18,14 +18,26 @@ use workload::web::{self, Arrivals, Errors, Load, Outcome, Per, Plan};
 pub struct WebArgs {
     #[command(flatten)]
     load: WebLoad,
+    /// Ends with status 3 where more than PERCENT of the requests had no reply, or one with a
+    /// status of 400 or more [default: where all]
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    fail_above: Option<f64>,
     #[command(flatten)]
     output: OutputArgs,
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let value = text.strip_suffix('%').unwrap_or(text).parse::<f64>();
+    value
+        .ok()
+        .filter(|value| (0.0..=100.0).contains(value))
+        .ok_or_else(|| format!("invalid percentage `{text}`: expected 0 to 100"))
 }
 
 /// What to ask for, and when: common to runs and to comparisons.
 #[derive(Debug, Args)]
 pub struct WebLoad {
-    /// http://HOST[:PORT]/PATH; with --fileset, where the set is served
+    /// http://[USER:PASSWORD@]HOST[:PORT]/PATH; with --fileset, where the set is served
     #[arg(value_name = "URL")]
     url: String,
     /// Connections or requests a second, all threads together
@@ -133,9 +145,9 @@ pub fn run(args: &WebArgs) -> Result<ExitCode> {
     let control = interruptible()?;
     let length = Some(plan.warmup + plan.duration);
     let line = Line { what: "web", unit: "replies", length, total: None };
-    let found = watch(&line, &control, || web::run(&plan, &control))?;
+    let found = measured(watch(&line, &control, || web::run(&plan, &control)), &control)?;
     output.deliver(&text(&found), &found)?;
-    Ok(status(control.stopped()))
+    Ok(status(&control, found.verdict(args.fail_above.map(|percent| percent / 100.0))))
 }
 
 /// The result as people read it.
@@ -151,9 +163,10 @@ fn body(out: &mut String, found: &Outcome) -> fmt::Result {
     writeln!(out, "Web {}", model::escape(&plan.url))?;
     writeln!(
         out,
-        "  {}, {:.2} s{}",
+        "  {}, {:.2} s{}{}",
         load(plan),
         found.duration_s,
+        found.address.map_or_else(String::new, |address| format!(", to {address}")),
         if found.partial { " (ended early)" } else { "" }
     )?;
     if let Some(set) = &plan.fileset {
@@ -229,6 +242,7 @@ fn errors(errors: &Errors) -> String {
         ("fd-unavail", errors.fd_unavail),
         ("addrunavail", errors.addrunavail),
         ("ftab-full", errors.ftab_full),
+        ("bad-header", errors.bad_header),
         ("other", errors.other),
     ];
     let mut shown: Vec<String> = classes

@@ -294,7 +294,8 @@ fn built(host: &mut Host, parent: &str) {
     assert!(shared < 0.05 * number(idd, "/total"), "{top:#}");
 }
 
-/// All three loads, by the same static program, in a guest and against it.
+/// All three loads, by the same static program, in a guest and against it. An emulated machine may
+/// not keep a rate (status 4): every request and packet counts all the same.
 pub fn workloads(host: &mut Host) {
     tcp_in_guest(host);
     web_in_guest(host);
@@ -309,7 +310,7 @@ fn tcp_in_guest(host: &mut Host) {
     for (size, direction) in [(500, ""), (1448, ""), (1448, "--reverse")] {
         let found = whole(&host.sh(&format!(
             "vmeter bench tcp send 10.0.2.101 --size {size} --rate 300 --duration 3s \
-             --packets one-per-write {direction} --json -"
+             --packets one-per-write {direction} --json - || test $? = 4"
         )));
         let proof = &found["one_per_write"];
         println!("tcp {direction}: {proof}, accelerator of the guest's end {}", {
@@ -328,7 +329,8 @@ fn web_in_guest(host: &mut Host) {
          guest 1 '/lab/agent/vmeter bench serve /tmp/www --listen 0.0.0.0:8080 </dev/null \
          >/tmp/serve 2>&1 & until grep -q serving /tmp/serve; do sleep 0.1; done'");
     let found = whole(&host.sh(
-        "vmeter bench web http://10.0.2.101:8080/1k --rate 50 --timeout 60s --duration 4s --json -",
+        "vmeter bench web http://10.0.2.101:8080/1k --rate 50 --timeout 60s --duration 4s --json - \
+         || test $? = 4",
     ));
     println!("web: {} {}", found["status"], found["errors"]);
     assert_eq!(found["status"]["200"], 200, "{found:#}");

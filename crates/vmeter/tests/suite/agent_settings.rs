@@ -1,7 +1,7 @@
 //! Settings by `vmeter agent`, and that they end with the one who made them.
 
 use crate::processes::{serving, sh};
-use agent::{Error, Handle, Security, Setting, Stream};
+use agent::{Error, Handle, Security, Setting, Stream, Work};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::{self, File};
@@ -182,4 +182,31 @@ fn an_interrupt_is_moved_until_the_connection_ends_or_the_refusal_says_which() {
         }
     }
     assert!(refusals.iter().all(|refusal| refusal.starts_with("interrupt ")), "{refusals:?}");
+}
+
+/// Three loads whose server does not answer, each of which takes half a second to end.
+#[test]
+fn settings_are_undone_before_workloads_are_waited_for() {
+    let lab = Lab::new("order");
+    sh(&format!("ip -n {} link set lo up", lab.namespace));
+    let was = lab.offloads().gro.unwrap();
+    let mut handle = lab.connect();
+    let listen = "127.0.0.1:0".to_owned();
+    let (_, address) = handle.start(&Work::TcpReceive { listen }).unwrap();
+    let plan = serde_json::json!({
+        "url": format!("http://{}/", address.unwrap()),
+        "load": {"kind": "open", "rate": 50.0, "per": "connection", "arrivals": "constant"},
+        "calls": 1, "max_connections": 100, "timeout_s": 60.0, "duration_s": 60.0,
+        "warmup_s": 0.0, "threads": 1, "fileset": null, "seed": 1
+    });
+    let work = Work::Web { plan: serde_json::from_value(plan).unwrap() };
+    for _ in 0..3 {
+        handle.start(&work).unwrap();
+    }
+    handle.set(&gro(!was)).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    let begun = Instant::now();
+    drop(handle);
+    lab.wait_for(was);
+    assert!(begun.elapsed() < Duration::from_millis(400), "{:?}", begun.elapsed());
 }

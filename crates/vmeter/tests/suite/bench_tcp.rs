@@ -45,7 +45,8 @@ impl Drop for Receiver {
 fn send(mut command: Command, to: &str, args: &[&str]) -> Value {
     let output =
         command.args(["bench", "tcp", "send", to, "--json", "-"]).args(args).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
+    // On a machine that stalls the rate may not be kept, which is said.
+    assert!(matches!(output.status.code(), Some(0 | 4)), "{output:?}");
     serde_json::from_slice(&output.stdout).unwrap()
 }
 

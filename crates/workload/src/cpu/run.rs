@@ -7,12 +7,14 @@ use super::protocol::{Counted, Job, Kind, Order, Reply};
 use super::set::{Heard, Set, Starter};
 use crate::{Control, Environment, Error, clock};
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How soon an asked-for end is seen.
 const GLANCE: Duration = Duration::from_millis(50);
 /// How long all may take to say their last after the end of the run.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+/// The same where it was ended early.
+const STOPPED_WORDS: Duration = Duration::from_millis(400);
 /// From the order to start to the start: so that all have it before any takes the CPU.
 const START_NS: u64 = 20_000_000;
 const START_EACH_NS: u64 = 1_000_000;
@@ -51,6 +53,9 @@ pub(super) fn run_with(
         }
         set.close();
         run.last_words(&mut set);
+    }
+    if run.ended_early() {
+        set.hurry();
     }
     Ok(run.outcome())
 }
@@ -141,6 +146,11 @@ impl<'a> Run<'a> {
         self.instances.iter().all(|one| one.seconds.is_some() || one.error.is_some())
     }
 
+    /// Whether it was stopped before all had done their work.
+    fn ended_early(&self) -> bool {
+        self.control.stopped() && !self.all_over()
+    }
+
     fn counted(&mut self, index: usize, counted: Counted) {
         self.progress(index, self.units_each);
         let one = &mut self.instances[index];
@@ -170,8 +180,10 @@ impl<'a> Run<'a> {
     /// Takes what the instances say after the end of their input.
     fn last_words(&mut self, set: &mut Set) {
         let mut open = self.instances.len() - set.silent();
+        let words = if self.ended_early() { STOPPED_WORDS } else { LAST_WORDS };
+        let until = Instant::now() + words;
         while open > 0 {
-            match set.hear(LAST_WORDS) {
+            match set.hear(until.saturating_duration_since(Instant::now())) {
                 Some((index, Heard::Reply(Reply::Extra { done }))) => {
                     self.instances[index].extra = Some(done);
                 }
@@ -206,7 +218,6 @@ mod tests {
     use rustix::process::{Pid, test_kill_process};
     use std::fs::{self, File};
     use std::io::{BufReader, stdin};
-    use std::time::Instant;
 
     /// Not a test: what this executable does as an instance, where the others start it.
     #[test]
@@ -336,6 +347,24 @@ mod tests {
         assert!(begun.elapsed() < Duration::from_secs(10));
         let pid = Pid::from_raw(pid.join().unwrap()).unwrap();
         assert!(test_kill_process(pid).is_err(), "the program still runs");
+    }
+
+    /// An instance that hears nothing, as one that is frozen.
+    #[test]
+    fn an_early_end_does_not_wait_for_who_hears_nothing() {
+        let arguments = vec!["-c".into(), "trap '' TERM; while :; do sleep 1; done".into()];
+        let starter = Starter { executable: "sh".into(), arguments };
+        let control = Control::default();
+        std::thread::scope(|scope| {
+            let stop = scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(200));
+                control.stop();
+                Instant::now()
+            });
+            let outcome = run_with(&plan(1, Some("true")), &control, &starter).unwrap();
+            let took = stop.join().unwrap().elapsed();
+            assert!(outcome.partial && took < Duration::from_secs(1), "{took:?}");
+        });
     }
 
     #[test]

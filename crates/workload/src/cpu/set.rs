@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 /// How long instances may take to end by themselves, and with them their programs.
 const GRACE: Duration = Duration::from_secs(5);
+/// The same where the run was ended early.
+const STOPPED_GRACE: Duration = Duration::from_millis(300);
 
 /// The command that makes a process an instance.
 #[derive(Debug)]
@@ -35,6 +37,7 @@ pub(super) struct Set {
     instances: Vec<Process>,
     heard: Receiver<(usize, Heard)>,
     silent: usize,
+    grace: Duration,
 }
 
 #[derive(Debug)]
@@ -47,7 +50,7 @@ impl Set {
     /// Starts an instance for each job.
     pub(super) fn start(starter: &Starter, jobs: Vec<Job>) -> Result<Self, Error> {
         let (sender, heard) = channel();
-        let mut set = Self { instances: Vec::new(), heard, silent: 0 };
+        let mut set = Self { instances: Vec::new(), heard, silent: 0, grace: GRACE };
         for job in jobs {
             let mut child = starter.spawn()?;
             let orders = child.stdin.take();
@@ -82,6 +85,11 @@ impl Set {
         self.silent
     }
 
+    /// The run was ended early: nobody is waited for long.
+    pub(super) fn hurry(&mut self) {
+        self.grace = STOPPED_GRACE;
+    }
+
     /// Lets all end.
     pub(super) fn close(&mut self) {
         for one in &mut self.instances {
@@ -103,7 +111,7 @@ impl Set {
 impl Drop for Set {
     fn drop(&mut self) {
         self.close();
-        let until = Instant::now() + GRACE;
+        let until = Instant::now() + self.grace;
         for one in &mut self.instances {
             if one.wait(until).is_none() {
                 let _ = one.child.kill();

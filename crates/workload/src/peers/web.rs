@@ -2,7 +2,7 @@
 
 use super::Run;
 use super::command::{self, Ran, typed, version};
-use crate::web::{Load, Per, Plan};
+use crate::web::{Load, Per, Plan, Target};
 use crate::{Control, Error};
 use std::process::Command;
 use std::time::Duration;
@@ -57,10 +57,15 @@ impl Peer {
 /// # Errors
 /// The peer is missing, or what it printed cannot be read.
 pub fn run(peer: Peer, plan: &Plan, replies: u64, control: &Control) -> Result<Run, Error> {
+    let target = Target::of(&plan.url)?;
+    if target.authorization.is_some() {
+        let text = "the peers are not given the credentials of a URL: leave them out to compare";
+        return Err(Error::Plan(text.to_owned()));
+    }
     let mut command = match peer {
-        Peer::Httperf => httperf(plan, replies)?,
-        Peer::Wrk => wrk(plan),
-        Peer::Ab => ab(plan, replies),
+        Peer::Httperf => httperf(plan, &target, replies),
+        Peer::Wrk => wrk(plan, &target),
+        Peer::Ab => ab(plan, &target, replies),
     };
     let limit = plan.duration * 20 + Duration::from_secs(60);
     let ran = command::run(&mut command, peer.package(), limit, control)?;
@@ -92,13 +97,10 @@ fn unreadable(peer: Peer, ran: &Ran) -> Error {
     Error::Peer(format!("{} gave no result; it said: {last}", peer.name()))
 }
 
-fn httperf(plan: &Plan, replies: u64) -> Result<Command, Error> {
-    let uri: http::Uri =
-        plan.url.parse().map_err(|error| Error::Plan(format!("{}: {error}", plan.url)))?;
+fn httperf(plan: &Plan, target: &Target, replies: u64) -> Command {
     let mut command = Command::new("httperf");
-    command.arg("--hog").arg(format!("--server={}", uri.host().unwrap_or_default()));
-    command.arg(format!("--port={}", uri.port_u16().unwrap_or(80)));
-    command.arg(format!("--uri={}", uri.path_and_query().map_or("/", |path| path.as_str())));
+    command.arg("--hog").arg(format!("--server={}", target.host));
+    command.arg(format!("--port={}", target.port)).arg(format!("--uri={}", target.path));
     command.arg(format!("--timeout={}", plan.timeout.as_secs_f64()));
     match plan.load {
         Load::Open { rate, .. } => {
@@ -113,23 +115,23 @@ fn httperf(plan: &Plan, replies: u64) -> Result<Command, Error> {
             command.arg(format!("--num-calls={}", replies.div_ceil(connections).max(1)));
         }
     }
-    Ok(command)
+    command
 }
 
-fn wrk(plan: &Plan) -> Command {
+fn wrk(plan: &Plan, target: &Target) -> Command {
     let mut command = Command::new("wrk");
     command.arg(format!("-t{}", plan.threads)).arg(format!("-c{}", plan.max_connections));
     command.arg(format!("-d{}s", plan.duration.as_secs().max(1)));
     command.arg(format!("--timeout={}s", plan.timeout.as_secs().max(1)));
-    command.arg("--latency").arg(&plan.url);
+    command.arg("--latency").arg(target.url());
     command
 }
 
-fn ab(plan: &Plan, replies: u64) -> Command {
+fn ab(plan: &Plan, target: &Target, replies: u64) -> Command {
     let mut command = Command::new("ab");
     command.args(["-q", "-k", "-c", &plan.max_connections.to_string()]);
     command.args(["-n", &replies.max(plan.max_connections as u64).to_string()]);
-    command.args(["-s", &plan.timeout.as_secs().max(1).to_string()]).arg(&plan.url);
+    command.args(["-s", &plan.timeout.as_secs().max(1).to_string()]).arg(target.url());
     command
 }
 

@@ -7,6 +7,9 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 
+/// What one client gets in a turn, before the others have theirs: answers, and bytes of a file.
+const ANSWERS_PER_TURN: usize = 16;
+const BYTES_PER_TURN: u64 = 1 << 20;
 /// The longest request head.
 const LONGEST: usize = 16 << 10;
 /// What is read of a request that was refused.
@@ -30,6 +33,8 @@ pub struct Client {
     ignored: Option<usize>,
     /// When it was last heard of.
     pub heard: u64,
+    /// Whether it waits for another turn, which its events then wait for too.
+    pub waits: bool,
 }
 
 /// What becomes of a connection.
@@ -37,8 +42,21 @@ pub struct Client {
 pub enum Next {
     /// It waits for its next event.
     Wait,
+    /// Its turn is over, and there may be more to do: no event says so.
+    Again,
     /// It is over.
     Close,
+}
+
+/// How far sending came.
+#[derive(Debug, PartialEq, Eq)]
+enum Sent {
+    /// Nothing is left.
+    All,
+    /// The socket takes no more for now.
+    Full,
+    /// The turn's bytes are used up.
+    Turn,
 }
 
 /// What a request asks for.
@@ -63,20 +81,24 @@ impl Client {
             refused: false,
             ignored: None,
             heard: now,
+            waits: false,
         }
     }
 
-    /// Reads, answers and sends until the socket has no more, or takes no more.
+    /// Reads, answers and sends until the socket has no more, or takes no more, or its turn is
+    /// over.
     pub fn go_on(&mut self, files: &Files, counts: &Counts) -> Next {
         if self.ignored.is_some() {
             return self.ignore();
         }
-        loop {
-            match self.send() {
-                Ok(true) if self.refused => return self.ignore(),
-                Ok(true) if self.closing => return Next::Close,
-                Ok(true) => {}
-                Ok(false) => return Next::Wait,
+        let mut room = BYTES_PER_TURN;
+        for _ in 0..ANSWERS_PER_TURN {
+            match self.send(&mut room) {
+                Ok(Sent::All) if self.refused => return self.ignore(),
+                Ok(Sent::All) if self.closing => return Next::Close,
+                Ok(Sent::All) => {}
+                Ok(Sent::Turn) => return Next::Again,
+                Ok(Sent::Full) => return Next::Wait,
                 Err(_) => return Next::Close,
             }
             match parse(&self.input, files) {
@@ -102,6 +124,7 @@ impl Client {
                 }
             }
         }
+        Next::Again
     }
 
     /// Closing with bytes unread would reset the connection and lose the answer: reads a little
@@ -160,26 +183,32 @@ impl Client {
         }
     }
 
-    /// Sends what is left; false where the socket takes no more for now.
-    fn send(&mut self) -> Result<bool, Errno> {
+    /// Sends what is left, of a file at most `room` bytes.
+    fn send(&mut self, room: &mut u64) -> Result<Sent, Errno> {
         while self.sent < self.output.len() {
             // With a file to follow, the head waits to go out with its begin.
             let more = if self.file.is_some() { SendFlags::MORE } else { SendFlags::empty() };
             let rest = &self.output[self.sent..];
             match rustix::net::send(&self.socket, rest, SendFlags::NOSIGNAL | more) {
                 Ok(sent) => self.sent += sent,
-                Err(Errno::AGAIN) => return Ok(false),
+                Err(Errno::AGAIN) => return Ok(Sent::Full),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error),
             }
         }
         while let Some((file, left)) = &mut self.file {
-            let piece = usize::try_from(*left).unwrap_or(usize::MAX).min(1 << 20);
+            let piece = usize::try_from((*left).min(*room)).unwrap_or(usize::MAX);
+            if piece == 0 {
+                return Ok(Sent::Turn);
+            }
             match rustix::fs::sendfile(&self.socket, &*file, None, piece) {
                 // The file became shorter than was promised.
                 Ok(0) => return Err(Errno::IO),
-                Ok(sent) => *left -= sent as u64,
-                Err(Errno::AGAIN) => return Ok(false),
+                Ok(sent) => {
+                    *left -= sent as u64;
+                    *room -= sent as u64;
+                }
+                Err(Errno::AGAIN) => return Ok(Sent::Full),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error),
             }
@@ -187,7 +216,7 @@ impl Client {
                 self.file = None;
             }
         }
-        Ok(true)
+        Ok(Sent::All)
     }
 }
 

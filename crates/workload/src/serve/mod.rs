@@ -16,7 +16,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -46,6 +46,8 @@ const BACKLOG: i32 = 4096;
 const LISTENER: u64 = u64::MAX;
 /// How often the stop flag and idle connections are looked at.
 const TICK: u64 = clock::SECOND / 5;
+/// Turns between two looks at new events.
+const TURNS: usize = 64;
 /// How long a connection may say nothing.
 const IDLE: u64 = 60 * clock::SECOND;
 
@@ -125,18 +127,21 @@ struct Worker<'a> {
     epoll: &'a OwnedFd,
     clients: HashMap<u64, Client>,
     next: u64,
+    /// Clients whose turn ended before they had all.
+    waiting: VecDeque<u64>,
 }
 
 impl<'a> Worker<'a> {
     fn new(server: &'a Server, epoll: &'a OwnedFd) -> Self {
-        Self { server, epoll, clients: HashMap::new(), next: 0 }
+        let (clients, waiting) = (HashMap::new(), VecDeque::new());
+        Self { server, epoll, clients, next: 0, waiting }
     }
 
     fn run(mut self, control: &Control) {
         let mut events = Vec::with_capacity(256);
         let mut tick = 0;
         while !control.stopped() {
-            let wait = clock::timespec(TICK);
+            let wait = clock::timespec(if self.waiting.is_empty() { TICK } else { 0 });
             match epoll::wait(self.epoll, spare_capacity(&mut events), Some(&wait)) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(_) => return,
@@ -144,8 +149,14 @@ impl<'a> Worker<'a> {
             let now = clock::now();
             for event in events.drain(..) {
                 match event.data.u64() {
+                    _ if control.stopped() => return,
                     LISTENER => self.accept(now),
-                    key => self.serve(key, now),
+                    key => self.serve(key, now, false),
+                }
+            }
+            for _ in 0..self.waiting.len().min(TURNS) {
+                if let Some(key) = self.waiting.pop_front() {
+                    self.serve(key, now, true);
                 }
             }
             if now >= tick {
@@ -174,11 +185,22 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn serve(&mut self, key: u64, now: u64) {
-        if let Some(client) = self.clients.get_mut(&key) {
+    /// A turn of a client: by an event, unless it waits for one, or because it waited.
+    fn serve(&mut self, key: u64, now: u64, waited: bool) {
+        if let Some(client) = self.clients.get_mut(&key)
+            && client.waits == waited
+        {
             client.heard = now;
-            if client.go_on(&self.server.files, &self.server.counts) == Next::Close {
-                self.clients.remove(&key);
+            client.waits = false;
+            match client.go_on(&self.server.files, &self.server.counts) {
+                Next::Wait => {}
+                Next::Again => {
+                    client.waits = true;
+                    self.waiting.push_back(key);
+                }
+                Next::Close => {
+                    self.clients.remove(&key);
+                }
             }
         }
     }

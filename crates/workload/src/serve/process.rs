@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 /// How long it may take to answer its first request. An agent's controller waits 10 s.
 const START: Duration = Duration::from_secs(8);
-/// How long it may take to end when it is asked to.
-const END: Duration = Duration::from_secs(5);
+/// How long it may take to end when it is asked to, before it is killed: what it wrote goes anyway.
+const END: Duration = Duration::from_millis(500);
 /// How long an answer to the first request is waited for.
 const ANSWER: Duration = Duration::from_secs(1);
 /// How often a server that starts or ends is looked at.

@@ -86,3 +86,35 @@ fn requests_follow_each_other_on_one_connection() {
         assert!(answer.contains("\r\n\r\nindexHTTP/1.1") && answer.ends_with("hello"));
     });
 }
+
+/// One client pipelines requests and reads their answers for ever, one reads a large file again and
+/// again: others are served, and the server ends when it is told to.
+#[test]
+fn a_client_that_never_ends_keeps_neither_others_nor_the_end_waiting() {
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("small"), "small").unwrap();
+    fs::write(root.path().join("large"), vec![b'x'; 64 << 20]).unwrap();
+    let server = Server::bind(root.path(), "127.0.0.1:0").unwrap();
+    let (to, control) = (server.address().unwrap(), Control::default());
+    thread::scope(|scope| {
+        for path in ["small", "small", "large", "large"] {
+            let mut stream = TcpStream::connect(to).unwrap();
+            let mut reader = stream.try_clone().unwrap();
+            let requests = format!("GET /{path} HTTP/1.1\r\n\r\n").repeat(1000);
+            scope.spawn(move || while stream.write_all(requests.as_bytes()).is_ok() {});
+            let mut bytes = vec![0; 1 << 20];
+            scope.spawn(move || while reader.read(&mut bytes).is_ok_and(|read| read > 0) {});
+        }
+        let ended = scope.spawn(|| {
+            // One thread has all of them.
+            server.run(1, &control).unwrap();
+            clock::now()
+        });
+        thread::sleep(Duration::from_millis(300));
+        assert!(get(to, "/small").ends_with("small"), "others are served");
+        let stopped = clock::now();
+        control.stop();
+        let took = ended.join().unwrap() - stopped;
+        assert!(took < clock::SECOND, "{took} ns");
+    });
+}

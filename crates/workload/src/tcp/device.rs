@@ -15,7 +15,7 @@ pub struct Packets {
 
 /// The device that a connection's packets go over.
 pub fn of(stream: &TcpStream) -> Option<String> {
-    device_between(stream.local_addr().ok()?.ip(), stream.peer_addr().ok()?.ip())
+    device_between(stream.local_addr().ok()?, stream.peer_addr().ok()?)
 }
 
 impl Packets {

@@ -109,15 +109,15 @@ pub fn drive(
         environment: Environment::read(device.as_deref()),
     };
     let report = EndReport { end, sending: Some(sending), partial, warnings };
-    let theirs = exchange(channel, &report);
+    let theirs = exchange(channel, &report, control);
     Ok((report, theirs))
 }
 
 /// Gives this end's report and takes the other's, where it still is there.
-pub fn exchange(channel: &mut Channel, report: &EndReport) -> Option<EndReport> {
-    channel.send(&Message::Report(Box::new(report.clone()))).ok()?;
+pub fn exchange(channel: &mut Channel, report: &EndReport, control: &Control) -> Option<EndReport> {
+    channel.send(&Message::Report(Box::new(report.clone())), control).ok()?;
     loop {
-        match channel.receive(PATIENCE).ok()? {
+        match channel.receive(PATIENCE, control).ok()? {
             Message::Report(theirs) => return Some(*theirs),
             Message::Stop => {}
             _ => return None,
@@ -192,7 +192,7 @@ impl Driver<'_> {
         let empty = |socket| {
             tcp_info(socket).is_ok_and(|info| info.unacked == 0 && info.notsent_bytes == 0)
         };
-        while clock::now() < until {
+        while clock::now() < until && !self.control.overdue() {
             if self.sockets.iter().all(empty) {
                 return true;
             }
@@ -203,9 +203,9 @@ impl Driver<'_> {
 
     /// Lets the other end read its counters.
     fn mark(&mut self) -> Result<(), Error> {
-        self.channel.send(&Message::Mark)?;
+        self.channel.send(&Message::Mark, self.control)?;
         loop {
-            match self.channel.receive(PATIENCE)? {
+            match self.channel.receive(PATIENCE, self.control)? {
                 Message::Marked => return Ok(()),
                 Message::Stop => self.stopped = true,
                 other => return Err(Error::Peer(format!("{other:?} came in place of a mark"))),

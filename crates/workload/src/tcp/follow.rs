@@ -11,9 +11,9 @@ use rustix::event::{PollFd, PollFlags, poll};
 use std::io::{ErrorKind, Read};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Largest read.
 const BUFFER: usize = 128 << 10;
@@ -128,21 +128,25 @@ fn converse(
     loop {
         if control.stopped() && !stopped {
             stopped = true;
-            channel.send(&Message::Stop)?;
+            channel.send(&Message::Stop, control)?;
         }
-        if !message_comes(channel, server) {
+        if control.overdue() {
+            return Err(Error::Peer("the sender did not end when it was asked to".to_owned()));
+        }
+        if !message_comes(channel, server, control) {
             continue;
         }
-        match channel.receive(PATIENCE)? {
+        match channel.receive(PATIENCE, control)? {
             Message::Mark if marks.len() < 2 => {
                 shared.wanted.fetch_add(1, Relaxed);
-                let streams = readings.iter().map(|reading| reading.recv_timeout(PATIENCE));
-                let streams: Result<_, _> = streams.collect();
+                let until = Instant::now() + PATIENCE;
+                let streams = readings.iter().map(|reading| take(reading, until, control));
+                let streams: Option<_> = streams.collect();
                 let streams = streams
-                    .map_err(|_| Error::Peer("data came after the sender's mark".to_owned()))?;
+                    .ok_or_else(|| Error::Peer("data came after the sender's mark".to_owned()))?;
                 let packets = device.as_deref().and_then(device::Packets::read);
                 marks.push(Mark { streams, packets });
-                channel.send(&Message::Marked)?;
+                channel.send(&Message::Marked, control)?;
                 if !stopped {
                     control.measure();
                 }
@@ -153,7 +157,7 @@ fn converse(
                 };
                 let mut report = after.since(before, device.as_deref());
                 report.partial = stopped;
-                channel.send(&Message::Report(Box::new(report.clone())))?;
+                channel.send(&Message::Report(Box::new(report.clone())), control)?;
                 return Ok((*theirs, report));
             }
             other => return Err(Error::Peer(format!("unexpected message {other:?}"))),
@@ -161,8 +165,20 @@ fn converse(
     }
 }
 
+/// A stream's counts at a mark, for which all streams together have until then.
+fn take(reading: &Receiver<Reading>, until: Instant, control: &Control) -> Option<Reading> {
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        match reading.recv_timeout(left.min(SILENCE)) {
+            Ok(reading) => return Some(reading),
+            Err(RecvTimeoutError::Timeout) if !left.is_zero() && !control.overdue() => {}
+            Err(_) => return None,
+        }
+    }
+}
+
 /// Waits a little for a message, and meanwhile turns strangers away.
-fn message_comes(channel: &Channel, server: Option<&Server>) -> bool {
+fn message_comes(channel: &Channel, server: Option<&Server>, control: &Control) -> bool {
     let mut ready = vec![PollFd::new(channel.stream(), PollFlags::IN)];
     ready.extend(server.map(|server| PollFd::new(server.listener(), PollFlags::IN)));
     if poll(&mut ready, Some(&clock::timespec(LOOK))).is_err() {
@@ -171,7 +187,7 @@ fn message_comes(channel: &Channel, server: Option<&Server>) -> bool {
     if let (Some(server), Some(fd)) = (server, ready.get(1))
         && !fd.revents().is_empty()
     {
-        server.turn_away();
+        server.turn_away(control);
     }
     !ready[0].revents().is_empty()
 }

@@ -5,14 +5,14 @@ use super::follow::follow;
 use super::outcome::Outcome;
 use super::plan::Plan;
 use super::wire::{Channel, Message, PATIENCE, Preamble, Purpose, VERSION};
-use crate::address::resolve;
+use crate::address::{self, addresses_until, first_of, stream_to};
 use crate::{Control, Error};
-use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+use socket2::{Socket, TcpKeepalive};
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// How long a connection may take to be there.
+/// How long all connections of a run may take to be there.
 const CONNECT: Duration = Duration::from_secs(10);
 
 /// Runs a load against a [`super::Server`] at `address` (`HOST:PORT`).
@@ -22,15 +22,18 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// same protocol, or the other end is lost before it could count anything.
 pub fn send(plan: &Plan, address: &str, control: &Control) -> Result<Outcome, Error> {
     plan.check()?;
-    let target = resolve(address, &format!("{address} is no HOST:PORT that can be found"))?;
+    let addresses = addresses_until(address, control)
+        .map_err(Error::io(format!("cannot resolve `{address}`")))?;
     let run = random();
-    let mut stream = connect(target, None)
+    let attempt = |at, within| connect(at, None, within, control);
+    let (mut stream, target) = first_of(&addresses, CONNECT, attempt)
         .map_err(Error::io(format!("cannot connect to vmeter bench tcp recv at {address}")))?;
-    greet(&mut stream, run, address)?;
+    greet(&mut stream, run, address, control)?;
     let mut channel = Channel::new(stream, address.to_owned());
-    channel.send(&Message::Run(plan.clone()))?;
-    let sockets = join(plan, target, run, address)?;
-    match channel.receive(PATIENCE)? {
+    channel.send(&Message::Run(plan.clone()), control)?;
+    let sockets = join(plan, target, run, control)
+        .map_err(Error::io(format!("cannot open {} streams to {target}", plan.streams)))?;
+    match channel.receive(PATIENCE, control)? {
         Message::Ready => {}
         Message::Refused(why) => return Err(Error::Peer(format!("{address} refuses: {why}"))),
         other => return Err(Error::Peer(format!("unexpected message {other:?}"))),
@@ -45,11 +48,12 @@ pub fn send(plan: &Plan, address: &str, control: &Control) -> Result<Outcome, Er
 }
 
 /// Says what this is, and hears that the other end is the same.
-fn greet(stream: &mut TcpStream, run: u64, address: &str) -> Result<(), Error> {
+fn greet(stream: &mut TcpStream, run: u64, address: &str, control: &Control) -> Result<(), Error> {
     let mine = Preamble { version: VERSION, purpose: Purpose::Control, run };
     mine.write(stream).map_err(Error::io(format!("cannot greet {address}")))?;
-    let theirs = Preamble::read(stream, PATIENCE).map_err(|error| {
+    let theirs = Preamble::read(stream, PATIENCE, control).map_err(|error| {
         Error::Peer(match error.kind() {
+            ErrorKind::ConnectionAborted => format!("ended before {address} answered"),
             ErrorKind::TimedOut => format!(
                 "{address} does not answer: it runs another test, or is no vmeter bench tcp recv"
             ),
@@ -72,30 +76,38 @@ fn greet(stream: &mut TcpStream, run: u64, address: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn join(plan: &Plan, target: SocketAddr, run: u64, address: &str) -> Result<Vec<TcpStream>, Error> {
+fn join(
+    plan: &Plan,
+    target: SocketAddr,
+    run: u64,
+    control: &Control,
+) -> io::Result<Vec<TcpStream>> {
     let preamble = Preamble { version: VERSION, purpose: Purpose::Data, run };
-    (0..plan.streams)
-        .map(|_| {
-            let mut stream = connect(target, plan.segment())?;
-            preamble.write(&mut stream)?;
-            Ok(stream)
-        })
-        .collect::<io::Result<_>>()
-        .map_err(Error::io(format!("cannot open {} streams to {address}", plan.streams)))
+    let until = Instant::now() + CONNECT;
+    let streams = (0..plan.streams).map(|_| {
+        let left = until.saturating_duration_since(Instant::now());
+        let mut stream = connect(target, plan.segment(), left, control)?;
+        preamble.write(&mut stream)?;
+        Ok(stream)
+    });
+    streams.collect()
 }
 
 /// A connection; with a segment size, which is agreed on when connecting, for both directions,
 /// and then without Nagle's algorithm.
-fn connect(target: SocketAddr, segment: Option<u32>) -> io::Result<TcpStream> {
-    let domain = Domain::for_address(target);
-    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+fn connect(
+    target: SocketAddr,
+    segment: Option<u32>,
+    within: Duration,
+    control: &Control,
+) -> io::Result<TcpStream> {
+    let socket = stream_to(target)?;
     if let Some(segment) = segment {
         socket.set_tcp_mss(segment)?;
         socket.set_tcp_nodelay(true)?;
     }
     keep_alive(&socket)?;
-    socket.connect_timeout(&SockAddr::from(target), CONNECT)?;
-    Ok(socket.into())
+    address::connect(socket, target, within, control).map(Into::into)
 }
 
 /// A peer whose machine is gone is noticed within half a minute.

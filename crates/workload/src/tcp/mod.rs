@@ -15,6 +15,9 @@ mod server;
 mod stage;
 mod wire;
 
+#[cfg(test)]
+mod attack_tests;
+
 pub use join::send;
 pub use outcome::{Cpu, Demand, Device, End, OnePerWrite, Outcome, Second, SpunCpu, Totals};
 pub use plan::{Pace, Packets, Plan, UNPACED_CONGESTION};

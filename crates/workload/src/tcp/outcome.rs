@@ -1,7 +1,7 @@
 //! The result of a TCP load: `vmeter.bench.tcp/1` (docs/bench.md).
 
 use super::plan::{Packets, Plan};
-use crate::{CpuTime, Environment, Error, Percentiles};
+use crate::{CpuTime, Environment, Error, Percentiles, Verdict};
 use serde::{Deserialize, Serialize};
 
 /// The schema's name.
@@ -89,7 +89,9 @@ impl SpunCpu {
         Self { user: (cpu.user - spin).max(0.0), system: (cpu.system - over).max(0.0), spin }
     }
 
-    fn worked(self) -> f64 {
+    /// User and system together, spinning left out: exact, where the kernel splits it by samples.
+    #[must_use]
+    pub fn used(self) -> f64 {
         self.user + self.system
     }
 }
@@ -114,7 +116,7 @@ pub struct Demand {
 
 impl Demand {
     fn of(end: &End) -> Self {
-        let micros = end.cpu.worked() * 1e6;
+        let micros = end.cpu.used() * 1e6;
         Self {
             per_packet: ratio(micros, end.totals.data_segments as f64),
             per_kb: ratio(micros, end.totals.bytes as f64 / 1024.0),
@@ -303,6 +305,19 @@ impl Outcome {
             ends: Ends { sender: sender.end, receiver: receiver.map(|report| report.end) },
             series: sending.series,
         })
+    }
+}
+
+impl Outcome {
+    /// What the run is worth: invalid where the rate, or one packet a write, was not kept.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        let kept = self.rate_kept != Some(false) && self.one_per_write.is_none_or(|one| one.holds);
+        match (self.partial, kept) {
+            (true, _) => Verdict::Broken,
+            (false, false) => Verdict::Invalid,
+            (false, true) => Verdict::Good,
+        }
     }
 }
 

@@ -2,8 +2,11 @@
 
 use super::plan::Pace;
 use crate::Latency;
-use crate::clock::{self, Instant};
+use crate::clock::{self, Instant, SECOND};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+/// The longest sleep at once: a stage that ends early is not slept through.
+const LONGEST_SLEEP: u64 = SECOND / 5;
 /// How long before its deadline a hybrid sender wakes up and spins.
 const SPIN: u64 = 100_000;
 
@@ -31,9 +34,9 @@ impl Pacer {
         self.start + (write as f64 * self.step) as u64
     }
 
-    /// Waits for the next deadline; false where there is none any more, or where the sender is
-    /// so far behind that the window is over.
-    pub fn wait(&mut self) -> bool {
+    /// Waits for the next deadline; false where there is none any more, where the sender is so far
+    /// behind that the window is over, or when `over` is set.
+    pub fn wait(&mut self, over: &AtomicBool) -> bool {
         let due = self.due(self.next);
         let mut now = clock::now();
         if due >= self.end || now > self.end {
@@ -41,30 +44,26 @@ impl Pacer {
         }
         if now < due {
             match self.pace {
-                Pace::Sleep => clock::sleep_until(due),
+                Pace::Sleep => sleep_until(due, over),
                 Pace::Hybrid => {
-                    if due - now > SPIN {
-                        clock::sleep_until(due - SPIN);
-                    }
-                    self.spin_until(due);
+                    sleep_until(due.saturating_sub(SPIN), over);
+                    self.spin_until(due, over);
                 }
-                Pace::Spin => self.spin_until(due),
+                Pace::Spin => self.spin_until(due, over),
             }
             now = clock::now();
-        }
-        if now < due {
-            // A signal cut the sleep short: what is left is little, or the end.
-            clock::sleep_until(due);
-            now = clock::now();
+            if now < due {
+                return false;
+            }
         }
         self.lateness.record_nanos(now.saturating_sub(due));
         self.next += 1;
         true
     }
 
-    fn spin_until(&mut self, due: Instant) {
+    fn spin_until(&mut self, due: Instant, over: &AtomicBool) {
         let before = clock::thread_cpu();
-        while clock::now() < due {
+        while clock::now() < due && !over.load(Relaxed) {
             std::hint::spin_loop();
         }
         self.spun += clock::thread_cpu() - before;
@@ -77,9 +76,20 @@ impl Pacer {
     }
 }
 
+/// Sleeps until `due`, in parts, or until `over` is set.
+fn sleep_until(due: Instant, over: &AtomicBool) {
+    let mut now = clock::now();
+    while now < due && !over.load(Relaxed) {
+        clock::sleep_until(due.min(now + LONGEST_SLEEP));
+        now = clock::now();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    static GO_ON: AtomicBool = AtomicBool::new(false);
 
     #[test]
     fn deadlines_do_not_drift() {
@@ -87,7 +97,7 @@ mod tests {
             let start = clock::now();
             let mut pacer = Pacer::new(pace, start, 1e9 / 3000.0, start + 100_000_000);
             let mut writes = 0;
-            while pacer.wait() {
+            while pacer.wait(&GO_ON) {
                 writes += 1;
                 if writes == 10 {
                     std::thread::sleep(std::time::Duration::from_millis(5));
@@ -101,10 +111,28 @@ mod tests {
     }
 
     #[test]
+    fn a_deadline_far_away_is_not_waited_for_when_the_stage_is_over() {
+        for pace in [Pace::Sleep, Pace::Spin, Pace::Hybrid] {
+            let start = clock::now();
+            let mut pacer = Pacer::new(pace, start, 60e9, start + 600 * SECOND);
+            assert!(pacer.wait(&GO_ON), "the first is due at once");
+            let over = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    std::thread::sleep(std::time::Duration::from_millis(50));
+                    over.store(true, Relaxed);
+                });
+                assert!(!pacer.wait(&over));
+            });
+            assert!(clock::now() - start < SECOND, "{pace:?}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_kept_is_missed() {
         let start = clock::now();
         let mut pacer = Pacer::new(Pace::Sleep, start, 1000.0, start + 10_000_000);
-        while pacer.wait() {
+        while pacer.wait(&GO_ON) {
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
         assert!(pacer.missed() > 9000, "{}", pacer.missed());

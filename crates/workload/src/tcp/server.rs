@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 const BACKLOG: i32 = 256;
 /// What a stranger may take to say who it is.
 const INTRODUCTION: Duration = Duration::from_secs(2);
+/// What one that comes during a test may take, while the test waits.
+const BUSY_INTRODUCTION: Duration = Duration::from_millis(200);
 /// How often the waiting server looks whether to end, in nanoseconds.
 const LOOK: u64 = 200_000_000;
 
@@ -54,7 +56,7 @@ impl Server {
                 continue;
             }
             let Ok((mut stream, peer)) = self.listener.accept() else { continue };
-            let Ok(theirs) = introduced(&mut stream) else { continue };
+            let Ok(theirs) = introduced(&mut stream, INTRODUCTION, control) else { continue };
             if theirs.purpose != Purpose::Control {
                 continue;
             }
@@ -69,21 +71,22 @@ impl Server {
     }
 
     fn test(&self, channel: &mut Channel, run: u64, control: &Control) -> Result<Outcome, Error> {
-        let Message::Run(plan) = channel.receive(PATIENCE)? else {
+        let Message::Run(plan) = channel.receive(PATIENCE, control)? else {
             return Err(Error::Peer("the other end sent no plan".to_owned()));
         };
-        let prepared = plan.check().and_then(|()| self.streams(&plan, run)).and_then(|sockets| {
-            check_path(&plan, &sockets)?;
-            Ok(sockets)
-        });
+        let prepared =
+            plan.check().and_then(|()| self.streams(&plan, run, control)).and_then(|sockets| {
+                check_path(&plan, &sockets)?;
+                Ok(sockets)
+            });
         let sockets = match prepared {
             Ok(sockets) => sockets,
             Err(error) => {
-                channel.send(&Message::Refused(error.to_string()))?;
+                channel.send(&Message::Refused(error.to_string()), control)?;
                 return Err(error);
             }
         };
-        channel.send(&Message::Ready)?;
+        channel.send(&Message::Ready, control)?;
         let (sender, receiver) = if plan.reverse {
             drive(&plan, &sockets, channel, control)?
         } else {
@@ -99,11 +102,11 @@ impl Server {
     }
 
     /// Takes the data connections of this run, and no others.
-    fn streams(&self, plan: &Plan, run: u64) -> Result<Vec<TcpStream>, Error> {
+    fn streams(&self, plan: &Plan, run: u64, control: &Control) -> Result<Vec<TcpStream>, Error> {
         let until = Instant::now() + PATIENCE;
         let mut streams = Vec::new();
         while streams.len() < plan.streams {
-            if Instant::now() > until {
+            if Instant::now() > until || control.stopped() {
                 return Err(Error::Peer(format!(
                     "{} of {} data connections came",
                     streams.len(),
@@ -114,7 +117,7 @@ impl Server {
                 continue;
             }
             let Ok((mut stream, _)) = self.listener.accept() else { continue };
-            match introduced(&mut stream) {
+            match introduced(&mut stream, INTRODUCTION, control) {
                 Ok(p) if p.purpose == Purpose::Data && p.run == run => streams.push(stream),
                 Ok(p) if p.purpose == Purpose::Control => refuse(stream, p),
                 _ => {}
@@ -124,9 +127,9 @@ impl Server {
     }
 
     /// Tells one who connects during a test that it is busy.
-    pub(super) fn turn_away(&self) {
+    pub(super) fn turn_away(&self, control: &Control) {
         if let Ok((mut stream, _)) = self.listener.accept()
-            && let Ok(theirs) = introduced(&mut stream)
+            && let Ok(theirs) = introduced(&mut stream, BUSY_INTRODUCTION, control)
         {
             refuse(stream, theirs);
         }
@@ -143,11 +146,11 @@ fn refuse(mut stream: TcpStream, theirs: Preamble) {
     let _ = Preamble { version: VERSION, run: !theirs.run, ..theirs }.write(&mut stream);
 }
 
-fn introduced(stream: &mut TcpStream) -> io::Result<Preamble> {
+fn introduced(stream: &mut TcpStream, within: Duration, control: &Control) -> io::Result<Preamble> {
     stream.set_nodelay(true)?;
-    stream.set_write_timeout(Some(INTRODUCTION))?;
+    stream.set_write_timeout(Some(within))?;
     keep_alive(&SockRef::from(&*stream))?;
-    Preamble::read(stream, INTRODUCTION)
+    Preamble::read(stream, within, control)
 }
 
 #[cfg(test)]
@@ -233,7 +236,7 @@ mod tests {
             stranger.write_all(b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n").unwrap();
             let mut other = TcpStream::connect(address).unwrap();
             Preamble { version: 99, purpose: Purpose::Control, run: 5 }.write(&mut other).unwrap();
-            let answer = Preamble::read(&mut other, PATIENCE).unwrap();
+            let answer = Preamble::read(&mut other, PATIENCE, &control).unwrap();
             assert_eq!(answer.version, VERSION);
             let plan = Plan { duration: Duration::from_millis(100), ..plan() };
             let sent = send(&plan, &address.to_string(), &Control::default());

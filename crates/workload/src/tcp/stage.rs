@@ -123,7 +123,7 @@ impl Stage<'_> {
         }
         clock::sleep_until(self.start);
         let cpu = CpuTime::of_thread();
-        while !self.over.load(Relaxed) && pacer.as_mut().is_none_or(Pacer::wait) {
+        while !self.over.load(Relaxed) && pacer.as_mut().is_none_or(|pacer| pacer.wait(self.over)) {
             match self.write(socket, flags, &mut sent.bytes) {
                 Ok(true) => sent.writes += 1,
                 Ok(false) => break,

@@ -3,7 +3,7 @@
 
 use super::outcome::EndReport;
 use super::plan::Plan;
-use crate::Error;
+use crate::{Control, Error};
 use serde::{Deserialize, Serialize};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -16,6 +16,8 @@ pub const VERSION: u16 = 1;
 const LONGEST: usize = 32 << 20;
 /// How long an end may take to answer.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+/// How often an end that waits looks whether it was stopped.
+const STOP_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,9 +53,9 @@ impl Preamble {
     }
 
     /// Reads one: `InvalidData` where the other end is no vmeter.
-    pub fn read(stream: &mut TcpStream, within: Duration) -> io::Result<Self> {
+    pub fn read(stream: &mut TcpStream, within: Duration, control: &Control) -> io::Result<Self> {
         let mut bytes = [0; PREAMBLE];
-        read_whole(stream, &mut bytes, within)?;
+        read_whole(stream, &mut bytes, within, control)?;
         Self::parse(&bytes).ok_or_else(|| ErrorKind::InvalidData.into())
     }
 
@@ -109,20 +111,21 @@ impl Channel {
         &self.stream
     }
 
-    /// Sends a message.
-    pub fn send(&mut self, message: &Message) -> Result<(), Error> {
+    /// Sends a message, and waits at most for [`PATIENCE`] until the other end takes it.
+    pub fn send(&mut self, message: &Message, control: &Control) -> Result<(), Error> {
         let text = serde_json::to_vec(message)
             .map_err(|error| Error::Peer(format!("cannot write a message: {error}")))?;
         let length = u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes();
         let whole = [length.as_slice(), &text].concat();
-        self.stream.write_all(&whole).map_err(|error| self.lost(&error))
+        write_whole(&self.stream, &whole, control).map_err(|error| self.lost(&error))
     }
 
     /// Reads the next message.
-    pub fn receive(&mut self, within: Duration) -> Result<Message, Error> {
+    pub fn receive(&mut self, within: Duration, control: &Control) -> Result<Message, Error> {
         let mut length = [0; 4];
         let until = Instant::now() + within;
-        read_whole(&mut self.stream, &mut length, within).map_err(|error| self.lost(&error))?;
+        read_whole(&mut self.stream, &mut length, within, control)
+            .map_err(|error| self.lost(&error))?;
         let length = u32::from_be_bytes(length) as usize;
         if length > LONGEST {
             return Err(self.nonsense());
@@ -133,7 +136,7 @@ impl Channel {
             let from = text.len();
             text.resize(length.min(from + (64 << 10)), 0);
             let left = until.saturating_duration_since(Instant::now());
-            read_whole(&mut self.stream, &mut text[from..], left)
+            read_whole(&mut self.stream, &mut text[from..], left, control)
                 .map_err(|error| self.lost(&error))?;
         }
         serde_json::from_slice(&text).map_err(|_| self.nonsense())
@@ -148,24 +151,55 @@ impl Channel {
         Error::Peer(match error.kind() {
             ErrorKind::UnexpectedEof => format!("{peer} closed the connection"),
             ErrorKind::TimedOut => format!("{peer} does not answer"),
+            ErrorKind::ConnectionAborted => format!("ended before {peer} answered"),
             _ => format!("{peer}: {error}"),
         })
     }
 }
 
-/// Fills `bytes`, or fails with `TimedOut` when it takes longer than `within` in all.
-fn read_whole(stream: &mut TcpStream, bytes: &mut [u8], within: Duration) -> io::Result<()> {
+/// Fills `bytes`, or fails with `TimedOut` when it takes longer than `within` in all, with
+/// `ConnectionAborted` when it takes longer than a run that was stopped may.
+fn read_whole(
+    stream: &mut TcpStream,
+    bytes: &mut [u8],
+    within: Duration,
+    control: &Control,
+) -> io::Result<()> {
     let until = Instant::now() + within;
     let mut filled = 0;
     while filled < bytes.len() {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(ErrorKind::TimedOut.into());
-        }
-        stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+        stream.set_read_timeout(Some(turn(until, control)?))?;
         match stream.read(&mut bytes[filled..]) {
             Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
             Ok(read) => filled += read,
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// How long to wait for the other end until the next look around.
+fn turn(until: Instant, control: &Control) -> io::Result<Duration> {
+    let left = until.saturating_duration_since(Instant::now());
+    if control.overdue() {
+        return Err(ErrorKind::ConnectionAborted.into());
+    }
+    if left.is_zero() {
+        return Err(ErrorKind::TimedOut.into());
+    }
+    Ok(left.clamp(Duration::from_millis(1), STOP_INTERVAL))
+}
+
+/// Writes all of `bytes`, with the same limits.
+fn write_whole(mut stream: &TcpStream, mut bytes: &[u8], control: &Control) -> io::Result<()> {
+    let until = Instant::now() + PATIENCE;
+    while !bytes.is_empty() {
+        stream.set_write_timeout(Some(turn(until, control)?))?;
+        match stream.write(bytes) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = &bytes[written..],
             Err(error)
                 if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             Err(error) => return Err(error),
@@ -188,27 +222,67 @@ mod tests {
 
     #[test]
     fn a_preamble_survives_the_wire() {
+        let control = Control::default();
         let (mut near, mut far) = pair();
         let sent = Preamble { version: 7, purpose: Purpose::Data, run: 42 };
         sent.write(&mut near).unwrap();
-        assert_eq!(Preamble::read(&mut far, PATIENCE).unwrap(), sent);
+        assert_eq!(Preamble::read(&mut far, PATIENCE, &control).unwrap(), sent);
         near.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-        let error = Preamble::read(&mut far, PATIENCE).unwrap_err();
+        let error = Preamble::read(&mut far, PATIENCE, &control).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidData);
     }
 
     #[test]
     fn silence_and_lies_are_errors_within_their_time() {
+        let control = Control::default();
         let (mut near, far) = pair();
         let mut channel = Channel::new(far, "near".to_owned());
         let before = Instant::now();
-        let error = channel.receive(Duration::from_millis(50)).unwrap_err();
+        let error = channel.receive(Duration::from_millis(50), &control).unwrap_err();
         assert_eq!(error.to_string(), "near does not answer");
         assert!(before.elapsed() < Duration::from_secs(5));
         near.write_all(&[0xff; 64]).unwrap();
-        assert!(channel.receive(PATIENCE).unwrap_err().to_string().contains("no message"));
+        assert!(
+            channel.receive(PATIENCE, &control).unwrap_err().to_string().contains("no message")
+        );
         drop(near);
-        let _ = channel.receive(PATIENCE).unwrap_err();
+        let _ = channel.receive(PATIENCE, &control).unwrap_err();
+    }
+
+    /// The other end trickles a message that has no end, or reads nothing.
+    #[test]
+    fn an_end_that_was_stopped_waits_half_a_second_more() {
+        let control = Control::default();
+        let (mut near, far) = pair();
+        let mut channel = Channel::new(far, "near".to_owned());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                near.write_all(&[0, 1, 0, 0]).unwrap();
+                while near.write_all(b" ").is_ok() {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            });
+            std::thread::sleep(Duration::from_millis(50));
+            control.stop();
+            let begun = Instant::now();
+            let error = channel.receive(PATIENCE, &control).unwrap_err();
+            assert_eq!(error.to_string(), "ended before near answered");
+            assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+            drop(channel);
+        });
+        let (_near, far) = pair();
+        let control = Control::default();
+        std::thread::scope(|scope| {
+            let stopped = scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(200));
+                control.stop();
+                Instant::now()
+            });
+            let error = write_whole(&far, &vec![0; 64 << 20], &control).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionAborted);
+            let took = stopped.join().unwrap().elapsed();
+            assert!(took < Duration::from_secs(1), "{took:?}");
+        });
     }
 
     proptest! {
@@ -218,7 +292,7 @@ mod tests {
             let (mut near, far) = pair();
             near.write_all(&bytes).unwrap();
             drop(near);
-            let _ = Channel::new(far, "near".to_owned()).receive(PATIENCE);
+            let _ = Channel::new(far, "near".to_owned()).receive(PATIENCE, &Control::default());
         }
 
         #[test]

@@ -21,6 +21,8 @@ pub enum Class {
     AddrUnavail,
     /// This machine may open no more files.
     FtabFull,
+    /// A reply whose header lines RFC 9112 does not allow; the reason is kept.
+    BadHeader,
     /// Anything else; the reason is kept.
     Other,
 }
@@ -60,9 +62,12 @@ pub struct Errors {
     pub addrunavail: u64,
     /// The system's file table full.
     pub ftab_full: u64,
+    /// A reply's header lines were not as RFC 9112 has them.
+    #[serde(default)]
+    pub bad_header: u64,
     /// Anything else.
     pub other: u64,
-    /// What the others were.
+    /// What those of `bad-header` and `other` were.
     #[serde(rename = "other_reasons")]
     pub other_reasons: BTreeMap<String, u64>,
 }
@@ -82,14 +87,15 @@ impl Errors {
             Class::FdUnavail => &mut self.fd_unavail,
             Class::AddrUnavail => &mut self.addrunavail,
             Class::FtabFull => &mut self.ftab_full,
-            Class::Other => {
-                if self.other_reasons.len() < MOST_REASONS {
-                    *self.other_reasons.entry(reason.to_owned()).or_default() += 1;
-                }
-                &mut self.other
-            }
+            Class::BadHeader => &mut self.bad_header,
+            Class::Other => &mut self.other,
         };
         *counter += 1;
+        if matches!(class, Class::BadHeader | Class::Other)
+            && (self.other_reasons.len() < MOST_REASONS || self.other_reasons.contains_key(reason))
+        {
+            *self.other_reasons.entry(reason.to_owned()).or_default() += 1;
+        }
     }
 
     /// Adds another thread's.
@@ -102,6 +108,7 @@ impl Errors {
         self.fd_unavail += other.fd_unavail;
         self.addrunavail += other.addrunavail;
         self.ftab_full += other.ftab_full;
+        self.bad_header += other.bad_header;
         self.other += other.other;
         for (reason, count) in &other.other_reasons {
             *self.other_reasons.entry(reason.clone()).or_default() += count;

@@ -28,6 +28,8 @@ pub struct Connection {
     pub reply: Reply,
     /// Bytes that were looked at and are still in the socket.
     pub unread: usize,
+    /// Where it waits for another turn to read: its events since.
+    pub turn: Option<epoll::EventFlags>,
 }
 
 /// What a connection is doing.
@@ -74,7 +76,7 @@ impl Connection {
             Err(error) => return Err(error),
         }
         let (state, reply) = (State::Connecting, Reply::default());
-        Ok(Self { fd, generation, state, request, calls, reply, unread: 0 })
+        Ok(Self { fd, generation, state, request, calls, reply, unread: 0, turn: None })
     }
 
     /// Whether a request is on it that has to be answered.

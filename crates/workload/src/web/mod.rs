@@ -21,6 +21,7 @@ pub use classes::Errors;
 pub use outcome::{Outcome, Second};
 pub use plan::{Arrivals, Load, Per, Plan};
 pub use run::run;
+pub(crate) use target::Target;
 
 #[cfg(test)]
 mod tests;

@@ -3,9 +3,11 @@
 use super::classes::Errors;
 use super::plan::{Load, Plan};
 use super::tally::Tally;
-use crate::{CpuTime, Environment, Percentiles};
+use super::target::redacted;
+use crate::{CpuTime, Environment, Percentiles, Verdict};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// The schema's name.
@@ -39,8 +41,11 @@ pub struct Outcome {
     pub invalid_reasons: Vec<String>,
     /// What to know before believing the figures.
     pub warnings: Vec<String>,
-    /// What was asked for.
+    /// What was asked for; its URL without the password.
     pub plan: Plan,
+    /// Where requests went: of the host's addresses the first that took a connection, the first
+    /// of all where none did. `None` in results of before it was kept.
+    pub address: Option<SocketAddr>,
     /// Length of the window in seconds.
     pub duration_s: f64,
     /// Requests due in the window: `replies + errors.total + unsent + unfinished`.
@@ -51,7 +56,7 @@ pub struct Outcome {
     pub status: BTreeMap<u16, u64>,
     /// Failed requests by httperf's classes.
     pub errors: Errors,
-    /// Calls never made because their connection failed before.
+    /// Calls never made: their connection failed before, or too many requests were held back.
     pub unsent: u64,
     /// Requests under way when the run was ended early.
     pub unfinished: u64,
@@ -124,6 +129,7 @@ impl Outcome {
     /// From all threads' counts over a window of `duration` seconds.
     pub(super) fn of(
         plan: &Plan,
+        address: SocketAddr,
         tally: Tally,
         duration_s: f64,
         partial: bool,
@@ -134,6 +140,13 @@ impl Outcome {
         let mut warnings: Vec<String> = tally.problem.iter().cloned().collect();
         if plan.load.closes_connections() && tally.errors.addrunavail > 0 {
             warnings.push("local ports ran out: use kept connections, or more addresses".into());
+        }
+        if tally.left_open as f64 > tally.connections as f64 * TOLERATED {
+            warnings.push(format!(
+                "the server left {} of {} connections open that it was asked to close: they were \
+                 closed here, which keeps their local ports in use (TIME_WAIT)",
+                tally.left_open, tally.connections
+            ));
         }
         let per_second = |count: u64| (duration_s > 0.0).then(|| count as f64 / duration_s);
         let never = tally.errors.total + tally.unsent;
@@ -146,7 +159,8 @@ impl Outcome {
             valid: invalid_reasons.is_empty(),
             invalid_reasons,
             warnings,
-            plan: plan.clone(),
+            plan: Plan { url: redacted(&plan.url), ..plan.clone() },
+            address: Some(address),
             duration_s,
             requests: tally.requests,
             replies: tally.replies,
@@ -168,6 +182,34 @@ impl Outcome {
             warmup: Warmup { requests: tally.warmup_requests, status: tally.warmup_status },
             errors: tally.errors,
             environment,
+        }
+    }
+}
+
+impl Outcome {
+    /// The part of the requests that had no reply, or one with a status of 400 or more; `None`
+    /// where there were no requests.
+    #[must_use]
+    pub fn failed_part(&self) -> Option<f64> {
+        let good: u64 = self.status.range(..400).map(|(_, count)| count).sum();
+        let failed = self.requests.saturating_sub(good + self.unfinished);
+        let all = self.requests.saturating_sub(self.unfinished);
+        (all > 0).then(|| failed as f64 / all as f64)
+    }
+
+    /// What the run is worth, where so large a part of its requests may fail; `None` is any that
+    /// leaves one good reply.
+    #[must_use]
+    pub fn verdict(&self, may_fail: Option<f64>) -> Verdict {
+        let too_many = |part: f64| may_fail.map_or(part >= 1.0, |limit| part > limit);
+        if self.partial {
+            Verdict::Broken
+        } else if !self.valid {
+            Verdict::Invalid
+        } else if self.failed_part().is_none_or(too_many) {
+            Verdict::Failed
+        } else {
+            Verdict::Good
         }
     }
 }

@@ -1,8 +1,12 @@
 //! A reply, taken in as it comes: nothing of its body is kept.
 
+use super::classes::Class;
+
 /// The longest head that is read.
 const LONGEST_HEAD: usize = 64 << 10;
 const MOST_HEADERS: usize = 100;
+/// Interim replies (1xx) that may come before the real one.
+const MAX_INTERIM: u32 = 100;
 /// The longest line of a chunk's size, extensions and trailers.
 const LONGEST_LINE: u64 = 8 << 10;
 
@@ -15,6 +19,28 @@ pub struct Reply {
     status: u16,
     keep: bool,
     body: u64,
+    /// Interim replies that came before it.
+    interim: u32,
+}
+
+/// Why what came is not a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Malformed {
+    /// Its class.
+    pub class: Class,
+    /// In words.
+    pub reason: &'static str,
+}
+
+impl From<&'static str> for Malformed {
+    fn from(reason: &'static str) -> Self {
+        Self { class: Class::Other, reason }
+    }
+}
+
+/// A header line that RFC 9112 does not allow.
+const fn header(reason: &'static str) -> Malformed {
+    Malformed { class: Class::BadHeader, reason }
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -73,7 +99,7 @@ impl Reply {
     ///
     /// # Errors
     /// Says in what it is no HTTP, or longer than it said.
-    pub fn take(&mut self, mut bytes: &[u8]) -> Result<Step, &'static str> {
+    pub fn take(&mut self, mut bytes: &[u8]) -> Result<Step, Malformed> {
         loop {
             match self.state {
                 State::Head => match self.take_head(bytes)? {
@@ -125,8 +151,12 @@ impl Reply {
         matches!(self.state, State::Head) && self.head.is_empty()
     }
 
-    fn end(&mut self, rest: &[u8]) -> Result<Step, &'static str> {
-        if rest.is_empty() { Ok(Step::Done(self.whole())) } else { Err("longer than it said") }
+    fn end(&mut self, rest: &[u8]) -> Result<Step, Malformed> {
+        if rest.is_empty() {
+            Ok(Step::Done(self.whole()))
+        } else {
+            Err("longer than it said".into())
+        }
     }
 
     /// What came, and back to the start.
@@ -138,12 +168,16 @@ impl Reply {
     }
 
     /// The bytes after the head, once it is whole.
-    fn take_head<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, &'static str> {
+    fn take_head<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, Malformed> {
         if self.head.is_empty() {
             // Nearly always the head comes in one piece and needs no copy.
             if let Some(length) = self.parse_head(bytes)? {
                 return Ok(Some(&bytes[length..]));
             }
+            self.head.extend_from_slice(bytes);
+        } else if !bytes.contains(&b'\n') {
+            // No line ends here: a server that sends byte by byte must not have its whole head
+            // parsed again for each.
             self.head.extend_from_slice(bytes);
         } else {
             let before = self.head.len();
@@ -154,38 +188,43 @@ impl Reply {
             }
             self.head = head;
         }
-        if self.head.len() > LONGEST_HEAD { Err("an endless head") } else { Ok(None) }
+        if self.head.len() > LONGEST_HEAD { Err("an endless head".into()) } else { Ok(None) }
     }
 
     /// Length of the head if it is whole, and what it says.
-    fn parse_head(&mut self, bytes: &[u8]) -> Result<Option<usize>, &'static str> {
+    fn parse_head(&mut self, bytes: &[u8]) -> Result<Option<usize>, Malformed> {
         let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
         let mut reply = httparse::Response::new(&mut headers);
-        let length = match reply.parse(bytes) {
+        // A client takes a folded line (RFC 9112, section 5.2).
+        let length = match config().parse_response(&mut reply, bytes) {
             Ok(httparse::Status::Complete(length)) => length,
             Ok(httparse::Status::Partial) => return Ok(None),
-            Err(httparse::Error::TooManyHeaders) => return Err("too many headers"),
-            Err(_) => return Err("no HTTP"),
+            Err(error) => return Err(malformed(error, bytes)),
         };
         self.status = reply.code.unwrap_or_default();
         if (100..200).contains(&self.status) {
             // An interim reply; the real one follows.
-            return if self.status == 101 { Err("switched protocols") } else { Ok(Some(length)) };
+            self.interim += 1;
+            return match self.status {
+                101 => Err("switched protocols".into()),
+                _ if self.interim > MAX_INTERIM => Err("endless interim replies".into()),
+                _ => Ok(Some(length)),
+            };
         }
         self.keep = reply.version == Some(1);
         let (mut chunked, mut said) = (false, None);
-        for header in reply.headers.iter() {
-            if header.name.eq_ignore_ascii_case("content-length") {
-                let value = number(header.value).ok_or("no length in Content-Length")?;
+        for line in reply.headers.iter() {
+            if line.name.eq_ignore_ascii_case("content-length") {
+                let value = number(line.value).ok_or(header("no length in Content-Length"))?;
                 if said.is_some_and(|said| said != value) {
-                    return Err("two lengths");
+                    return Err(header("two lengths"));
                 }
                 said = Some(value);
-            } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
-                chunked = has(header.value, "chunked");
-            } else if header.name.eq_ignore_ascii_case("connection") {
+            } else if line.name.eq_ignore_ascii_case("transfer-encoding") {
+                chunked = has(line.value, "chunked");
+            } else if line.name.eq_ignore_ascii_case("connection") {
                 self.keep =
-                    (self.keep || has(header.value, "keep-alive")) && !has(header.value, "close");
+                    (self.keep || has(line.value, "keep-alive")) && !has(line.value, "close");
             }
         }
         self.state = match (self.status, chunked, said) {
@@ -199,6 +238,35 @@ impl Reply {
         };
         Ok(Some(length))
     }
+}
+
+fn config() -> httparse::ParserConfig {
+    let mut config = httparse::ParserConfig::default();
+    config.allow_obsolete_multiline_headers_in_responses(true);
+    config
+}
+
+/// What a head is that cannot be parsed.
+fn malformed(error: httparse::Error, bytes: &[u8]) -> Malformed {
+    match error {
+        httparse::Error::TooManyHeaders => header("too many headers"),
+        httparse::Error::HeaderName if has_space_before_colon(bytes) => {
+            header("a space before a header's colon")
+        }
+        httparse::Error::HeaderName => header("an invalid header name"),
+        httparse::Error::HeaderValue => header("an invalid header value"),
+        _ => "no HTTP".into(),
+    }
+}
+
+/// Whether the head would be one but for spaces before colons: where clients disagree about what
+/// a line means, none is measured (RFC 9112, section 5.1).
+fn has_space_before_colon(bytes: &[u8]) -> bool {
+    let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
+    let mut reply = httparse::Response::new(&mut headers);
+    let mut config = config();
+    config.allow_spaces_after_header_name_in_responses(true);
+    config.parse_response(&mut reply, bytes).is_ok()
 }
 
 impl Chunk {

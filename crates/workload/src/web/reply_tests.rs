@@ -3,7 +3,7 @@
 use super::*;
 use proptest::prelude::*;
 
-fn whole(text: &str) -> Result<Step, &'static str> {
+fn whole(text: &str) -> Result<Step, Malformed> {
     let step = Reply::default().take(text.as_bytes());
     for piece in [1, 2, 7] {
         let (mut reply, mut last) = (Reply::default(), Ok(Step::More));
@@ -19,7 +19,7 @@ fn whole(text: &str) -> Result<Step, &'static str> {
     step
 }
 
-fn done(status: u16, keep: bool, body: u64) -> Result<Step, &'static str> {
+fn done(status: u16, keep: bool, body: u64) -> Result<Step, Malformed> {
     Ok(Step::Done(Whole { status, keep, body }))
 }
 
@@ -46,6 +46,19 @@ fn replies_of_each_framing_are_understood() {
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nA\r\n0123456789\r\n1\r\nx\r\n0\r\nT: v\r\n\r\n",
             done(200, true, 11),
         ),
+        (
+            "HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\tc\r\nContent-Length: 3\r\n\r\nabc",
+            done(200, true, 3),
+        ),
+        ("HTTP/1.1 200 OK\r\nContent-Length:\r\n 3\r\n\r\nabc", done(200, true, 3)),
+        (
+            "HTTP/1.1 200 OK\r\nConnection: Upgrade,\r\n close\r\nContent-Length: 0\r\n\r\n",
+            done(200, false, 0),
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding:\n chunked\r\n\r\n1\r\nx\r\n0\r\nT: v\r\n w\r\n\r\n",
+            done(200, true, 1),
+        ),
         ("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nabc", Ok(Step::More)),
         ("HTTP/1.1 200 OK\r\nContent-Le", Ok(Step::More)),
     ] {
@@ -56,6 +69,47 @@ fn replies_of_each_framing_are_understood() {
     assert_eq!(reply.take(b"de"), Ok(Step::More));
     assert_eq!(reply.close(), Some(Whole { status: 200, keep: false, body: 5 }));
     assert_eq!(Reply::default().close(), None);
+}
+
+#[test]
+fn header_lines_that_may_not_be_have_a_class_of_their_own() {
+    for (text, reason) in [
+        ("HTTP/1.1 200 OK\r\nContent-Length : 3\r\n\r\nabc", "a space before a header's colon"),
+        (
+            "HTTP/1.1 200 OK\r\nX: y\r\nContent-Length\t: 3\r\n\r\nabc",
+            "a space before a header's colon",
+        ),
+        ("HTTP/1.1 200 OK\r\nContent(Length: 3\r\n\r\nabc", "an invalid header name"),
+        ("HTTP/1.1 200 OK\r\nX: \0\r\n\r\n", "an invalid header value"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n 2\r\n\r\nx", "no length in Content-Length"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", "two lengths"),
+    ] {
+        assert_eq!(whole(text), Err(Malformed { class: Class::BadHeader, reason }), "{text:?}");
+    }
+    let other = whole("hello\r\n\r\n").unwrap_err();
+    assert_eq!(other, Malformed { class: Class::Other, reason: "no HTTP" });
+}
+
+#[test]
+fn interim_replies_and_heads_byte_by_byte_have_an_end() {
+    let interim = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+    let last = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(whole(&[&interim.repeat(100), last].concat()), done(200, true, 0));
+    let endless = whole(&interim.repeat(101)).unwrap_err();
+    assert_eq!(endless.reason, "endless interim replies");
+    // The next reply has its own hundred.
+    let mut reply = Reply::default();
+    for _ in 0..3 {
+        let text = [&interim.repeat(60), last].concat();
+        assert_eq!(reply.take(text.as_bytes()), done(200, true, 0));
+    }
+    // A head of 60 KB, byte by byte: parsed once for each line, not for each byte.
+    let mut reply = Reply::default();
+    let begun = std::time::Instant::now();
+    let text = format!("HTTP/1.1 200 OK\r\nX: {}\r\nContent-Length: 0\r\n\r\n", "y".repeat(60_000));
+    let steps: Vec<_> = text.bytes().map(|byte| reply.take(&[byte])).collect();
+    assert_eq!(*steps.last().unwrap(), done(200, true, 0));
+    assert!(begun.elapsed() < std::time::Duration::from_secs(2), "{:?}", begun.elapsed());
 }
 
 #[test]

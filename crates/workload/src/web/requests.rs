@@ -26,9 +26,12 @@ impl Requests {
         if set.is_some() && !path.ends_with('/') {
             path.push('/');
         }
+        let authorization = target.authorization.as_ref();
+        let authorization =
+            authorization.map(|value| format!("Authorization: {value}\r\n")).unwrap_or_default();
         let end = format!(
-            " HTTP/1.1\r\nHost: {}\r\nUser-Agent: vmeter/{}\r\nAccept: */*\r\n",
-            target.host,
+            " HTTP/1.1\r\nHost: {}\r\n{authorization}User-Agent: vmeter/{}\r\nAccept: */*\r\n",
+            target.authority,
             env!("CARGO_PKG_VERSION")
         );
         Self {
@@ -94,5 +97,15 @@ mod tests {
         assert_eq!(one.draw(), None);
         assert!(one.bytes(None, false).starts_with(b"GET /index.html?q HTTP/1.1\r\n"));
         assert!(one.bytes(None, false).ends_with(b"*/*\r\n\r\n"));
+    }
+
+    #[test]
+    fn the_host_header_has_the_host_alone() {
+        let target = Target::of("http://me:secret@[fe80::1%25lo]:81?q").unwrap();
+        let mut one = Requests::new(&target, None, 0, 1);
+        let text = String::from_utf8(one.bytes(None, true).to_vec()).unwrap();
+        let head = "GET /?q HTTP/1.1\r\nHost: [fe80::1]:81\r\n\
+            Authorization: Basic bWU6c2VjcmV0\r\nUser-Agent: ";
+        assert!(text.starts_with(head), "{text}");
     }
 }

@@ -7,9 +7,15 @@ use super::schedule::Schedule;
 use super::tally::{Tally, Window};
 use super::target::Target;
 use super::worker::Worker;
+use crate::address::{connect, first_of, stream_to};
 use crate::environment::device_towards;
 use crate::{Control, Environment, Error, affinity, clock, fileset};
+use std::net::SocketAddr;
 use std::thread;
+use std::time::Duration;
+
+/// How long each of a host's several addresses may take to accept a connection before the run.
+const PROBE: Duration = Duration::from_secs(2);
 
 /// Generates the load and gives what was measured.
 ///
@@ -20,7 +26,12 @@ pub fn run(plan: &Plan, control: &Control) -> Result<Outcome, Error> {
     plan.check()?;
     let target = Target::of(&plan.url)?;
     let dirs = plan.fileset.as_deref().map(fileset::check).transpose()?.map(|set| set.dirs);
-    let device = device_towards(target.address);
+    if dirs.is_some() && target.path.contains('?') {
+        let text = "the URL of a file set's folder has no query: its files come after the path";
+        return Err(Error::Plan(text.to_owned()));
+    }
+    let address = choose(&target, control)?;
+    let device = device_towards(address);
     let environment = Environment::read(device.as_deref());
     let cpus = affinity::allowed()?;
     // All threads are there before the first request is due.
@@ -42,15 +53,8 @@ pub fn run(plan: &Plan, control: &Control) -> Result<Outcome, Error> {
                         Requests::new(target, dirs.map(|dirs| (dirs, plan.seed)), index, place.1);
                     let schedule = schedule(plan, place, (start, window.to));
                     let most = share(plan.max_connections, place);
-                    let worker = Worker::new(
-                        plan,
-                        control,
-                        target.address,
-                        requests,
-                        schedule,
-                        window,
-                        most,
-                    );
+                    let worker =
+                        Worker::new(plan, control, address, requests, schedule, window, most);
                     worker.map_or_else(|error| broken(plan, error), Worker::run)
                 })
             })
@@ -64,7 +68,20 @@ pub fn run(plan: &Plan, control: &Control) -> Result<Outcome, Error> {
     });
     let partial = control.stopped();
     let duration_s = tally.ended.saturating_sub(window.from) as f64 / 1e9;
-    Ok(Outcome::of(plan, tally, duration_s, partial, environment))
+    Ok(Outcome::of(plan, address, tally, duration_s, partial, environment))
+}
+
+/// Where requests go: of several addresses the first that takes a connection, so that no request
+/// meets one that does not. A host with one address gets no connection before the load.
+fn choose(target: &Target, control: &Control) -> Result<SocketAddr, Error> {
+    let addresses = target.addresses(control)?;
+    let within = PROBE * u32::try_from(addresses.len()).unwrap_or(u32::MAX);
+    let attempt = |at, within| connect(stream_to(at)?, at, within, control);
+    Ok(match addresses.as_slice() {
+        [only] => *only,
+        // Where none answers, the load shows how each request failed.
+        several => first_of(several, within, attempt).map_or(several[0], |(_, address)| address),
+    })
 }
 
 /// A thread that could not even have its epoll.

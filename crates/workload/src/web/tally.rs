@@ -39,6 +39,8 @@ pub struct Tally {
     pub connections: u64,
     /// The most that were open together.
     pub most_open: usize,
+    /// Of them, those that the server was asked to close and did not.
+    pub left_open: u64,
     /// Second by second.
     pub series: Vec<Second>,
     /// Requests of the warm-up.
@@ -145,6 +147,7 @@ impl Tally {
         self.service.merge(&other.service);
         self.lateness.merge(&other.lateness);
         self.connections += other.connections;
+        self.left_open += other.left_open;
         self.most_open += other.most_open;
         self.warmup_requests += other.warmup_requests;
         self.cpu += other.cpu;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::serve::tests::served;
-use crate::{Control, fileset};
+use crate::{Control, Verdict, fileset};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -37,7 +37,8 @@ fn measure(plan: &Plan) -> Outcome {
     assert_eq!(found.requests, sum, "{found:?}");
     assert_eq!(found.status.values().sum::<u64>(), found.replies);
     let classes = errors.client_timo + errors.socket_timo + errors.connrefused + errors.connreset;
-    assert_eq!(errors.total, classes + errors.of_the_generator() + errors.other);
+    let replies = errors.bad_header + errors.other;
+    assert_eq!(errors.total, classes + errors.of_the_generator() + replies);
     let seconds = |of: fn(&Second) -> u64| found.series.iter().map(of).sum::<u64>();
     assert_eq!(seconds(|second| second.requests), found.requests);
     assert_eq!(seconds(|second| second.replies), found.replies);
@@ -135,8 +136,13 @@ fn say(mut stream: TcpStream, text: &str) -> TcpStream {
 #[test]
 fn a_bad_server_gets_its_class() {
     type Case = (&'static str, fn(TcpStream), fn(&Errors) -> u64);
-    let cases: [Case; 9] = [
+    let cases: [Case; 10] = [
         ("closes at once", |s| drop(say(s, "")), |e| e.connreset),
+        (
+            "a space before a colon",
+            |s| drop(say(s, "HTTP/1.1 200 OK\r\nContent-Length : 1\r\n\r\nx")),
+            |e| e.bad_header,
+        ),
         ("garbage", |s| drop(say(s, "garbage\r\n\r\n")), |e| e.other),
         ("half a head, then closes", |s| drop(say(s, "HTTP/1.1 200 OK\r\nCont")), |e| e.connreset),
         (
@@ -285,4 +291,139 @@ fn what_cannot_be_is_refused() {
     assert!(Plan { max_connections: 0, ..good.clone() }.check().is_err());
     assert!(Plan { timeout: Duration::ZERO, ..good.clone() }.check().is_err());
     assert!(Plan { url: "https://x/".to_owned(), ..good }.check().is_ok());
+}
+
+/// Answers each request and keeps the connection, whatever it was asked.
+fn keeps_open(mut stream: TcpStream) {
+    let mut bytes = [0; 1000];
+    while stream.read(&mut bytes).is_ok_and(|read| read > 0) {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx");
+    }
+}
+
+#[test]
+fn a_server_that_does_not_close_is_closed_from_here() {
+    let to = badly(keeps_open);
+    let load = per(Per::Connection, 400.0);
+    let plan = Plan {
+        duration: Duration::from_secs(1),
+        timeout: Duration::from_secs(10),
+        max_connections: 1000,
+        ..plan(to, load)
+    };
+    let found = measure(&plan);
+    assert_eq!((found.replies, found.errors.total), (400, 0), "{found:?}");
+    // A fifth of a second's connections; a machine that stalls may have some more.
+    assert!(found.most_open < 200, "{}", found.most_open);
+    assert!(found.warnings.iter().any(|text| text.contains("connections open")), "{found:?}");
+    // Where there are fewer, the oldest gives way at once.
+    let few = measure(&Plan { max_connections: 20, ..plan });
+    assert_eq!((few.replies, few.errors.total, few.most_open), (400, 0, 20), "{few:?}");
+    assert!(few.held_back < 100, "only while this machine stalls: {few:?}");
+}
+
+#[test]
+fn what_a_run_is_worth() {
+    let verdict = |found: &Outcome| (found.verdict(None), found.verdict(Some(0.0)));
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("file"), "x").unwrap();
+    served(root.path(), |to, _| {
+        let plan = Plan { timeout: Duration::from_secs(10), ..plan(to, per(Per::Request, 100.0)) };
+        let mut good = measure(&plan);
+        assert_eq!(verdict(&good), (Verdict::Good, Verdict::Good));
+        let none = measure(&Plan { url: format!("http://{to}/none"), ..plan });
+        assert_eq!(none.status.keys().copied().collect::<Vec<_>>(), [404]);
+        assert_eq!(verdict(&none), (Verdict::Failed, Verdict::Failed));
+        // 49 good replies of 50.
+        good.status = [(200, 48), (302, 1), (500, 1)].into();
+        assert_eq!(verdict(&good), (Verdict::Good, Verdict::Failed));
+        assert_eq!(good.failed_part(), Some(0.02));
+        assert_eq!(good.verdict(Some(0.02)), Verdict::Good);
+        good.valid = false;
+        assert_eq!(good.verdict(None), Verdict::Invalid);
+        good.partial = true;
+        assert_eq!(good.verdict(None), Verdict::Broken);
+    });
+    let to = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let refused = measure(&plan(to, per(Per::Connection, 100.0)));
+    assert_eq!(verdict(&refused), (Verdict::Failed, Verdict::Failed));
+}
+
+/// Interim replies without end.
+fn interim(stream: TcpStream) {
+    let mut stream = say(stream, "");
+    let flood = b"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(10_000);
+    while stream.write_all(&flood).is_ok() {}
+}
+
+/// Chunks of one byte without end.
+fn small_chunks(stream: TcpStream) {
+    let mut stream = say(stream, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let flood = b"1\r\nx\r\n".repeat(100_000);
+    while stream.write_all(&flood).is_ok() {}
+}
+
+/// A body without end, as fast as it goes.
+fn endless_body(stream: TcpStream) {
+    let mut stream = say(stream, "HTTP/1.1 200 OK\r\n\r\n");
+    let flood = vec![b'x'; 1 << 20];
+    while stream.write_all(&flood).is_ok() {}
+}
+
+#[test]
+fn replies_without_end_keep_neither_the_schedule_nor_the_end_waiting() {
+    type Flood = (&'static str, fn(TcpStream));
+    let floods: [Flood; 3] =
+        [("interim", interim), ("chunks", small_chunks), ("body", endless_body)];
+    for (name, flood) in floods {
+        for load in [per(Per::Request, 20.0), Load::Closed] {
+            let plan = Plan {
+                max_connections: 20,
+                timeout: Duration::from_secs(60),
+                duration: Duration::from_secs(60),
+                ..plan(badly(flood), load)
+            };
+            let control = Control::default();
+            let (found, took) = thread::scope(|scope| {
+                let stopped = scope.spawn(|| {
+                    thread::sleep(Duration::from_millis(500));
+                    control.stop();
+                    Instant::now()
+                });
+                let found = run(&plan, &control).unwrap();
+                (found, stopped.join().unwrap().elapsed())
+            });
+            assert!(took < Duration::from_secs(1), "{name}: {took:?}");
+            assert!(found.partial && found.replies == 0, "{name}: {found:?}");
+            if let Some(lateness) = found.lateness_s {
+                assert!(found.requests >= 8, "the schedule goes on: {name}: {found:?}");
+                assert!(lateness.max < 0.4, "{name}: {lateness:?}");
+            }
+            if name == "interim" {
+                assert_eq!(found.errors.total, found.errors.other, "{found:?}");
+                assert!(found.errors.other_reasons.contains_key("endless interim replies"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_rate_that_no_machine_keeps_is_ended_in_time_too() {
+    let to = badly(stall);
+    let load = per(Per::Connection, 5e6);
+    let plan = Plan { duration: Duration::from_secs(60), ..plan(to, load) };
+    let control = Control::default();
+    thread::scope(|scope| {
+        let stopped = scope.spawn(|| {
+            thread::sleep(Duration::from_millis(700));
+            control.stop();
+            Instant::now()
+        });
+        let found = run(&plan, &control).unwrap();
+        let took = stopped.join().unwrap().elapsed();
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        assert!(!found.valid && found.held_back > 10_000, "{:?}", found.invalid_reasons);
+        let sum = found.replies + found.errors.total + found.unsent + found.unfinished;
+        assert_eq!(found.requests, sum);
+    });
 }

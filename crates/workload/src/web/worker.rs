@@ -1,10 +1,11 @@
 //! One generating thread.
 
+mod exchange;
+
 use super::classes::Class;
-use super::connection::{Connection, Request, State, interest};
+use super::connection::{Connection, Request, State};
 use super::gather::Gather;
 use super::plan::{Load, Plan};
-use super::reply::{Step, Whole};
 use super::requests::Requests;
 use super::schedule::Schedule;
 use super::tally::{Tally, Window};
@@ -15,7 +16,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, epoll, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags};
+use rustix::net::RecvFlags;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
@@ -28,6 +29,12 @@ const EVENTS: usize = 64;
 const BUFFER: usize = 64 << 10;
 /// How long requests under way may take when the run is ended early.
 const LAST_ORDERS: u64 = SECOND / 2;
+/// Requests that one turn sends, of those that are due: between turns, replies are read and the
+/// stop flag is looked at.
+const REQUESTS_PER_TURN: usize = 256;
+/// Requests that may wait for a connection; a rate far beyond what this machine can send would else
+/// take all memory.
+const MAX_HELD: usize = 1 << 20;
 /// How long a closed loop waits before it tries a failed connection again.
 const RETRY: u64 = SECOND / 100;
 
@@ -46,6 +53,11 @@ pub struct Worker<'a> {
     generation: u32,
     /// Connections kept alive, the one used last on top; some may be gone.
     idle: Vec<(usize, u32)>,
+    /// Connections that have had all their replies and that the server shall close, the first one
+    /// first, with the time since when; some may be gone.
+    closing: VecDeque<(usize, u32, Instant)>,
+    /// Connections that have more to read than one turn reads; some may be gone.
+    unread: VecDeque<(usize, u32)>,
     /// Requests that are due and have no connection.
     held: VecDeque<(Instant, Option<File>)>,
     open: usize,
@@ -91,6 +103,8 @@ impl<'a> Worker<'a> {
             free: Vec::new(),
             generation: 0,
             idle: Vec::new(),
+            closing: VecDeque::new(),
+            unread: VecDeque::new(),
             held: VecDeque::new(),
             open: 0,
             busy: 0,
@@ -145,6 +159,7 @@ impl<'a> Worker<'a> {
                 self.handle(event);
                 self.arrive(clock::now());
             }
+            self.read_on();
         }
         self.tally.cpu = CpuTime::of_thread() - cpu;
         self.tally.ended = self.window.to;
@@ -168,11 +183,14 @@ impl<'a> Worker<'a> {
         tick: Instant,
         events: &mut Vec<epoll::Event>,
     ) -> Result<(), Errno> {
-        let until = due.unwrap_or(u64::MAX).min(tick);
         let now = clock::now();
+        let due = if self.unread.is_empty() { due } else { Some(now) };
+        let until = due.unwrap_or(u64::MAX).min(tick);
         let left = until.saturating_sub(now);
         let block = if self.schedule.is_none() {
-            if let Some(time) = self.gather.sleep(now, self.busy, self.together) {
+            if left > 0
+                && let Some(time) = self.gather.sleep(now, self.busy, self.together)
+            {
                 clock::sleep_until(now + time);
             }
             // A closed loop is in no hurry: epoll's milliseconds do.
@@ -192,12 +210,13 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Sends what is due by now; when the next is.
+    /// Sends what is due by now, a turn's worth at most; when the next is.
     fn arrive(&mut self, now: Instant) -> Option<Instant> {
-        while let Some(schedule) = &mut self.schedule {
+        for turn in 0.. {
+            let Some(schedule) = &mut self.schedule else { break };
             let due = schedule.due();
             match due {
-                Some(due) if due <= now => schedule.advance(),
+                Some(due) if due <= now && turn < REQUESTS_PER_TURN => schedule.advance(),
                 _ => return due,
             }
             let intended = due.unwrap_or(now);
@@ -209,14 +228,20 @@ impl<'a> Worker<'a> {
             if now < self.window.start {
                 return Some(self.window.start);
             }
-            self.fill(now);
+            return self.fill(now).then_some(now);
         }
         None
     }
 
-    /// A closed loop keeps all its connections busy.
-    fn fill(&mut self, now: Instant) {
-        while self.busy < self.most && now < self.window.to && now >= self.retry {
+    /// A closed loop keeps all its connections busy; whether this takes another turn.
+    fn fill(&mut self, now: Instant) -> bool {
+        let idle = |worker: &Self| {
+            worker.busy < worker.most && now < worker.window.to && now >= worker.retry
+        };
+        for _ in 0..REQUESTS_PER_TURN {
+            if !idle(self) {
+                break;
+            }
             let (errors, file) = (self.tally.errors.total, self.requests.draw());
             self.tally.due(self.window, now, 1);
             self.dispatch(now, file);
@@ -224,13 +249,19 @@ impl<'a> Worker<'a> {
                 self.retry = now + RETRY;
             }
         }
+        idle(self)
     }
 
     /// Gives a request to a connection, or holds it back until one is free.
     fn dispatch(&mut self, intended: Instant, file: Option<File>) {
         if !self.place(intended, file) {
-            self.tally.held_back += u64::from(intended >= self.window.from);
-            self.held.push_back((intended, file));
+            let counts = u64::from(intended >= self.window.from);
+            self.tally.held_back += counts;
+            if self.held.len() < MAX_HELD {
+                self.held.push_back((intended, file));
+            } else {
+                self.tally.unsent += counts * self.plan.requests_of_an_arrival();
+            }
         }
     }
 
@@ -251,6 +282,7 @@ impl<'a> Worker<'a> {
                 }
             }
         }
+        while self.open >= self.most && self.close_oldest() {}
         let room = self.open < self.most;
         if room {
             self.connect(intended, file);
@@ -258,217 +290,16 @@ impl<'a> Worker<'a> {
         room
     }
 
-    fn connect(&mut self, intended: Instant, file: Option<File>) {
-        let request = Request { file, arrival: intended, intended, begun: clock::now() };
-        let calls = self.plan.calls - 1;
-        self.generation = self.generation.wrapping_add(1);
-        let opened = Connection::open(self.to, self.generation, request, calls);
-        let added = opened.and_then(|connection| {
-            let place = self.free.pop().unwrap_or_else(|| {
-                self.places.push(None);
-                self.places.len() - 1
-            });
-            let key = (u64::from(connection.generation) << 32) | place as u64;
-            let data = epoll::EventData::new_u64(key);
-            let added = epoll::add(&self.epoll, &connection.fd, data, interest());
-            match added {
-                Ok(()) => self.places[place] = Some(connection),
-                Err(_) => self.free.push(place),
-            }
-            added
-        });
-        match added {
-            Ok(()) => {
-                self.tally.connections += 1;
-                self.tally.sent(self.window, &request);
-                self.open += 1;
-                self.busy += 1;
-                self.tally.most_open = self.tally.most_open.max(self.open);
-            }
-            Err(error) => {
-                let reason = std::io::Error::from(error).to_string();
-                let why = (Class::of(error), reason.as_str());
-                self.tally.failed(self.window, (intended, request.begun), why, calls);
-            }
-        }
-    }
-
-    fn handle(&mut self, event: epoll::Event) {
-        let key = event.data.u64();
-        let (place, generation) = ((key & 0xffff_ffff) as usize, (key >> 32) as u32);
-        let Some(Some(c)) = self.places.get(place) else { return };
-        if c.generation != generation {
-            return;
-        }
-        let flags = event.flags;
-        let broken = flags.intersects(epoll::EventFlags::ERR | epoll::EventFlags::HUP);
-        match c.state {
-            State::Connecting => {
-                if let Some(error) = broken.then(|| c.error()).flatten() {
-                    self.fail_with(place, error);
-                } else if flags.contains(epoll::EventFlags::OUT) {
-                    self.transmit(place);
-                }
-            }
-            State::Sending(_) if flags.contains(epoll::EventFlags::OUT) && !broken => {
-                self.transmit(place);
-            }
-            State::Sending(_) | State::Waiting => self.read(place, flags),
-            State::Idle | State::Closing => {
-                // The server closes, or speaks unasked: neither is of any use.
-                if broken || flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::RDHUP) {
-                    self.remove(place);
-                }
-            }
-        }
-    }
-
-    /// Writes the rest of the request.
-    fn transmit(&mut self, place: usize) {
-        let Some(Some(c)) = self.places.get_mut(place) else { return };
-        let last = c.calls == 0 && self.plan.load.closes_connections();
-        let bytes = self.requests.bytes(c.request.file, last);
-        let from = if let State::Sending(sent) = c.state { sent } else { 0 };
-        let sent = loop {
-            match rustix::net::send(&c.fd, &bytes[from..], SendFlags::NOSIGNAL) {
-                Err(Errno::INTR) => {}
-                other => break other,
-            }
-        };
-        match sent {
-            Ok(sent) if from + sent == bytes.len() => {
-                c.state = State::Waiting;
-                discard(c, &mut self.scratch);
-            }
-            Ok(sent) => c.state = State::Sending(from + sent),
-            Err(Errno::AGAIN) => c.state = State::Sending(from),
-            Err(error) => self.fail_with(place, error),
-        }
-    }
-
-    /// Reads what came, until the reply is whole or nothing is left.
-    fn read(&mut self, place: usize, flags: epoll::EventFlags) {
-        let closing = flags
-            .intersects(epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR);
-        loop {
-            let Some(Some(c)) = self.places.get_mut(place) else { return };
-            self.buffer.clear();
-            let into = spare_capacity(&mut self.buffer);
-            let read = match rustix::net::recv(&c.fd, into, self.look_first).map(|(_, read)| read) {
-                Ok(0) => return self.closed(place),
-                Ok(read) => read,
-                Err(Errno::AGAIN) => return,
-                Err(Errno::INTR) => continue,
-                Err(error) => return self.fail_with(place, error),
-            };
-            let step = c.reply.take(&self.buffer);
-            if self.look_first.contains(RecvFlags::PEEK) {
-                c.unread = read;
-                if !matches!(step, Ok(Step::Done(_))) {
-                    discard(c, &mut self.scratch);
-                }
-            }
-            match step {
-                Ok(Step::More) if read < BUFFER && !closing => return,
-                Ok(Step::More) => {}
-                Ok(Step::Done(whole)) => return self.done(place, whole, closing),
-                Err(reason) => return self.fail(place, Class::Other, reason),
-            }
-        }
-    }
-
-    /// The server closed in the middle of a request.
-    fn closed(&mut self, place: usize) {
-        let Some(Some(c)) = self.places.get_mut(place) else { return };
-        match c.reply.close() {
-            Some(whole) => self.done(place, whole, true),
-            None if c.reply.is_untouched() => self.fail(place, Class::ConnReset, "closed"),
-            None => self.fail(place, Class::ConnReset, "closed in the middle of a reply"),
-        }
-    }
-
-    fn done(&mut self, place: usize, whole: Whole, closing: bool) {
-        let Some(Some(c)) = self.places.get_mut(place) else { return };
-        let now = clock::now();
-        self.tally.reply(self.window, &c.request, now, whole);
-        self.gather.reply(now.saturating_sub(c.request.begun));
-        self.failures = 0;
-        let keep = whole.keep && !closing;
-        if c.calls > 0 && keep {
-            // The next call is due when its turn comes: now.
-            c.calls -= 1;
-            let file = self.requests.draw();
-            c.request = Request { file, intended: now, begun: now, ..c.request };
-            c.state = State::Sending(0);
-            self.transmit(place);
-            return;
-        }
-        if c.calls > 0 && c.request.arrival >= self.window.from {
-            self.tally.unsent += u64::from(c.calls);
-        }
-        self.busy -= 1;
-        if keep && !self.plan.load.closes_connections() {
-            c.state = State::Idle;
-            self.idle.push((place, c.generation));
-            self.next_held();
-        } else if closing || !self.plan.load.closes_connections() {
-            self.remove(place);
-        } else {
-            // Who closes first keeps the port for a minute: let it be the server.
-            c.state = State::Closing;
-        }
-    }
-
-    fn fail_with(&mut self, place: usize, error: Errno) {
-        let reason = std::io::Error::from(error).to_string();
-        self.fail(place, Class::of(error), &reason);
-    }
-
-    fn fail(&mut self, place: usize, class: Class, reason: &str) {
-        let Some(Some(c)) = self.places.get(place) else { return };
-        let times = (c.request.arrival, clock::now());
-        self.tally.failed(self.window, times, (class, reason), c.calls);
-        self.failures += 1;
-        if self.failures >= self.most {
-            self.retry = times.1 + RETRY;
-        }
-        self.busy -= 1;
-        self.remove(place);
-    }
-
-    /// Closes a connection that nothing is on, and uses its place for what was held back.
-    fn remove(&mut self, place: usize) {
-        if self.places.get_mut(place).and_then(Option::take).is_some() {
-            self.free.push(place);
-            self.open -= 1;
-            self.next_held();
-        }
-    }
-
-    fn next_held(&mut self) {
-        if let Some((intended, file)) = self.held.pop_front()
-            && !self.place(intended, file)
-        {
-            self.held.push_front((intended, file));
-        }
-    }
-
     /// Ends what took too long, and shows how far it is.
     fn look(&mut self, now: Instant) {
         let timeout = clock::length(self.plan.timeout);
         for place in 0..self.places.len() {
             let Some(c) = &self.places[place] else { continue };
-            let since =
-                if c.state == State::Closing { c.request.begun } else { c.request.intended };
-            if now < since.saturating_add(timeout) {
-                continue;
-            }
-            if c.is_busy() {
+            if c.is_busy() && now >= c.request.intended.saturating_add(timeout) {
                 self.fail(place, Class::ClientTimo, "");
-            } else if c.state == State::Closing {
-                self.remove(place);
             }
         }
+        self.close_late(now);
         while let Some((intended, _)) = self.held.front().copied() {
             if now < intended.saturating_add(timeout) {
                 break;
@@ -485,19 +316,6 @@ impl<'a> Worker<'a> {
         // A run that was stopped in its warm-up has no window.
         if now >= self.window.from && self.window.from < self.window.to {
             self.control.measure();
-        }
-    }
-}
-
-/// Takes what was looked at out of the socket.
-fn discard(c: &mut Connection, scratch: &mut [u8]) {
-    while c.unread > 0 {
-        let length = c.unread.min(scratch.len());
-        // TCP throws the bytes away without a copy; a broken socket shows at the next read.
-        match rustix::net::recv(&c.fd, &mut scratch[..length], RecvFlags::TRUNC) {
-            Ok((_, read)) if read > 0 => c.unread -= read.min(c.unread),
-            Err(Errno::INTR) => {}
-            _ => c.unread = 0,
         }
     }
 }
