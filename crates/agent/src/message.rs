@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use workload::Environment;
 
 /// Changes with every message that an older end would not understand.
-pub const PROTOCOL: u32 = 5;
+pub const PROTOCOL: u32 = 6;
 
 /// From the controller.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

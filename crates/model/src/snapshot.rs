@@ -126,7 +126,8 @@ pub struct Process {
     pub children: Nanos,
     /// The control group that it is a member of, by its place in [`Snapshot::vms`]: that row has its
     /// time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    // Never left out: an agent sends snapshots in a form whose fields have no names.
+    #[serde(default)]
     pub member_of: Option<u32>,
 }
 

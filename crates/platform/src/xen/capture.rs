@@ -8,12 +8,13 @@ use std::io;
 use std::path::Path;
 
 /// What the Xen reader reads once, besides processes, devices and Xen itself.
-const FILES: [&str; 18] = [
+const FILES: [&str; 19] = [
     "/proc/diskstats",
     "/proc/meminfo",
     "/proc/net/dev",
     "/proc/net/snmp",
     "/proc/net/snmp6",
+    "/proc/schedstat",
     "/proc/softirqs",
     "/proc/stat",
     "/proc/sys/kernel/osrelease",
@@ -56,7 +57,9 @@ pub fn capture(folder: &Path) -> Result<(), OpenError> {
     save_store(&domains, &folder.join("xen/xenstore")).map_err(failed)?;
     let copy = Copy { tree: &tree, folder };
     copy.processes().and_then(|()| copy.devices()).map_err(failed)?;
-    FILES.iter().try_for_each(|path| copy.file(path)).map_err(failed)
+    FILES.iter().try_for_each(|path| copy.file(path)).map_err(failed)?;
+    let kernel = tree.read_text("/proc/sys/kernel/osrelease").unwrap_or_default();
+    copy.file(&format!("/boot/config-{kernel}")).map_err(failed)
 }
 
 /// Names and backends, as far as xenstore lets them be read.
