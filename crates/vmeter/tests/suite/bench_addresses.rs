@@ -200,7 +200,8 @@ fn a_url_with_credentials_and_a_query_alone_is_sent_as_curl_sends_it() {
     let url = format!("http://me:s%40cret@{at}?x=1#part");
     let args = ["bench", "web", &url, "--rate", "1", "--duration", "900ms"];
     let found = Command::new(VMETER).args(args).stdin(Stdio::null()).output().unwrap();
-    assert_eq!(found.status.code(), Some(0), "{found:?}");
+    // One request that a busy machine sent late makes the run invalid.
+    assert!(matches!(found.status.code(), Some(0 | 4)), "{found:?}");
     let head = format!(
         "GET /?x=1 HTTP/1.1\r\nHost: {at}\r\nAuthorization: Basic bWU6c0BjcmV0\r\nUser-Agent: "
     );

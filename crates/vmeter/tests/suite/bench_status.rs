@@ -16,7 +16,24 @@ fn vmeter(args: &[&str]) -> Command {
 }
 
 fn web(url: &str, args: &[&str]) -> Output {
-    vmeter(&["bench", "web", url, "--json", "-"]).args(args).output().unwrap()
+    in_time(|| vmeter(&["bench", "web", url, "--json", "-"]).args(args).output().unwrap())
+}
+
+/// A run that says of itself that this machine was too busy for it says nothing else: it is done
+/// again, some times at most.
+fn in_time(run: impl Fn() -> Output) -> Output {
+    let late = |output: &Output| {
+        String::from_utf8_lossy(&output.stdout).contains("too slow or too busy for the rate")
+    };
+    let mut output = run();
+    for _ in 0..5 {
+        if !late(&output) {
+            break;
+        }
+        println!("this machine was too busy: once more");
+        output = run();
+    }
+    output
 }
 
 /// The status, after a look at the result: it is printed in each case.
@@ -183,12 +200,15 @@ fn help_has_the_exit_statuses() {
 fn a_server_that_ignores_connection_close_does_not_take_all_files() {
     let at = server(|_| reply("200 OK"));
     let vmeter = env!("CARGO_BIN_EXE_vmeter");
-    let output = Command::new("sh")
-        .args(["-c", "ulimit -n 1024; exec \"$0\" \"$@\"", vmeter, "bench", "web"])
-        .args([&format!("http://{at}/"), "--rate", "400", "--duration", "5s", "--json", "-"])
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+    let load = || {
+        Command::new("sh")
+            .args(["-c", "ulimit -n 1024; exec \"$0\" \"$@\"", vmeter, "bench", "web"])
+            .args([&format!("http://{at}/"), "--rate", "400", "--duration", "5s", "--json", "-"])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    };
+    let output = in_time(load);
     assert_eq!(status(&output), Some(0), "{output:?}");
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(found["status"]["200"], 2000, "{found:#}");
