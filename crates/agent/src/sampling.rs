@@ -7,7 +7,7 @@ use sample::{Capture, Layout, Scope, Wanted, Word};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What an agent is to say of its machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -179,12 +179,8 @@ pub(crate) fn read(file: &SymbolFile, offset: u64) -> Result<(Vec<u8>, u64), Str
         .map_err(|error| format!("{}: {error}", path.display()))
 }
 
-fn read_piece(path: &PathBuf, offset: u64, elf: bool) -> io::Result<(Vec<u8>, u64)> {
-    // A pipe or a device of that name would wait, or do something.
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("no plain file"));
-    }
-    let mut file = std::fs::File::open(path)?;
+fn read_piece(path: &Path, offset: u64, elf: bool) -> io::Result<(Vec<u8>, u64)> {
+    let mut file = files::open(path)?;
     if elf {
         let mut start = [0; ELF.len()];
         file.read_exact(&mut start)?;

@@ -25,6 +25,6 @@ pub use snapshot::{
     Affinity, Backend, CpuTicks, Disk, DiskCounters, Driver, Duty, Host, Inside, LoadKinds, Nic,
     NicCounters, OwnOperations, Process, SelfUse, Snapshot, State, Tasks, Vcpu, Vm,
 };
-pub use text::{escape, shorten};
+pub use text::{escape, shorten, vm_name};
 pub use units::{Bytes, Nanos, Operations};
 pub use window::{Moment, Window};

@@ -1,5 +1,6 @@
 //! Text that came from outside (guests name themselves) made fit to be shown.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 /// The text with every control character, and every character that changes the direction or
@@ -32,6 +33,23 @@ fn is_invisible(c: char) -> bool {
         | 0xe0000..=0xe0fff)
 }
 
+/// A VM's name where rows of the host stand beside it: one that looks like such a row, which its
+/// owner can choose, is marked as a VM's (`VM "host total"`).
+#[must_use]
+pub fn vm_name(name: &str) -> Cow<'_, str> {
+    let words: Vec<String> = name.split_whitespace().map(str::to_lowercase).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let is_like_a_row = matches!(
+        words[..],
+        ["host" | "unattributed"]
+            | ["host", "total"]
+            | [.., "(own)" | "itself"]
+            | [.., "filtered", "out"]
+            | ["vm", ..]
+    );
+    if is_like_a_row { format!("VM \"{name}\"").into() } else { name.into() }
+}
+
 /// The text cut to at most `most` characters, `…` standing for what was cut.
 #[must_use]
 pub fn shorten(text: &str, most: usize) -> String {
@@ -53,6 +71,26 @@ mod tests {
         assert_eq!(escape("a\u{1b}[2Jb"), "a\\u{1b}[2Jb");
         assert_eq!(escape("x\u{202e}y\u{9b}"), "x\\u{202e}y\\u{9b}");
         assert_eq!(escape("café 東京"), "café 東京");
+    }
+
+    #[test]
+    fn attack_by_a_name_like_a_sum_row_is_marked() {
+        for name in [
+            "host total",
+            "Host  Total ",
+            "host\u{a0}total",
+            "unattributed",
+            "host",
+            "Domain-0 (own)",
+            "host itself",
+            "3 filtered out",
+            "VM \"host\"",
+        ] {
+            assert_eq!(vm_name(name), format!("VM \"{name}\""));
+        }
+        for name in ["web", "host1", "the host", "host total 2", "own", "unattributed-1", ""] {
+            assert_eq!(vm_name(name), name);
+        }
     }
 
     #[test]

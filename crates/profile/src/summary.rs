@@ -27,8 +27,20 @@ pub struct Busy {
     pub counted: Reading<Nanos>,
 }
 
-/// VM, or `host` → its busy time by the counters, for what it is sampled of.
-pub type Counters = BTreeMap<String, Reading<Nanos>>;
+/// Busy times by the counters, for what is sampled; a VM may be named `host`, too.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Counters {
+    /// The host's, where it was read.
+    pub host: Option<Reading<Nanos>>,
+    /// Those of VMs, by their raw names.
+    pub vms: BTreeMap<String, Reading<Nanos>>,
+}
+
+impl Counters {
+    fn of(&self, named: &Named<'_>, vm: VmIndex) -> Option<&Reading<Nanos>> {
+        if vm == VmIndex::HOST { self.host.as_ref() } else { self.vms.get(named.profile.vm(vm)) }
+    }
+}
 
 /// The busy time of each VM and of the host, by each event. `hertz` is the rate at which CPUs
 /// count the event `cycles`; without it, only clocks give times.
@@ -53,7 +65,7 @@ pub fn busy(named: &Named<'_>, hertz: Option<f64>, counters: &Counters) -> Vec<B
         });
         let busy = times.sum::<Reading<Nanos>>();
         let unread = || Err(Absent::NotProvided("the recording has no counters of it".into()));
-        let counted = counters.get(named.profile.vm(vm)).cloned().unwrap_or_else(unread);
+        let counted = counters.of(named, vm).cloned().unwrap_or_else(unread);
         Busy { vm, event, layers, count, busy, counted }
     };
     sums.into_iter().map(one).collect()

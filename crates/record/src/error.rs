@@ -118,6 +118,18 @@ pub enum Cause {
     /// It is compressed, as perf does with -z.
     #[error("it is compressed, which is not read: record it without -z")]
     Compressed,
+    /// Its type is none that a kernel or perf writes.
+    #[error("its type is unknown: it and others like it are left out")]
+    Kind,
+    /// Its process or thread cannot be.
+    #[error("its process or thread has a number that Linux does not use")]
+    Thread,
+    /// Its CPU is not there.
+    #[error("its CPU is not one of the machine's")]
+    Cpu,
+    /// Its time is before that of records that came before it.
+    #[error("its time is out of order")]
+    Order,
     /// It cannot be read.
     #[error("it cannot be read: {0}")]
     Io(io::ErrorKind),

@@ -4,16 +4,15 @@ use crate::error::{Error, io_error};
 use model::Stream;
 use sample::Layout;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::Path;
 
 /// The version of the format.
 pub const SCHEMA: &str = "vmeter.recording/1";
 /// The head's name in the recording's folder.
 pub(crate) const NAME: &str = "recording.json";
-/// No head is longer.
-const MOST: u64 = 1 << 28;
+/// Bytes of a head: one of some thousand streams has some MB.
+const MAX_HEAD: usize = 32 << 20;
 
 /// What a recording is of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -82,7 +81,7 @@ impl Head {
             schema: String,
         }
         let path = folder.join(NAME);
-        let text = read_limited(&path, MOST)?;
+        let text = read_limited(&path, MAX_HEAD)?;
         let foreign = |why: serde_json::Error| {
             Error::wrong(&path, format!("is no recording's head, or is damaged: {why}"))
         };
@@ -92,14 +91,20 @@ impl Head {
             return Err(Error::Version { path, theirs, ours: SCHEMA });
         }
         let head: Self = serde_json::from_slice(&text).map_err(foreign)?;
-        let bad = head.streams.iter().find(|entry| !is_plain(&entry.file));
-        if let Some(entry) = bad {
-            let name: String = entry.file.escape_debug().take(80).collect();
+        if let Some(name) = head.files().find(|name| !is_plain(name)) {
+            let name: String = name.escape_debug().take(80).collect();
             let problem =
                 format!("names a file outside of its folder (\"{name}\"): do not trust it");
             return Err(Error::Wrong { path, problem });
         }
         Ok(head)
+    }
+
+    /// The files of the recording that it names.
+    fn files(&self) -> impl Iterator<Item = &str> {
+        let own = self.streams.iter().map(|entry| &entry.file);
+        let kallsyms = self.streams.iter().filter_map(|entry| entry.stream.kallsyms.as_ref().ok());
+        own.chain(kallsyms).map(String::as_str)
     }
 
     /// Writes it; for good where it is closed. Until then it is written again and again, and a
@@ -118,52 +123,26 @@ pub(crate) fn is_plain(name: &str) -> bool {
     !name.is_empty() && name.len() < 100 && !name.starts_with('.') && name.bytes().all(plain)
 }
 
-/// A whole file, if it is not longer than `most` bytes.
-pub(crate) fn read_limited(path: &Path, most: u64) -> Result<Vec<u8>, Error> {
-    let file = File::open(path).map_err(io_error("open", path))?;
-    let mut bytes = Vec::new();
-    let read = file.take(most + 1).read_to_end(&mut bytes).map_err(io_error("read", path))?;
-    if read as u64 > most {
-        return Err(Error::wrong(path, format!("is longer than {most} bytes")));
-    }
-    Ok(bytes)
+/// A whole file of at most `limit` bytes. Links are refused: a recording's files are in its folder.
+pub(crate) fn read_limited(path: &Path, limit: usize) -> Result<Vec<u8>, Error> {
+    files::read_without_link(path, limit).map_err(io_error("read", path))
 }
 
 /// Writes a file beside its place, and moves it there: it is whole, or as it was, whoever is killed;
 /// where it is `lasting`, whatever happens.
 pub(crate) fn replace(path: &Path, bytes: &[u8], lasting: bool) -> Result<(), Error> {
-    let part = part(path);
     let write = || {
-        let mut file = File::create(&part)?;
-        file.write_all(bytes)?;
-        if !lasting {
-            return fs::rename(&part, path);
-        }
-        file.sync_all()?;
-        settle(&part, path)
+        let mut draft = files::Draft::create(path)?;
+        draft.write_all(bytes)?;
+        draft.place(lasting)
     };
-    write().map_err(|why| {
-        let _ = fs::remove_file(&part);
-        io_error("write", path)(why)
-    })
-}
-
-/// The name of a file until it is whole.
-pub(crate) fn part(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".part");
-    PathBuf::from(name)
-}
-
-/// Moves a whole file to its place, for good: the name is in the folder, which has its own pages.
-pub(crate) fn settle(part: &Path, path: &Path) -> std::io::Result<()> {
-    fs::rename(part, path)?;
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    write().map_err(io_error("write", path))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn another_version_is_named() {
@@ -173,6 +152,40 @@ mod tests {
         assert!(error.contains("vmeter.recording/\\u{1b}9") && error.contains(SCHEMA), "{error}");
         fs::write(folder.path().join(NAME), b"{\"sche").unwrap();
         assert!(matches!(Head::read(folder.path()), Err(Error::Wrong { .. })));
+    }
+
+    #[test]
+    fn attack_by_the_names_of_a_heads_files_is_refused() {
+        use crate::testing::stream;
+        let folder = tempfile::tempdir().unwrap();
+        for (file, kallsyms, bad) in [
+            ("stream-0.raw", "stream-0.kallsyms", None),
+            ("stream-0.raw", "/proc/kmsg", Some("/proc/kmsg")),
+            ("stream-0.raw", "../fifo", Some("../fifo")),
+            ("/dev/zero", "stream-0.kallsyms", Some("/dev/zero")),
+        ] {
+            let mut head = Head::new(&[], Environment::default());
+            let mut stream = stream();
+            stream.kallsyms = Ok(kallsyms.to_owned());
+            head.streams.push(Entry { stream, layout: None, file: file.to_owned() });
+            head.write(folder.path()).unwrap();
+            let read = Head::read(folder.path()).map(|read| assert_eq!(read, head));
+            match bad {
+                None => read.unwrap(),
+                Some(bad) => {
+                    let error = read.unwrap_err().to_string();
+                    assert!(
+                        error.contains("outside of its folder") && error.contains(bad),
+                        "{error}"
+                    );
+                }
+            }
+        }
+        let path = folder.path().join(NAME);
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        let error = Head::read(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("is a symbolic link"), "{error}");
     }
 
     #[test]

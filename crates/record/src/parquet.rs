@@ -1,8 +1,8 @@
 //! A recording's samples as a Parquet file, a row each.
 
 use crate::error::{Damage, Error, io_error};
-use crate::head;
 use crate::reader::Recording;
+use files::Draft;
 use model::{Mode, Nanos, Role, Sample, Stream, What};
 use parquet::basic::{Compression, LogicalType, Repetition, Type as Physical};
 use parquet::column::writer::ColumnWriter;
@@ -12,7 +12,6 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::{Type, TypePtr};
-use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -30,22 +29,14 @@ pub fn export_parquet(recording: &Recording, path: &Path) -> Result<Vec<Damage>,
     if path.exists() {
         return Err(Error::wrong(path, "is there already: choose another file"));
     }
-    let part = head::part(path);
-    let file = File::create(&part).map_err(io_error("make", &part))?;
-    let result = write(recording, file, path).and_then(|damages| {
-        head::settle(&part, path).map_err(io_error("write", path))?;
-        Ok(damages)
-    });
-    if result.is_err() {
-        let _ = fs::remove_file(&part);
-    }
-    result
+    let draft = Draft::create(path).map_err(io_error("make", path))?;
+    write(recording, draft, path)
 }
 
-fn write(recording: &Recording, file: File, path: &Path) -> Result<Vec<Damage>, Error> {
+fn write(recording: &Recording, draft: Draft, path: &Path) -> Result<Vec<Damage>, Error> {
     let failed = |why| Error::Parquet { path: path.to_owned(), why };
     let mut damages = Vec::new();
-    let mut table = Table::new(file).map_err(failed)?;
+    let mut table = Table::new(draft).map_err(failed)?;
     for (number, stream) in recording.streams().iter().enumerate() {
         if stream.role == Role::Passive {
             continue;
@@ -61,8 +52,7 @@ fn write(recording: &Recording, file: File, path: &Path) -> Result<Vec<Damage>, 
             }
         }
     }
-    let file = table.finish().map_err(failed)?;
-    file.sync_all().map_err(io_error("write", path))?;
+    table.finish().map_err(failed)?.place(true).map_err(io_error("write", path))?;
     Ok(damages)
 }
 
@@ -116,7 +106,7 @@ enum Column {
 struct Table {
     columns: [Column; 10],
     rows: usize,
-    file: SerializedFileWriter<File>,
+    file: SerializedFileWriter<Draft>,
 }
 
 /// Names of the columns, whether of text, and whether a value may lack.
@@ -134,7 +124,7 @@ const COLUMNS: [(&str, bool, bool); 10] = [
 ];
 
 impl Table {
-    fn new(file: File) -> Parquet<Self> {
+    fn new(file: Draft) -> Parquet<Self> {
         let fields = COLUMNS.iter().map(field).collect::<Parquet<_>>()?;
         let schema = Type::group_type_builder("samples").with_fields(fields).build()?;
         let note = |key: &str, value: &str| KeyValue::new(key.to_owned(), value.to_owned());
@@ -201,7 +191,7 @@ impl Table {
         Ok(())
     }
 
-    fn finish(mut self) -> Parquet<File> {
+    fn finish(mut self) -> Parquet<Draft> {
         if self.rows > 0 {
             self.flush()?;
         }
@@ -257,7 +247,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("samples.parquet");
         assert_eq!(export_parquet(&recording, &path).unwrap(), []);
-        let reader = SerializedFileReader::new(File::open(&path).unwrap()).unwrap();
+        let reader = SerializedFileReader::new(std::fs::File::open(&path).unwrap()).unwrap();
         let rows: Vec<Vec<Field>> = reader
             .get_row_iter(None)
             .unwrap()

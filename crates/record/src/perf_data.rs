@@ -1,5 +1,6 @@
 //! perf.data: what `perf record` wrote, read as a recording is, or made one.
 
+mod doubts;
 mod fields;
 mod header;
 mod rounds;
@@ -8,11 +9,11 @@ use crate::error::{Damage, Error, io_error};
 use crate::head::{Entry, Head};
 use crate::reader::Recording;
 use crate::writer::{make, write_compact};
+use doubts::Doubts;
 use header::{Attribute, Header};
 use model::{Absent, Event, Role, Stream};
 pub(crate) use rounds::Rounds;
 use sample::{Decoder, Layout};
-use std::fs::File;
 use std::path::Path;
 
 /// PERF_TYPE_SOFTWARE, and of its events those that are told apart here.
@@ -51,7 +52,7 @@ pub fn import_perf_data(path: &Path, folder: &Path) -> Result<Vec<Damage>, Error
 
 impl PerfData {
     pub(crate) fn open(path: &Path) -> Result<(Self, Head), Error> {
-        let file = File::open(path).map_err(io_error("open", path))?;
+        let file = files::open(path).map_err(io_error("open", path))?;
         let header = Header::read(&file, path)?;
         let order = order(&header.attributes);
         let decoder = Decoder::of_several(&layouts(&order))?;
@@ -64,9 +65,10 @@ impl PerfData {
     }
 
     pub(crate) fn records(&self, path: &Path) -> Result<Rounds, Error> {
-        let file = File::open(path).map_err(io_error("open", path))?;
-        let Header { data, build_ids, .. } = self.header.clone();
-        Ok(Rounds::new(file, self.name.clone(), data, self.decoder.clone(), build_ids))
+        let file = files::open(path).map_err(io_error("open", path))?;
+        let Header { data, build_ids, available_cpus, .. } = self.header.clone();
+        let (name, decoder) = (self.name.clone(), self.decoder.clone());
+        Ok(Rounds::new(file, name, data, decoder, build_ids, Doubts::new(available_cpus)))
     }
 }
 

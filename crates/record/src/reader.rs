@@ -7,7 +7,6 @@ use crate::perf_data::{PerfData, Rounds};
 use crate::sorted::Sorted;
 use model::{Record, Stream};
 use sample::Decoder;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::thread::JoinHandle;
@@ -76,7 +75,7 @@ impl Recording {
             return Ok(Records(Source::Rounds(Box::new(perf_data.records(&self.path)?))));
         }
         let path = self.path.join(&entry.file);
-        let file = File::open(&path).map_err(io_error("open", &path))?;
+        let file = files::open_without_link(&path).map_err(io_error("open", &path))?;
         if self.head.closed {
             let sorted = Sorted::new(file, &entry.file).map_err(io_error("read", &path))?;
             return Ok(Records(Source::Sorted(Box::new(sorted))));
@@ -85,16 +84,16 @@ impl Recording {
         Ok(Records(Source::Merge(Box::new(Merge::new(file, &entry.file, decoder)))))
     }
 
-    /// A file that was kept with the recording ([`crate::Writer::keep`]), of at most `most` bytes.
+    /// A file that was kept with the recording ([`crate::Writer::keep`]), of at most `limit` bytes.
     ///
     /// # Errors
     /// Where there is none, it is longer, or the name leaves the folder.
-    pub fn kept(&self, name: &str, most: u64) -> Result<Vec<u8>, Error> {
+    pub fn kept(&self, name: &str, limit: usize) -> Result<Vec<u8>, Error> {
         if self.perf_data.is_some() || !head::is_plain(name) {
             let name: String = name.escape_debug().take(80).collect();
             return Err(Error::wrong(&self.path, format!("has no file of the name \"{name}\"")));
         }
-        head::read_limited(&self.path.join(name), most)
+        head::read_limited(&self.path.join(name), limit)
     }
 }
 

@@ -108,8 +108,7 @@ impl Writer {
         let number = self.head.streams.len();
         let name = format!("stream-{number}.raw");
         let path = self.folder.join(&name);
-        let file = File::options().append(true).create_new(true).open(&path);
-        let file = file.map_err(io_error("make", &path))?;
+        let file = files::create_new(&path).map_err(io_error("make", &path))?;
         self.files.push(Appended { file, path, length: 0 });
         self.head.streams.push(Entry { stream, layout, file: name });
         self.head.write(&self.folder)?;
@@ -301,10 +300,10 @@ pub(crate) fn write_compact(
     records: Records,
     mut seen: impl FnMut(&Record),
 ) -> Result<Vec<Damage>, Error> {
-    let part = head::part(path);
     let mut damages = Vec::new();
     let write = || {
-        let mut compact = Compact::new(BufWriter::with_capacity(1 << 18, File::create(&part)?));
+        let draft = files::Draft::create(path)?;
+        let mut compact = Compact::new(BufWriter::with_capacity(1 << 18, draft));
         let mut written = Ok(());
         records.each(|found| match found {
             Ok(record) if written.is_ok() => {
@@ -315,20 +314,16 @@ pub(crate) fn write_compact(
             Err(damage) => damages.push(damage),
         });
         written?;
-        let file = compact.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.sync_all()?;
-        head::settle(&part, path)
+        let draft = compact.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+        draft.place(true)
     };
-    write().map_err(|why| {
-        let _ = fs::remove_file(&part);
-        io_error("write", path)(why)
-    })?;
+    write().map_err(io_error("write", path))?;
     Ok(damages)
 }
 
 /// Makes a folder for a recording, and takes it.
 pub(crate) fn make(folder: &Path) -> Result<File, Error> {
-    fs::create_dir_all(folder).map_err(io_error("make the folder", folder))?;
+    files::make_folders(folder).map_err(io_error("make the folder", folder))?;
     let mut entries = fs::read_dir(folder).map_err(io_error("read", folder))?;
     if entries.next().is_some() {
         return Err(Error::wrong(folder, "is not empty: choose another folder"));

@@ -3,9 +3,8 @@
 //! The files are those of any user's processes: sizes are bounded, only regular files are opened.
 
 use model::BuildId;
-use rustix::fs::OFlags;
-use std::fs::{self, File, Metadata, OpenOptions};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 /// NT_GNU_BUILD_ID.
@@ -19,12 +18,7 @@ const MOST_HEADERS: u16 = 64;
 
 /// The build id of an ELF file; `None` where it is no such file, has none or cannot be read.
 pub(crate) fn of_file(place: &Path) -> Option<BuildId> {
-    // A pipe or device could keep whoever opens it; it may also come between these two calls.
-    fs::metadata(place).ok().filter(Metadata::is_file)?;
-    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    let flags = i32::try_from(flags.bits()).ok()?;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(place).ok()?;
-    file.metadata().ok().filter(Metadata::is_file)?;
+    let file = files::open(place).ok()?;
     of_elf(|at, bytes| file_at(&file, at, bytes))
 }
 

@@ -4,8 +4,7 @@ use crate::build_id;
 use model::{BuildId, Map, Nanos, Record, What};
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -13,9 +12,9 @@ use std::path::Path;
 const KERNEL: u32 = u32::MAX;
 /// Bytes of a name, of a list of maps or modules, and of kallsyms that are read: some times what
 /// real ones have.
-const MOST_NAME: u64 = 256;
-const MOST_TEXT: u64 = 16 << 20;
-const MOST_SYMBOLS: u64 = 256 << 20;
+const MOST_NAME: usize = 256;
+const MOST_TEXT: usize = 16 << 20;
+const MOST_SYMBOLS: usize = 64 << 20;
 /// What of the kernel lies in front of the modules.
 const KERNEL_NAME: &[u8] = b"[kernel.kallsyms]";
 
@@ -167,9 +166,9 @@ fn text(kallsyms: &Path) -> Option<(u64, u64)> {
 }
 
 /// The file's first bytes.
-fn read(path: &Path, most: u64) -> Option<Vec<u8>> {
+fn read(path: &Path, most: usize) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path).ok()?.take(most).read_to_end(&mut bytes).ok()?;
+    files::read_into(files::open(path).ok()?, &mut bytes, most).ok()?;
     Some(bytes)
 }
 

@@ -10,11 +10,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 const STUDY: &str = "vmeter.study/1";
 const RUN: &str = "vmeter.run/1";
+/// Bytes of `study.json`, of a plan and of a run: those of a hundred VMs have some MB.
+const MAX_HEAD: usize = 1 << 20;
+const MAX_PLAN: usize = 1 << 20;
+const MAX_RUN: usize = 64 << 20;
 
 /// A folder that cannot be used, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +63,9 @@ struct Head {
     schema: String,
     plan: String,
     vmeter: String,
+    /// The checksum of `plan.toml`; studies of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    plan_crc32: Option<String>,
 }
 
 /// A checked file: the checksum is of the bytes of `run`.
@@ -73,6 +81,8 @@ struct Envelope<'a> {
 #[derive(Debug)]
 pub struct Store {
     root: PathBuf,
+    /// The checksum of the plan that it was begun with, where it is known.
+    plan_crc32: Option<String>,
     /// Held by the one controller that writes.
     _lock: Option<File>,
 }
@@ -85,27 +95,32 @@ impl Store {
     pub fn create(root: &Path, plan: &Plan) -> Result<Self, StoreError> {
         let wrong = |problem: String| StoreError::Wrong { path: root.to_owned(), problem };
         let held = |name: &str| root.join(name).exists();
+        files::check(root).map_err(io_error("open", root))?;
         if root.exists() && !held("study.json") && !is_empty(root)? && !is_begun(root)? {
             let problem = "is not empty and holds no study: choose another folder";
             return Err(wrong(problem.to_owned()));
         }
         let runs = root.join("runs");
-        fs::create_dir_all(&runs).map_err(io_error("make the folder", &runs))?;
+        files::make_folders(&runs).map_err(io_error("make the folder", &runs))?;
         let lock = root.join("lock");
-        let file = File::create(&lock).map_err(io_error("open", &lock))?;
+        let file = files::open_lock(&lock).map_err(io_error("open", &lock))?;
         flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
             wrong("another vmeter runs this study: wait for it, or choose another folder".into())
         })?;
-        let store = Self { root: root.to_owned(), _lock: Some(file) };
         if held("study.json") {
+            let store = Self { _lock: Some(file), ..Self::open(root)? };
             store.check_plan(plan)?;
             return Ok(store);
         }
+        let plan_crc32 = Some(checksum(&plan.text));
+        let store =
+            Self { root: root.to_owned(), plan_crc32: plan_crc32.clone(), _lock: Some(file) };
         store.replace("plan.toml", plan.text.as_bytes())?;
         let head = Head {
             schema: STUDY.to_owned(),
             plan: plan.id.clone(),
             vmeter: env!("CARGO_PKG_VERSION").to_owned(),
+            plan_crc32,
         };
         let text = serde_json::to_vec_pretty(&head)
             .map_err(|error| wrong(format!("study.json cannot be written: {error}")))?;
@@ -119,7 +134,7 @@ impl Store {
     /// Where it is no study's folder, or of another version.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         let path = root.join("study.json");
-        let text = fs::read(&path).map_err(io_error("read", &path))?;
+        let text = files::read_without_link(&path, MAX_HEAD).map_err(io_error("read", &path))?;
         let wrong = |problem: String| StoreError::Wrong { path: path.clone(), problem };
         let head: Head = serde_json::from_slice(&text)
             .map_err(|error| wrong(format!("is no study's head: {error}")))?;
@@ -127,7 +142,7 @@ impl Store {
             let theirs = head.schema.escape_debug();
             return Err(wrong(format!("is of version {theirs}, this vmeter reads {STUDY}")));
         }
-        Ok(Self { root: root.to_owned(), _lock: None })
+        Ok(Self { root: root.to_owned(), plan_crc32: head.plan_crc32, _lock: None })
     }
 
     /// Where it is.
@@ -139,17 +154,32 @@ impl Store {
     /// The plan that it was begun with.
     ///
     /// # Errors
-    /// Where it cannot be read, or not by this version.
+    /// Where it cannot be read, or not by this version; where it was changed since.
     pub fn plan(&self) -> Result<Plan, StoreError> {
         let path = self.root.join("plan.toml");
-        let text = fs::read_to_string(&path).map_err(io_error("read", &path))?;
+        let text = self.plan_text(&path)?;
         Plan::parse(&text, &path.display().to_string())
             .map_err(|error| StoreError::Wrong { path, problem: error.to_string() })
     }
 
+    /// What was measured is of the plan as it was; by another one, runs would be missing from
+    /// figures without a word.
+    fn plan_text(&self, path: &Path) -> Result<String, StoreError> {
+        let text = text(path, MAX_PLAN)?;
+        match &self.plan_crc32 {
+            Some(begun) if *begun != checksum(&text) => Err(StoreError::Wrong {
+                path: path.to_owned(),
+                problem: "was changed after the study began, and its runs are of the plan before: \
+                          put that back, or measure the changed plan in another folder"
+                    .to_owned(),
+            }),
+            _ => Ok(text),
+        }
+    }
+
     fn check_plan(&self, plan: &Plan) -> Result<(), StoreError> {
         let path = self.root.join("plan.toml");
-        let text = fs::read_to_string(&path).map_err(io_error("read", &path))?;
+        let text = self.plan_text(&path)?;
         if text == plan.text {
             return Ok(());
         }
@@ -192,7 +222,7 @@ impl Store {
 
     fn read(&self, name: &str) -> Result<Record, StoreError> {
         let path = self.root.join("runs").join(name);
-        let text = fs::read_to_string(&path).map_err(io_error("read", &path))?;
+        let text = text(&path, MAX_RUN)?;
         let damaged = |why: &str| StoreError::Wrong {
             path: path.clone(),
             problem: format!("{why}; move it out of the folder, and the run is measured again"),
@@ -229,20 +259,20 @@ impl Store {
     /// Writes a file beside its place and moves it there.
     pub(crate) fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         let path = self.root.join(name);
-        let part = path.with_extension("part");
         let write = || {
-            let mut file = File::create(&part)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            fs::rename(&part, &path)?;
-            // The new name is in the folder, which has its own pages.
-            File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+            let mut draft = files::Draft::create(&path)?;
+            draft.write_all(bytes)?;
+            draft.place(true)
         };
-        write().map_err(|error| {
-            let _ = fs::remove_file(&part);
-            io_error("write", &path)(error)
-        })
+        write().map_err(io_error("write", &path))
     }
+}
+
+/// A whole file of the study as text. Links are refused: its files are in its folder.
+fn text(path: &Path, limit: usize) -> Result<String, StoreError> {
+    let bytes = files::read_without_link(path, limit).map_err(io_error("read", path))?;
+    String::from_utf8(bytes)
+        .map_err(|why| io_error("read", path)(io::Error::new(io::ErrorKind::InvalidData, why)))
 }
 
 fn checksum(text: &str) -> String {
@@ -255,8 +285,16 @@ fn is_empty(root: &Path) -> Result<bool, StoreError> {
 
 /// Whether a study was begun there and cut off before its head was written.
 fn is_begun(root: &Path) -> Result<bool, StoreError> {
-    let ours = ["runs", "lock", "plan.toml", "plan.part", "study.part"];
+    let ours = ["runs", "lock", "plan.toml"];
+    let drafts = ["plan.toml", "study.json"];
     let entries = fs::read_dir(root).map_err(io_error("read", root))?;
     let names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
-    Ok(names.into_iter().all(|name| ours.iter().any(|our| name == *our)))
+    Ok(names.into_iter().all(|name| {
+        let is_draft = drafts.iter().any(|draft| files::parts_of(draft, &name));
+        is_draft || ours.iter().any(|our| name == *our)
+    }))
 }
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

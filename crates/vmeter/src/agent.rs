@@ -82,6 +82,10 @@ struct StatusArgs {
     key: AgentKey,
 }
 
+/// Characters of a text of the other end's, and VMs, that are shown.
+const MAX_SHOWN: usize = 256;
+const MAX_NAMES: usize = 100;
+
 /// Runs the subcommand.
 pub fn run(args: AgentArgs) -> Result<ExitCode> {
     match args.command {
@@ -163,16 +167,21 @@ fn status(args: &StatusArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What the other end says, fit for one line.
+fn shown(text: &str) -> String {
+    model::shorten(&model::escape(text), MAX_SHOWN)
+}
+
 fn describe(mut handle: Handle<Stream>) -> Result<String> {
     let hello = handle.hello().clone();
     let here = &hello.environment;
     let offset = handle.offset()?;
     let mut text = format!(
         "host      {}, Linux {}, {} CPUs\nvmeter    {}, protocol {}\n",
-        model::escape(&hello.host),
-        model::escape(&here.kernel),
+        shown(&hello.host),
+        shown(&here.kernel),
         here.cpus,
-        model::escape(&here.vmeter),
+        shown(&here.vmeter),
         hello.protocol
     );
     let _ = writeln!(
@@ -183,11 +192,16 @@ fn describe(mut handle: Handle<Stream>) -> Result<String> {
     );
     match handle.snapshot(false) {
         Ok(found) => {
-            let names: Vec<String> = found.vms.iter().map(|vm| model::escape(&vm.name)).collect();
-            let _ = writeln!(text, "VMs       {}: {}", names.len(), names.join(", "));
+            let vms = &found.vms;
+            let names: Vec<String> = vms.iter().take(MAX_NAMES).map(|vm| shown(&vm.name)).collect();
+            let more = match vms.len() - names.len() {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let _ = writeln!(text, "VMs       {}: {}{more}", vms.len(), names.join(", "));
         }
         Err(error) => {
-            let _ = writeln!(text, "VMs       not readable: {}", model::escape(&error.to_string()));
+            let _ = writeln!(text, "VMs       not readable: {}", shown(&error.to_string()));
         }
     }
     Ok(text)

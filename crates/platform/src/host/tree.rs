@@ -12,6 +12,12 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// Bytes of a file that are read: /proc/interrupts of 1024 CPUs has 20 MB.
+const MAX_FILE: usize = 64 << 20;
+/// Bytes of what a process says of itself (its command line), which can be as long as it likes:
+/// execve(2) takes 6 MB at most, and VMMs are started with some KB.
+const MAX_CLAIM: usize = 256 << 10;
+
 /// Files below a root path. Paths given to its methods begin with `/`, as on the system that
 /// the tree is of.
 ///
@@ -20,6 +26,9 @@ use std::sync::Arc;
 /// `at-0`, `at-1`, … , each a whole tree of one successive moment. [`Tree::begin`] steps from
 /// one to the next; after the last one the last is given again, so that the clock stands still
 /// and no rate can be computed from it.
+///
+/// Who made a saved tree is not known: of it only regular files are opened, and its links lead
+/// nowhere outside of it.
 #[derive(Debug, Clone)]
 pub struct Tree {
     base: PathBuf,
@@ -39,7 +48,7 @@ impl Tree {
         let live = root == Path::new("/");
         let first = root.join("at-0");
         let series = !live && first.is_dir();
-        let fd = open_folder(if series { &first } else { root })?;
+        let fd = if series { open_moment(&first)? } else { open_folder(root)? };
         Ok(Self {
             base: root.to_owned(),
             root: Arc::new(fd),
@@ -60,7 +69,7 @@ impl Tree {
     pub fn begin(&mut self) {
         let first = !std::mem::replace(&mut self.begun, true);
         let Some(step) = self.step.filter(|_| !first) else { return };
-        if let Ok(fd) = open_folder(&self.base.join(format!("at-{}", step + 1))) {
+        if let Ok(fd) = open_moment(&self.base.join(format!("at-{}", step + 1))) {
             self.root = Arc::new(fd);
             self.step = Some(step + 1);
         }
@@ -69,25 +78,34 @@ impl Tree {
     /// Opens a file for reading, to be read again and again.
     ///
     /// # Errors
-    /// As open(2).
+    /// As open(2); in a saved tree, where it is not a regular file.
     pub fn open_file(&self, path: &str) -> io::Result<OwnedFd> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
+        if !self.live {
+            return Ok(files::open_within(self.root.as_fd(), Path::new(path))?.into());
+        }
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
         Ok(rustix::fs::openat(self.root.as_fd(), inside(path), flags, Mode::empty())?)
     }
 
     /// Reads a whole file into `buffer`, whose former content is dropped.
     ///
     /// # Errors
-    /// As open(2) and read(2).
+    /// As [`Self::open_file`] and read(2); where it has more than 64 MiB.
     pub fn read<'b>(&self, path: &str, buffer: &'b mut Vec<u8>) -> io::Result<&'b [u8]> {
-        let file = self.open_file(path)?;
-        buffer.clear();
-        loop {
-            buffer.reserve(4096);
-            if rustix::io::read(&file, rustix::buffer::spare_capacity(buffer))? == 0 {
-                return Ok(buffer);
-            }
+        if files::read_into(self.open_file(path)?, buffer, MAX_FILE)? {
+            buffer.clear();
+            return Err(io::ErrorKind::FileTooLarge.into());
         }
+        Ok(buffer)
+    }
+
+    /// Reads what a process says of itself into `buffer`: the first 256 KiB of it.
+    ///
+    /// # Errors
+    /// As [`Self::open_file`] and read(2).
+    pub fn read_claim<'b>(&self, path: &str, buffer: &'b mut Vec<u8>) -> io::Result<&'b [u8]> {
+        files::read_into(self.open_file(path)?, buffer, MAX_CLAIM)?;
+        Ok(buffer)
     }
 
     /// Reads a file that the kernel gives in one piece (a line of /proc/PID/…) with one call.
@@ -165,7 +183,12 @@ impl Tree {
 
     fn each_entry(&self, path: &str, mut seen: impl FnMut(&[u8], FileType)) -> io::Result<()> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::DIRECTORY;
-        let folder = rustix::fs::openat(self.root.as_fd(), inside(path), flags, Mode::empty())?;
+        let folder = if self.live {
+            rustix::fs::openat(self.root.as_fd(), inside(path), flags, Mode::empty())?
+        } else {
+            let place = files::place_within(self.root.as_fd(), Path::new(path))?;
+            rustix::fs::openat(place, ".", flags, Mode::empty())?
+        };
         let mut space = [MaybeUninit::uninit(); 8192];
         let mut entries = RawDir::new(folder, &mut space);
         while let Some(entry) = entries.next() {
@@ -181,7 +204,14 @@ impl Tree {
     /// # Errors
     /// As readlink(2).
     pub fn link(&self, path: &str) -> io::Result<PathBuf> {
-        match rustix::fs::readlinkat(self.root.as_fd(), inside(path), Vec::new()) {
+        let read = match path.rsplit_once('/').filter(|_| !self.live) {
+            Some((folder, name)) => {
+                let folder = files::place_within(self.root.as_fd(), Path::new(folder))?;
+                rustix::fs::readlinkat(folder, name, Vec::new())
+            }
+            None => rustix::fs::readlinkat(self.root.as_fd(), inside(path), Vec::new()),
+        };
+        match read {
             Ok(target) => Ok(PathBuf::from(OsString::from_vec(target.into_bytes()))),
             Err(rustix::io::Errno::INVAL) if !self.live => Ok(self.read_text(path)?.into()),
             Err(error) => Err(error.into()),
@@ -193,6 +223,10 @@ impl Tree {
     /// # Errors
     /// As stat(2).
     pub fn inode(&self, path: &str) -> io::Result<u64> {
+        if !self.live {
+            let place = files::place_within(self.root.as_fd(), Path::new(path))?;
+            return Ok(rustix::fs::fstat(place)?.st_ino);
+        }
         Ok(rustix::fs::statat(self.root.as_fd(), inside(path), AtFlags::empty())?.st_ino)
     }
 
@@ -248,6 +282,12 @@ fn open_folder(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
+/// A moment of a series, which is in its folder: a link could lead out of it.
+fn open_moment(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
 /// The path relative to the root's descriptor.
 fn inside(path: &str) -> &str {
     let path = path.trim_start_matches('/');
@@ -299,6 +339,40 @@ mod tests {
         assert!(pids.contains(&std::process::id()));
         assert!(tree.now() > Nanos::ZERO && tree.is_live());
         assert_eq!(tree.link("/proc/self").unwrap(), Path::new(&std::process::id().to_string()));
+    }
+
+    #[test]
+    fn attack_by_a_saved_trees_files_ends_soon_and_stays_in_it() {
+        use rustix::fs::{CWD, FileType, mknodat};
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join("tree/proc").join(name);
+        std::fs::create_dir_all(at("sys")).unwrap();
+        std::fs::write(folder.path().join("secret"), "s").unwrap();
+        std::fs::write(at("stat"), "cpu").unwrap();
+        symlink("stat", at("near")).unwrap();
+        symlink("/dev/zero", at("zero")).unwrap();
+        symlink("../../secret", at("far")).unwrap();
+        symlink("../..", at("out")).unwrap();
+        mknodat(CWD, at("pipe"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        std::fs::File::create(at("sparse")).unwrap().set_len(1 << 40).unwrap();
+        let tree = Tree::open(&folder.path().join("tree")).unwrap();
+        let mut buffer = Vec::new();
+        assert_eq!(tree.read("/proc/near", &mut buffer).unwrap(), b"cpu");
+        for name in ["zero", "far", "pipe", "out/secret", "sys"] {
+            let path = format!("/proc/{name}");
+            assert!(tree.read(&path, &mut buffer).is_err(), "{name}");
+            assert!(tree.read_line(&path, &mut buffer).is_err(), "{name}");
+        }
+        let error = tree.read("/proc/sparse", &mut buffer).unwrap_err();
+        assert!(files::is_too_large(&error), "{error}");
+        assert_eq!(tree.read_claim("/proc/sparse", &mut buffer).unwrap().len(), MAX_CLAIM);
+        assert!(!tree.exists("/proc/out/secret") && tree.exists("/proc/out/proc/stat"));
+        assert_eq!(tree.list("/proc/out").unwrap(), ["proc"]);
+        assert_eq!(tree.link("/proc/out").unwrap(), Path::new("../.."));
+        // A series is in one folder, too.
+        symlink(folder.path().join("tree"), folder.path().join("tree/at-0")).unwrap();
+        assert!(Tree::open(&folder.path().join("tree")).is_err());
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub(super) fn examine(tree: &Tree, task: &Task, known: &[Thread]) -> Option<Foun
     let named = threads.iter().find_map(|thread| vcpu(thread.name.as_bytes()));
     let mut line = Vec::new();
     let command =
-        Command(tree.read(&format!("/proc/{pid}/cmdline"), &mut line).unwrap_or_default());
+        Command(tree.read_claim(&format!("/proc/{pid}/cmdline"), &mut line).unwrap_or_default());
     let is_qemu = command.is_qemu();
     if named.is_none() && !is_qemu && task.threads > MOST_UNKNOWN {
         return None;

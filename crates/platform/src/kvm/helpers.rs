@@ -60,7 +60,7 @@ impl Helpers {
             return;
         }
         let mut buffer = Vec::new();
-        let line = tree.read(&format!("/proc/{}/cmdline", task.pid), &mut buffer);
+        let line = tree.read_claim(&format!("/proc/{}/cmdline", task.pid), &mut buffer);
         let sockets = line.map(|line| Command(line).sockets()).unwrap_or_default();
         let group = group(tree, task.pid, &mut buffer);
         self.vms.insert(task, Ties { sockets, group });
@@ -76,7 +76,7 @@ impl Helpers {
             return;
         }
         let mut buffer = Vec::new();
-        let line = tree.read(&format!("/proc/{pid}/cmdline"), &mut buffer);
+        let line = tree.read_claim(&format!("/proc/{pid}/cmdline"), &mut buffer);
         let paths = line.map(|line| Command(line).paths()).unwrap_or_default();
         let group = group(tree, pid, &mut buffer);
         self.candidates.insert(pid, Candidate { task: task.id, paths, group });

@@ -53,7 +53,7 @@ pub fn capture(folder: &Path) -> Result<(), OpenError> {
     let domains = transcript::record(&mut xen, interface, stride, &folder.join("xen"))
         .map_err(|error| super::unusable(&error))?;
     let text = format!("monotonic_ns {now}\nunix_ns {unix}\n");
-    std::fs::write(folder.join("vmeter-moment"), text).map_err(failed)?;
+    files::write(&folder.join("vmeter-moment"), text.as_bytes()).map_err(failed)?;
     save_store(&domains, &folder.join("xen/xenstore")).map_err(failed)?;
     let copy = Copy { tree: &tree, folder };
     copy.processes().and_then(|()| copy.devices()).map_err(failed)?;
@@ -73,7 +73,7 @@ fn save_store(domains: &[DomainInfo], path: &Path) -> io::Result<()> {
             let _ = record_store(store, &format!("{domain}/backend"), BACKEND_DEPTH, &mut lines);
         }
     }
-    std::fs::write(path, lines)
+    files::write(path, lines.as_bytes())
 }
 
 /// Copies files of a tree below a folder, under the same paths.
@@ -89,11 +89,24 @@ impl Copy<'_> {
         if self.tree.read(path, &mut bytes).is_err() {
             return Ok(());
         }
+        self.save(path, &bytes)
+    }
+
+    /// What a process says of itself, as far as it is read.
+    fn claim(&self, path: &str) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        match self.tree.read_claim(path, &mut bytes) {
+            Ok(_) => self.save(path, &bytes),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn save(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
         let to = self.folder.join(path.trim_start_matches('/'));
         if let Some(parent) = to.parent() {
-            std::fs::create_dir_all(parent)?;
+            files::make_folders(parent)?;
         }
-        std::fs::write(to, bytes)
+        files::write(&to, bytes)
     }
 
     /// Every process's `stat` and its threads' times, and QEMU's command lines.
@@ -108,7 +121,7 @@ impl Copy<'_> {
             self.file(&format!("/proc/{pid}/stat"))?;
             let name = self.tree.read_text(&format!("/proc/{pid}/comm")).unwrap_or_default();
             if name.starts_with("qemu") {
-                self.file(&format!("/proc/{pid}/cmdline"))?;
+                self.claim(&format!("/proc/{pid}/cmdline"))?;
             }
         }
         Ok(())

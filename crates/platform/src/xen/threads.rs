@@ -44,7 +44,7 @@ impl Servants {
             return *known;
         }
         let path = format!("/proc/{}/cmdline", task.id.pid);
-        let domain = tree.read(&path, &mut self.buffer).ok().and_then(emulated_domain);
+        let domain = tree.read_claim(&path, &mut self.buffer).ok().and_then(emulated_domain);
         self.emulators.insert(task.id, domain);
         domain
     }

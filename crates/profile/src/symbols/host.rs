@@ -1,13 +1,12 @@
-//! Symbols of the host's own files, by blazesym.
+//! Symbols of the host's own files, which may be any of its users'.
 
-use super::{Binary, Function, Images, Reason, demangle, same_build};
-use blazesym::helper::read_elf_build_id;
-use blazesym::symbolize::source::{Elf, Source};
-use blazesym::symbolize::{Input, Reason as Blazesym, Symbolized, Symbolizer};
+use super::elf::{self, Found, Wanted};
+use super::kallsyms::BYTES;
+use super::pieces::Pieces;
+use super::{Binary, Function, Images, Reason};
 use model::{BuildId, Role, Stream};
 use std::ffi::OsStr;
-use std::fs;
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,76 +56,82 @@ impl Images for HostFiles {
             None => return Err(Reason::NoKallsyms("none was recorded".to_owned())),
         };
         let unreadable = |error| Reason::NoKallsyms(format!("{}: {error}", path.display()));
-        Ok(fs::read(path).map_err(unreadable)?.into())
+        Ok(files::read_without_link(path, BYTES).map_err(unreadable)?.into())
     }
 }
 
 /// Reads files of the host's.
-pub(super) struct Reader(Symbolizer);
+pub(super) struct Reader {
+    /// Where debug symbols are installed.
+    debug: PathBuf,
+}
 
 impl Reader {
     pub(super) fn new() -> Self {
-        let builder = Symbolizer::builder().enable_code_info(false).enable_inlined_fns(false);
-        Self(builder.enable_demangling(false).build())
+        Self { debug: PathBuf::from("/usr/lib/debug") }
     }
 
     /// The functions at offsets in a file, in their order: by its symbol table, or, where it is
-    /// stripped, by debug information that is installed for it.
+    /// stripped, by that of debug symbols that are installed for it.
     pub(super) fn names(
         &self,
         path: &Path,
         build_id: Option<&BuildId>,
         offsets: &[u64],
     ) -> Result<Vec<Result<Function, Reason>>, Reason> {
-        // Opening a device or a pipe could do or wait for something.
-        match fs::metadata(path) {
-            Ok(data) if data.is_file() => {}
-            Ok(_) => return Err(Reason::Unreadable("no regular file".to_owned())),
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(Reason::Gone),
-            Err(error) => return Err(Reason::Unreadable(error.to_string())),
+        let found = look_up(path, build_id, Wanted::Offsets(offsets))?;
+        if !found.is_stripped {
+            return Ok(found.names);
         }
-        is_elf(path)?;
-        let unreadable = |error: blazesym::Error| Reason::Unreadable(error.to_string());
-        if build_id.is_some() {
-            let found = read_elf_build_id(path).map_err(unreadable)?;
-            same_build(build_id, found.as_deref())?;
-        }
-        let names = self.symbolize(path, offsets, false).map_err(unreadable)?;
-        if !names.contains(&Err(Reason::Stripped)) {
-            return Ok(names);
-        }
-        // Debug information that cannot be read takes nothing from what the table gave.
-        Ok(self.symbolize(path, offsets, true).unwrap_or(names))
-    }
-
-    fn symbolize(
-        &self,
-        path: &Path,
-        offsets: &[u64],
-        debug: bool,
-    ) -> Result<Vec<Result<Function, Reason>>, blazesym::Error> {
-        let mut elf = Elf::new(path);
-        elf.debug_syms = debug;
-        let found = self.0.symbolize(&Source::Elf(elf), Input::FileOffset(offsets))?;
-        let one = |symbol: Symbolized<'_>| match symbol {
-            Symbolized::Sym(symbol) => {
-                Ok(Function { name: demangle::demangle(&symbol.name), module: None })
+        let debug = self.debug_names(path, &found).unwrap_or_default();
+        // What is only in the file itself keeps its name.
+        let mut names = found.names;
+        for (name, better) in names.iter_mut().zip(debug) {
+            if better.is_ok() {
+                *name = better;
             }
-            Symbolized::Unknown(Blazesym::MissingSyms) => Err(Reason::Stripped),
-            Symbolized::Unknown(_) => Err(Reason::NoSymbol),
-        };
-        Ok(found.into_iter().map(one).collect())
+        }
+        Ok(names)
+    }
+
+    /// The same functions by the file with its debug symbols, which has the same build id.
+    fn debug_names(&self, path: &Path, of: &Found) -> Option<Vec<Result<Function, Reason>>> {
+        let build_id = BuildId(of.build_id.clone()?);
+        let wanted = Wanted::Addresses(&of.addresses);
+        let read = |path: &PathBuf| look_up(path, Some(&build_id), wanted).ok();
+        let mut there = self.debug_paths(path, of, &build_id).into_iter();
+        there.find_map(|path| read(&path).filter(|found| !found.is_stripped)).map(|it| it.names)
+    }
+
+    /// Where such a file may be, as gdb looks for it.
+    fn debug_paths(&self, path: &Path, of: &Found, build_id: &BuildId) -> Vec<PathBuf> {
+        let mut paths = Vec::new();
+        if let Some((first, rest)) = build_id.hex().split_at_checked(2) {
+            paths.push(self.debug.join(".build-id").join(first).join(format!("{rest}.debug")));
+        }
+        let link = of.debug_link.as_deref().map(OsStr::from_bytes).map(Path::new);
+        // The name is what the file's owner wrote: a name and not a path.
+        let plain = link.filter(|link| link.file_name() == Some(link.as_os_str()));
+        if let (Some(link), Some(folder)) = (plain, path.parent()) {
+            let below = folder.strip_prefix("/").unwrap_or(folder);
+            paths.push(folder.join(link));
+            paths.push(folder.join(".debug").join(link));
+            paths.push(self.debug.join(below).join(link));
+        }
+        paths
     }
 }
 
-fn is_elf(path: &Path) -> Result<(), Reason> {
-    let mut magic = [0; 4];
-    let read = fs::File::open(path).and_then(|mut file| file.read_exact(&mut magic));
-    match read {
-        Ok(()) if magic == *b"\x7fELF" => Ok(()),
-        Err(error) if error.kind() != ErrorKind::UnexpectedEof => {
-            Err(Reason::Unreadable(error.to_string()))
-        }
-        _ => Err(Reason::Malformed("not an ELF file".to_owned())),
-    }
+/// The functions of a file, which is opened once: what is checked is what is read.
+fn look_up(path: &Path, build_id: Option<&BuildId>, wanted: Wanted<'_>) -> Result<Found, Reason> {
+    let unreadable = |error: std::io::Error| match error.kind() {
+        ErrorKind::NotFound => Reason::Gone,
+        _ => Reason::Unreadable(error.to_string()),
+    };
+    let pieces = files::open(path).and_then(Pieces::new).map_err(unreadable)?;
+    elf::look_up(&pieces, build_id, wanted).map_err(|reason| pieces.explain(reason))
 }
+
+#[cfg(test)]
+#[path = "host_tests.rs"]
+mod tests;

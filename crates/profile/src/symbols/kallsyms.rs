@@ -5,9 +5,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// Bytes that are read; a kernel's with many modules has 20 MB.
-const BYTES: usize = 256 << 20;
+pub(super) const BYTES: usize = 64 << 20;
 /// Symbols that are read.
-const SYMBOLS: usize = 1 << 22;
+const SYMBOLS: usize = 1 << 21;
 /// No function goes on for more bytes.
 const LONGEST_FUNCTION: u64 = 1 << 20;
 

@@ -1,13 +1,15 @@
 //! Names for addresses: after samples are added up, once for each address of an image.
 //!
-//! The host's files are read by blazesym, by the paths that the host's kernel gave. A guest's
-//! files are never opened by the paths that it sent: their bytes come from its agent, through
-//! [`Images`], and are read as what a stranger wrote (`elf`), as is the text of kallsyms.
+//! The host's files are opened by the paths that the host's kernel gave, and read piece by piece
+//! (`host`). A guest's files are never opened by the paths that it sent: their bytes come from its
+//! agent, through [`Images`]. Both may be any user's, and are read without trust (`elf`), as is the
+//! text of kallsyms.
 
 mod demangle;
 mod elf;
 mod host;
 mod kallsyms;
+mod pieces;
 
 pub use host::HostFiles;
 
@@ -46,7 +48,7 @@ pub enum Reason {
     /// The file is not what it should be.
     #[error("malformed: {0}")]
     Malformed(String),
-    /// The file has more bytes or symbols than is read of a guest's.
+    /// The file has more bytes or symbols than are read.
     #[error("too large: {0}")]
     TooLarge(String),
     /// No file stands behind the memory: just-in-time compiled code, the vDSO.
@@ -284,4 +286,4 @@ fn same_build(recorded: Option<&BuildId>, found: Option<&[u8]>) -> Result<(), Re
 
 #[cfg(test)]
 #[path = "tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -48,6 +48,8 @@ pub(super) struct Header {
     pub(super) command: Vec<String>,
     pub(super) environment: Environment,
     pub(super) cpus: Option<u32>,
+    /// All CPUs that it may have, those that are off included.
+    pub(super) available_cpus: Option<u32>,
     /// By path.
     pub(super) build_ids: HashMap<Vec<u8>, BuildId>,
 }
@@ -101,6 +103,7 @@ impl Header {
             command: Vec::new(),
             environment: Environment::default(),
             cpus: None,
+            available_cpus: None,
             build_ids: HashMap::new(),
         };
         if header.finished {
@@ -141,7 +144,10 @@ impl Header {
             ARCH => self.environment.architecture = fields.string(),
             CPU => self.environment.cpu = fields.string(),
             // Available ones come first.
-            CPUS => self.cpus = fields.u32().and_then(|_| fields.u32()),
+            CPUS => {
+                self.available_cpus = fields.u32();
+                self.cpus = self.available_cpus.and_then(|_| fields.u32());
+            }
             COMMAND => {
                 let count = fields.u32().unwrap_or_default();
                 let words = (0..count).map_while(|_| fields.string());

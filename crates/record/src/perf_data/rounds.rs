@@ -3,6 +3,7 @@
 //! perf goes round over its rings; after each round it says so, and that means: what is older than
 //! the newest record of the round before is all there. So no more than two rounds are held.
 
+use super::doubts::Doubts;
 use crate::error::{Cause, Damage};
 use foldhash::HashMap;
 use model::{BuildId, Nanos, Record, What};
@@ -18,6 +19,8 @@ const PIECE: usize = 1 << 20;
 const MOST: usize = 1 << 20;
 const HEADER: usize = 8;
 
+/// From here on types are not the kernel's, and not decoded.
+const SAMPLES_END: u32 = 32;
 /// PERF_RECORD_FINISHED_ROUND, _AUXTRACE, _COMPRESSED and _COMPRESSED2 (tools/perf/util/event.h).
 const FINISHED_ROUND: u32 = 68;
 const AUXTRACE: u32 = 71;
@@ -30,6 +33,7 @@ pub(crate) struct Rounds {
     name: String,
     decoder: Decoder,
     build_ids: HashMap<Vec<u8>, BuildId>,
+    doubts: Doubts,
     /// What of the file's data is not in the buffer yet.
     left: Range<u64>,
     buffer: Vec<u8>,
@@ -40,6 +44,8 @@ pub(crate) struct Rounds {
     /// The newest time, and what it was when the round before ended.
     newest: Nanos,
     settled: Nanos,
+    /// Until when records were made ready: later rounds have none that are older.
+    released: Nanos,
     /// Records that were read; of them from `next` to `ready` are in order and given away.
     held: Vec<Record>,
     next: usize,
@@ -57,6 +63,8 @@ enum Stop {
     /// So many bytes that are no records.
     Skip(u64),
     Bad(Cause),
+    /// A record of a type that is not decoded, and its bytes.
+    Kind(u32, usize),
 }
 
 /// In the place of a record that was given away.
@@ -69,18 +77,21 @@ impl Rounds {
         data: Range<u64>,
         decoder: Decoder,
         build_ids: HashMap<Vec<u8>, BuildId>,
+        doubts: Doubts,
     ) -> Self {
         Self {
             file,
             name,
             decoder,
             build_ids,
+            doubts,
             offset: data.start,
             left: data,
             buffer: Vec::new(),
             done: 0,
             newest: Nanos::ZERO,
             settled: Nanos::ZERO,
+            released: Nanos::ZERO,
             held: Vec::new(),
             next: 0,
             ready: 0,
@@ -114,11 +125,18 @@ impl Rounds {
                 Stop::Buffer => {}
                 Stop::Round => {
                     self.release(self.settled);
+                    self.released = self.settled;
                     self.settled = self.newest;
                 }
                 Stop::Skip(bytes) => self.skip(bytes),
                 Stop::Bad(cause @ Cause::Compressed) => {
                     self.damages.push_back((self.offset, cause));
+                }
+                Stop::Kind(kind, size) => {
+                    let cause = self.doubts.about_kind(kind);
+                    self.damages.extend(cause.map(|cause| (self.offset, cause)));
+                    self.done += size;
+                    self.offset += size as u64;
                 }
                 Stop::Bad(cause) => self.end(Some(cause)),
             }
@@ -185,6 +203,9 @@ impl Rounds {
                 kind if COMPRESSED.contains(&kind) => {
                     return (at, at + size, Stop::Bad(Cause::Compressed));
                 }
+                kind if kind == 0 || kind >= SAMPLES_END => {
+                    return (at, at, Stop::Kind(kind, size));
+                }
                 _ => at += size,
             }
         }
@@ -200,6 +221,8 @@ impl Rounds {
         }
         for record in self.held.iter_mut().skip(before) {
             self.newest = self.newest.max(record.time);
+            let cause = self.doubts.about(record, self.released);
+            self.damages.extend(cause.map(|cause| (self.offset, cause)));
             if let What::Map(map) = &mut record.what
                 && map.build_id.is_none()
             {

@@ -128,6 +128,49 @@ fn a_file_that_perf_did_not_end_reads_up_to_there() {
     }
 }
 
+/// perf.data has no checksums: what no kernel writes is told all the same.
+#[test]
+fn attack_by_records_that_cannot_be_is_told() {
+    let good = fs::read(fixture()).unwrap();
+    let at = |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+    let (start, length) = (at(&good, 40) as usize, at(&good, 48) as usize);
+    let scratch = Scratch::new();
+    let damages = |bytes: &[u8]| -> Vec<Cause> {
+        let found: Vec<_> = scratch.open(bytes).unwrap().records(0).unwrap().collect();
+        found.into_iter().filter_map(|found| found.err().map(|damage| damage.cause)).collect()
+    };
+    assert_eq!(damages(&good), []);
+    // The samples, each of a header, address, pid and tid, time, id, CPU.
+    let (mut samples, mut place) = (Vec::new(), start);
+    while place < start + length {
+        let word = at(&good, place);
+        if word as u32 == 9 {
+            samples.push(place);
+        }
+        place += (word >> 48) as usize;
+    }
+    // Rounds end before the last ones.
+    let mut good = good;
+    for place in samples.drain(samples.len() - 8..samples.len() - 6) {
+        good[place] = 68;
+    }
+    assert_eq!(damages(&good), []);
+    let late = samples[samples.len() - 2];
+    for (offset, value, cause) in [
+        (0, 40, Cause::Kind),
+        (0, 0, Cause::Kind),
+        (16 + 3, 0x12, Cause::Thread),
+        (20 + 3, 0x80, Cause::Thread),
+        (24 + 5, 0, Cause::Order),
+        (40 + 1, 1, Cause::Cpu),
+    ] {
+        let mut bytes = good.clone();
+        bytes[late + offset] = value;
+        let told = damages(&bytes);
+        assert!(told.contains(&cause), "{cause:?} {told:?} {:x?}", &good[late..late + 48]);
+    }
+}
+
 #[test]
 fn no_file_makes_it_panic() {
     let good = fs::read(fixture()).unwrap();

@@ -222,7 +222,7 @@ impl Report {
         let mut cells = vec![["VM", "T s", "B s", "B_IDD s", "U"].map(String::from).to_vec()];
         cells.extend(self.vms.iter().map(|vm| {
             vec![
-                shown(&vm.name),
+                shown(&model::vm_name(&vm.name)),
                 time(Some(t), 3),
                 time(vm.b_s, 3),
                 time(vm.b_idd_s, 3),

@@ -14,7 +14,7 @@ use std::path::Path;
 /// The recording's file.
 const FILE: &str = "counters.jsonl";
 /// The largest that is read.
-const LARGEST: u64 = 256 << 20;
+const LARGEST: usize = 64 << 20;
 const WANT: Want = Want { vcpus: true, placement: false, exact_idle: true };
 
 /// Counters that can be read.
@@ -54,28 +54,27 @@ impl Counters {
 
 /// Busy time of the host and of each VM of a recording by its counters, for what its samples of
 /// them are of (equation 4.8's B): nothing where it has none.
-pub fn busy(recording: &Recording) -> BTreeMap<String, Reading<Nanos>> {
+pub fn busy(recording: &Recording) -> profile::summary::Counters {
     let text = recording.kept(FILE, LARGEST).unwrap_or_default();
     let Ok((begin, end)) = moments::read(&text[..], Path::new(FILE)) else {
-        return BTreeMap::new();
+        return profile::summary::Counters::default();
     };
     account::usage(&begin, &end).map(|usage| by_name(&usage)).unwrap_or_default()
 }
 
-fn by_name(usage: &Usage) -> BTreeMap<String, Reading<Nanos>> {
-    let mut found: BTreeMap<String, Reading<Nanos>> =
+fn by_name(usage: &Usage) -> profile::summary::Counters {
+    let vms: BTreeMap<String, Reading<Nanos>> =
         usage.vms.iter().map(|vm| (vm.name.clone(), sampled(vm))).collect();
     let domain = usage.vms.iter().any(|vm| vm.platform == Platform::Xen);
     let host = match usage.drivers.first() {
         // Samples of Domain-0's are of its own time.
         Some(driver) if domain => driver.total.clone(),
         _ => usage.host.busy.clone().map(|busy| {
-            let theirs = found.values().filter_map(|time| time.as_ref().ok());
+            let theirs = vms.values().filter_map(|time| time.as_ref().ok());
             theirs.fold(busy, |left, time| left.saturating_sub(*time))
         }),
     };
-    found.insert("host".to_owned(), host);
-    found
+    profile::summary::Counters { host: Some(host), vms }
 }
 
 /// The part of a VM's time that is sampled as its own: a domain's; on KVM what its vCPUs' threads

@@ -23,8 +23,11 @@ const INDEX: &str = "binaries.json";
 const LARGEST: u64 = 64 << 20;
 const MOST: u64 = 512 << 20;
 /// The largest index, and the most programs in it.
-const LARGEST_INDEX: u64 = 16 << 20;
+const LARGEST_INDEX: usize = 16 << 20;
 const MOST_BINARIES: usize = 10_000;
+
+/// Bytes of a kernel's symbols: many modules make 20 MB.
+pub const MAX_KALLSYMS: usize = 64 << 20;
 
 /// Guests' programs of a recording.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -92,7 +95,8 @@ impl Kallsyms {
             Self::Read(text) => Ok(text),
             Self::Drafted => {
                 let path = folder.join(kallsyms(stream));
-                std::fs::read(&path).with_context(|| path.display().to_string())
+                files::read_without_link(&path, MAX_KALLSYMS)
+                    .with_context(|| path.display().to_string())
             }
         }
     }
@@ -185,7 +189,8 @@ struct Files {
 
 impl Files {
     fn new(guests: bool) -> Self {
-        let own = guests.then(|| std::fs::read("/proc/self/exe").ok()).flatten();
+        let own =
+            guests.then(|| files::read("/proc/self/exe".as_ref(), MOST as usize).ok()).flatten();
         let own = own.map(|contents| (Checksum::of(&contents), contents));
         Self { kept: HashMap::default(), count: 0, own, left: MOST }
     }
@@ -250,8 +255,10 @@ impl Images for GuestFiles<'_> {
         let kept = self.binaries.0.iter().find(|kept| kept.stream == stream && kept.path == path);
         let Some(kept) = kept else { return self.host.open(stream, path, build_id) };
         let file = kept.file.as_ref().map_err(|why| Reason::NotSent(why.clone()))?;
-        let bytes =
-            self.recording.kept(file, LARGEST).map_err(|e| Reason::Unreadable(e.to_string()))?;
+        let bytes = self
+            .recording
+            .kept(file, LARGEST as usize)
+            .map_err(|e| Reason::Unreadable(e.to_string()))?;
         Ok(Binary::Guest(bytes.into()))
     }
 

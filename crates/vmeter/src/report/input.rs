@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// The longest list of VMs to show.
-const LONGEST_VIEW: u64 = 1 << 20;
+const LONGEST_VIEW: usize = 1 << 20;
 
 /// An opened recording.
 pub struct Input {

@@ -70,7 +70,7 @@ fn of_vm<'a>(vm: &'a VmUsage, column: Column, usage: &'a Usage) -> Figure<'a> {
         known(&vm.net, |net| Figure::Bytes(per_second(of(&net).0, usage.interval)))
     };
     match column {
-        Column::Name => Figure::Text(Cow::Borrowed(&vm.name)),
+        Column::Name => Figure::Text(model::vm_name(&vm.name)),
         Column::Id => Figure::Text(vm.id.to_string().into()),
         Column::Platform => text(match vm.platform {
             Platform::Xen => "xen",

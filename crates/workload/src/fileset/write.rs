@@ -23,6 +23,8 @@ pub struct Manifest {
 
 const SCHEMA: &str = "vmeter.fileset/1";
 const NAME: &str = "vmeter-fileset.json";
+/// Bytes of it.
+const MAX_MANIFEST: usize = 4096;
 
 /// Writes the set into `root`, which is made where it is missing. A set that is there whole
 /// already, with the same directories and seed, stays as it is.
@@ -49,7 +51,7 @@ pub fn write(root: &Path, dirs: usize, seed: u64, control: &Control) -> Result<M
         Err(_) => is_ours(root)?,
     }
     let failed = |path: &Path| Error::io(format!("cannot write {}", path.display()));
-    fs::create_dir_all(root).map_err(failed(root))?;
+    ::files::make_folders(root).map_err(failed(root))?;
     let rest = files(dirs).filter(|file| !is_whole(root, *file)).map(File::bytes);
     has_room(root, rest)?;
     let mut random = ChaCha8Rng::seed_from_u64(seed);
@@ -64,17 +66,16 @@ pub fn write(root: &Path, dirs: usize, seed: u64, control: &Control) -> Result<M
         let path = root.join(file.path());
         if file.class == 0 && file.number == 0 {
             let dir = path.parent().unwrap_or(root);
-            fs::create_dir_all(dir).map_err(failed(dir))?;
+            ::files::make_folders(dir).map_err(failed(dir))?;
         }
         contents.resize(usize::try_from(file.bytes()).unwrap_or(usize::MAX), 0);
         random.fill_bytes(&mut contents);
-        fs::write(&path, &contents).map_err(failed(&path))?;
+        ::files::write(&path, &contents).map_err(failed(&path))?;
         control.progress().done.fetch_add(1, Relaxed);
     }
     let text = serde_json::to_string(&manifest).unwrap_or_default();
-    let (last, part) = (root.join(NAME), root.join(format!("{NAME}.part")));
-    fs::write(&part, text + "\n").map_err(failed(&part))?;
-    fs::rename(&part, &last).map_err(failed(&last))?;
+    let last = root.join(NAME);
+    ::files::write(&last, (text + "\n").as_bytes()).map_err(failed(&last))?;
     Ok(manifest)
 }
 
@@ -84,7 +85,7 @@ pub fn write(root: &Path, dirs: usize, seed: u64, control: &Control) -> Result<M
 /// Says what is missing.
 pub fn check(root: &Path) -> Result<Manifest, Error> {
     let shown = root.display();
-    let text = fs::read_to_string(root.join(NAME)).map_err(|error| {
+    let text = ::files::read_text(&root.join(NAME), MAX_MANIFEST).map_err(|error| {
         Error::Plan(match error.kind() {
             ErrorKind::NotFound if root.is_dir() => format!(
                 "{shown} holds no whole file set ({NAME} is missing: half-written?): write one \
@@ -126,10 +127,11 @@ fn is_ours(root: &Path) -> Result<(), Error> {
     };
     for entry in entries {
         let entry = entry.map_err(Error::io(format!("cannot read {}", root.display())))?;
+        let is_draft = ::files::parts_of(NAME, &entry.file_name());
         let name = entry.file_name().to_string_lossy().into_owned();
         let digits = name.strip_prefix("dir").unwrap_or_default();
         let is_part = digits.len() == 5 && digits.bytes().all(|b| b.is_ascii_digit());
-        if !is_part && !name.starts_with(NAME) {
+        if !is_part && !is_draft && !name.starts_with(NAME) {
             return Err(Error::Plan(format!(
                 "{} holds {}, which is no part of a file set: choose an empty folder",
                 root.display(),

@@ -1,8 +1,9 @@
 //! The files that are served: those below one folder, and no others.
 
 use crate::Error;
+use rustix::fd::AsFd;
 use rustix::fd::OwnedFd;
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, open, openat, openat2};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, open, openat2};
 use rustix::io::Errno;
 use std::path::Path;
 
@@ -32,8 +33,8 @@ impl Files {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let below = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         let file = match openat2(&self.root, path.as_str(), flags, Mode::empty(), below) {
-            // Before Linux 5.6: links are then followed out of the folder.
-            Err(Errno::NOSYS) => openat(&self.root, path.as_str(), flags, Mode::empty()),
+            // Before Linux 5.6.
+            Err(Errno::NOSYS) => by_hand(&self.root, &path),
             other => other,
         };
         let file = file.map_err(|error| match error {
@@ -47,6 +48,12 @@ impl Files {
         }
         Ok((file, u64::try_from(stat.st_size).unwrap_or_default()))
     }
+}
+
+/// The same where the kernel cannot keep links inside of the folder.
+fn by_hand(root: &OwnedFd, path: &str) -> Result<OwnedFd, Errno> {
+    let file = ::files::open_within(root.as_fd(), Path::new(path));
+    file.map(OwnedFd::from).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::NOENT))
 }
 
 /// A path without its `%41`s; `None` where they are wrong.
@@ -68,4 +75,31 @@ fn decode(path: &str) -> Option<String> {
         };
     }
     String::from_utf8(bytes).ok().filter(|path| !path.contains('\0'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn attack_by_links_and_fifos_serves_nothing_else_on_old_kernels_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("inner");
+        fs::create_dir(&inner).unwrap();
+        fs::write(folder.path().join("secret"), "s").unwrap();
+        fs::write(inner.join("file"), "f").unwrap();
+        std::os::unix::fs::symlink("../secret", inner.join("link")).unwrap();
+        std::os::unix::fs::symlink(folder.path().join("secret"), inner.join("absolute")).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(inner.join("pipe")).status();
+        assert!(made.unwrap().success());
+        let files = Files::below(&inner).unwrap();
+        assert!(by_hand(&files.root, "file").is_ok());
+        for path in ["link", "absolute", "pipe"] {
+            assert!(
+                by_hand(&files.root, path).is_err() && files.open(&format!("/{path}")).is_err(),
+                "{path}"
+            );
+        }
+    }
 }
