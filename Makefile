@@ -7,7 +7,7 @@ PROGRAM := $(CURDIR)/target/lab/vmeter
 # A new release of rustc does not change what the sources mean; cargo finds its tools here.
 export PATH := $(TOOLS)/bin:$(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: help setup build static program demo test test-fast test-lab soak lint deny bench clean
+.PHONY: help setup build static program demo test test-fast test-lab attack soak lint deny bench clean
 
 help:
 	@echo 'make demo       run the quick study in the lab: native, Xen and KVM; leaves a page'
@@ -15,6 +15,7 @@ help:
 	@echo 'make test-fast  run the tests that need no emulated machine'
 	@echo 'make test-lab [TEST=NAME] [KEEP=FOLDER]'
 	@echo '                run the tests in emulated machines, or those of a name (DEVELOPING.md)'
+	@echo 'make attack     run the tests that attack vmeter as another user would (as root: SECURITY.md)'
 	@echo 'make soak [COUNT=10]'
 	@echo '                run .ci/run again and again, on a busy machine and from nothing too'
 	@echo 'make static     build $(STATIC), which runs on any Linux 4.19 or later'
@@ -50,6 +51,11 @@ test-fast: setup
 
 test-lab: program
 	@PROGRAM=$(PROGRAM) KEEP=$(KEEP) .ci/test lab $(TEST)
+
+# Tests whose names hold `attack`.
+attack: setup
+	cargo test --locked --workspace --lib attack
+	cargo test --locked -p vmeter --bins --test suite attack
 
 soak: setup
 	@.ci/soak $(or $(COUNT),10)

@@ -81,8 +81,8 @@ impl<'a> Conversation<'a> {
             }),
             Request::Set { setting } => self.set(&setting),
             Request::Restore => Reply::Restored { failed: self.settings.restore() },
-            Request::Put { name, offset, bytes } => {
-                let put = self.scratch.put(&name, offset, &bytes);
+            Request::Put { name, offset, size, bytes } => {
+                let put = self.scratch.put(&name, offset, size, &bytes);
                 put.map_or_else(failed, |path| Reply::Put { path: path.display().to_string() })
             }
             Request::Fetch { name, offset } => {

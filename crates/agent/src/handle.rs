@@ -266,9 +266,10 @@ impl<S: Read + Write> Handle<S> {
         let mut pieces = bytes.chunks(PIECE);
         // A file without bytes is one, too.
         let mut piece = pieces.next().unwrap_or_default();
-        let mut offset = 0;
+        let (mut offset, size) = (0, bytes.len() as u64);
         loop {
-            let request = Request::Put { name: name.to_owned(), offset, bytes: piece.to_vec() };
+            let (name, bytes) = (name.to_owned(), piece.to_vec());
+            let request = Request::Put { name, offset, size, bytes };
             let Reply::Put { path } = self.ask(&request)? else { return Err(Error::Unexpected) };
             offset += piece.len() as u64;
             match pieces.next() {

@@ -55,6 +55,8 @@ pub enum Request {
         name: String,
         /// Where the piece begins: 0 makes the file anew, else no further than its end.
         offset: u64,
+        /// Bytes of the whole file, which takes its place when they are all there.
+        size: u64,
         /// At most [`crate::PIECE`] bytes.
         #[serde(with = "serde_bytes")]
         bytes: Vec<u8>,

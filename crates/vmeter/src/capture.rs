@@ -23,7 +23,7 @@ pub struct CaptureArgs {
 /// Saves two moments as a series, so that a rate can be computed from them.
 pub fn run(args: &CaptureArgs) -> Result<ExitCode> {
     let dir = args.dir.display();
-    fs::create_dir_all(&args.dir).with_context(|| format!("cannot make {dir}"))?;
+    files::make_folders(&args.dir).with_context(|| format!("cannot make {dir}"))?;
     let mut there = fs::read_dir(&args.dir).with_context(|| format!("cannot read {dir}"))?;
     if there.next().is_some() {
         let reason = format!("{dir} is not empty: choose a new folder");

@@ -1,5 +1,6 @@
 //! How an error ends the program: what is said, and the exit status.
 
+use crate::pending::is_full as is_full_disk;
 use platform::OpenError;
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
@@ -57,8 +58,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     if is_broken_pipe(error) {
         return ExitCode::SUCCESS;
     }
-    // Where even standard error is closed, the status alone has to tell.
-    let _ = writeln!(io::stderr().lock(), "vmeter: {}", sentence(error));
+    say(error);
     if let Some(not_run) = error.downcast_ref::<NotRun>() {
         ExitCode::from(not_run.status)
     } else if error.is::<Interrupted>() {
@@ -68,6 +68,20 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// Says what went wrong on standard error, and goes on.
+pub fn say(error: &anyhow::Error) {
+    // Where even standard error is closed, the status alone has to tell.
+    let _ = writeln!(io::stderr().lock(), "vmeter: {}", sentence(error));
+}
+
+/// Whether no room was left on a disk.
+pub fn is_full(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let full = cause.downcast_ref::<::record::Error>().is_some_and(::record::Error::is_full);
+        full || cause.downcast_ref::<io::Error>().is_some_and(is_full_disk)
+    })
 }
 
 /// A load that cannot be as it was asked for.

@@ -1,61 +1,72 @@
 //! Files that are written whole or not at all.
 
 use anyhow::{Context, Result};
-use std::fs::{self, File};
-use std::io::Write;
+use files::Output;
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 /// A file that will appear under its name once it is complete. What is there before stays
-/// until then; what cannot be written is known at once, before anything is measured.
+/// until then; what cannot be written is known at once, before anything is measured. A full disk
+/// alone is an error only at the end, when what was measured can still be shown elsewhere.
 #[derive(Debug)]
 pub struct Pending {
     path: PathBuf,
-    written: Written,
-}
-
-#[derive(Debug)]
-enum Written {
-    /// Renamed to the name at the end.
-    Beside(PathBuf, File),
-    /// A device or pipe, which a rename would replace.
-    Through(File),
+    output: io::Result<Output>,
 }
 
 impl Pending {
     /// Starts the file.
+    ///
+    /// # Errors
+    /// Where it cannot be written, or a link of another user is on the way.
     pub fn create(path: &Path) -> Result<Self> {
-        let failed = || format!("cannot write {}", path.display());
-        if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
-            let file = File::options().write(true).open(path).with_context(failed)?;
-            return Ok(Self { path: path.into(), written: Written::Through(file) });
+        let output = match Output::create(path) {
+            Err(error) if !is_full(&error) => {
+                return Err(error).with_context(|| cannot_write(path));
+            }
+            output => output,
+        };
+        Ok(Self { path: path.into(), output })
+    }
+
+    /// The file, to write to it piece by piece.
+    ///
+    /// # Errors
+    /// Where the disk was full at the start.
+    pub fn file(&mut self) -> Result<&mut File> {
+        match &mut self.output {
+            Ok(output) => Ok(output.file()),
+            Err(error) => {
+                Err(io::Error::from(error.kind())).with_context(|| cannot_write(&self.path))
+            }
         }
-        let name = path.file_name().with_context(failed)?;
-        let mut beside = name.to_os_string();
-        beside.push(format!(".{}.part", std::process::id()));
-        let beside = path.with_file_name(beside);
-        let file = File::create(&beside).with_context(failed)?;
-        Ok(Self { path: path.into(), written: Written::Beside(beside, file) })
+    }
+
+    /// Gives the file its name.
+    ///
+    /// # Errors
+    /// Where there is no room.
+    pub fn place(self) -> Result<()> {
+        self.output.and_then(Output::finish).with_context(|| cannot_write(&self.path))
     }
 
     /// Writes the contents and gives the file its name.
+    ///
+    /// # Errors
+    /// Where there is no room.
     pub fn finish(mut self, text: &str) -> Result<()> {
-        let failed = format!("cannot write {}", self.path.display());
-        match &mut self.written {
-            Written::Through(file) => file.write_all(text.as_bytes()).context(failed),
-            Written::Beside(beside, file) => file
-                .write_all(text.as_bytes())
-                .and_then(|()| file.sync_all())
-                .and_then(|()| fs::rename(beside, &self.path))
-                .context(failed),
-        }
+        let failed = cannot_write(&self.path);
+        self.file()?.write_all(text.as_bytes()).context(failed)?;
+        self.place()
     }
 }
 
-impl Drop for Pending {
-    fn drop(&mut self) {
-        if let Written::Beside(beside, _) = &self.written {
-            // Gone already where it was renamed.
-            let _ = fs::remove_file(beside);
-        }
-    }
+fn cannot_write(path: &Path) -> String {
+    format!("cannot write {}", path.display())
+}
+
+/// Whether no room is left.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }

@@ -8,6 +8,7 @@ mod saved;
 use crate::failure::Refused;
 use crate::interrupt::interruptible;
 use crate::monitor::{AgentKey, Monitor};
+use crate::pending::Pending;
 use anyhow::{Context, Result};
 use clap::Args;
 use fit::{Cell, Fit};
@@ -98,7 +99,7 @@ pub fn run(args: &CalibrateArgs) -> Result<ExitCode> {
     saved::keep(&found);
     if let Some(path) = &args.json {
         let text = serde_json::to_string_pretty(&saved::Document::of(found))?;
-        std::fs::write(path, text + "\n").with_context(|| path.display().to_string())?;
+        Pending::create(path)?.finish(&(text + "\n"))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -2,11 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 use stats::Estimate;
-use std::fs;
 use std::path::PathBuf;
 
 /// The schema of [`Document`].
 const SCHEMA: &str = "vmeter.calibration/1";
+
+/// Bytes of what is kept.
+const MAX_SAVED: usize = 16 << 20;
 
 /// What `--json` writes, and what is kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -64,7 +66,8 @@ fn path() -> Option<PathBuf> {
 }
 
 fn read() -> Option<Document> {
-    let found: Document = serde_json::from_str(&fs::read_to_string(path()?).ok()?).ok()?;
+    let found: Document =
+        serde_json::from_str(&files::read_text(&path()?, MAX_SAVED).ok()?).ok()?;
     (found.schema == SCHEMA).then_some(found)
 }
 
@@ -79,10 +82,9 @@ pub fn keep(found: &[Calibration]) {
     places.extend_from_slice(found);
     let write = || -> Option<()> {
         let path = path()?;
-        fs::create_dir_all(path.parent()?).ok()?;
-        let part = path.with_extension("part");
-        fs::write(&part, serde_json::to_string(&Document::of(places)).ok()?).ok()?;
-        fs::rename(part, path).ok()
+        files::make_folders(path.parent()?).ok()?;
+        let text = serde_json::to_string(&Document::of(places)).ok()?;
+        files::write(&path, text.as_bytes()).ok()
     };
     let _ = write();
 }

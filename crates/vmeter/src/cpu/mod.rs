@@ -5,7 +5,7 @@ pub mod moments;
 mod print;
 
 use crate::args::{GroupArgs, ReadArgs};
-use crate::failure::Refused;
+use crate::failure::{self, Refused};
 use crate::pending::Pending;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -44,7 +44,8 @@ pub struct CpuArgs {
     /// Writes the report to FILE; else COMMAND's goes to standard error, others to output
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Measures across this command and ends with its exit status
+    /// Measures across this command and ends with its exit status, also where the report cannot be
+    /// written
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
@@ -67,10 +68,9 @@ pub fn run(args: &CpuArgs) -> Result<ExitCode> {
             Some(to) => moments::load(to)?.1,
             None => read(args)?,
         };
-        if let Some(save) = save {
-            save.finish(&moments::lines(&[&from, &to])?)?;
-        }
-        return report(args, &from, &to, output, None, &mut io::stdout());
+        let saved = save.map_or(Ok(()), |save| save.finish(&moments::lines(&[&from, &to])?));
+        report(args, &from, &to, output, None, &mut io::stdout())?;
+        return saved.map(|()| ExitCode::SUCCESS);
     }
     if args.command.is_empty() {
         return cumulative(args, save, output);
@@ -79,11 +79,17 @@ pub fn run(args: &CpuArgs) -> Result<ExitCode> {
     let want = Want { vcpus: true, placement: false, exact_idle: false };
     let from = source.read(want)?;
     let ran = command::run(&args.command)?;
-    let to = source.read(want)?;
-    if let Some(save) = save {
-        save.finish(&moments::lines(&[&from, &to])?)?;
-    }
-    report(args, &from, &to, output, Some(&ran), &mut io::stderr())
+    // Its status is this one's, whatever becomes of the report.
+    let across = || -> Result<()> {
+        let to = source.read(want)?;
+        if let Some(save) = save {
+            let saved = moments::lines(&[&from, &to]).and_then(|lines| save.finish(&lines));
+            saved.unwrap_or_else(|error| failure::say(&error));
+        }
+        report(args, &from, &to, output, Some(&ran), &mut io::stderr())
+    };
+    across().unwrap_or_else(|error| failure::say(&error));
+    Ok(ran.status)
 }
 
 fn open(args: &CpuArgs) -> Result<Box<dyn Source>> {
@@ -96,14 +102,12 @@ fn read(args: &CpuArgs) -> Result<Snapshot> {
 
 fn cumulative(args: &CpuArgs, save: Option<Pending>, output: Option<Pending>) -> Result<ExitCode> {
     let snapshot = read(args)?;
-    let saved = save.is_some();
-    if let Some(save) = save {
-        save.finish(&moments::lines(&[&snapshot])?)?;
-    }
+    let is_saved = save.is_some();
+    let saved = save.map_or(Ok(()), |save| save.finish(&moments::lines(&[&snapshot])?));
     let rows = print::cumulative(&snapshot, args.vm.as_deref(), args.vcpu);
     if rows.is_empty() {
         let problem = match (&args.vm, args.vcpu) {
-            (None, None) if saved => return Ok(ExitCode::SUCCESS),
+            (None, None) if is_saved => return saved.map(|()| ExitCode::SUCCESS),
             (None, None) => "no VM is running".to_owned(),
             (Some(vm), None) => format!("no VM named {vm:?}: see `vmeter cpu` for those there are"),
             (vm, Some(n)) => format!("no vCPU {n} in {}", vm.as_deref().unwrap_or("any VM")),
@@ -115,7 +119,7 @@ fn cumulative(args: &CpuArgs, save: Option<Pending>, output: Option<Pending>) ->
         Format::Json => print::cumulative_json(&snapshot, &rows)?,
     };
     deliver(&text, output, &mut io::stdout())?;
-    Ok(ExitCode::SUCCESS)
+    saved.map(|()| ExitCode::SUCCESS)
 }
 
 fn report(
@@ -125,7 +129,7 @@ fn report(
     output: Option<Pending>,
     ran: Option<&command::Ran>,
     console: &mut dyn Write,
-) -> Result<ExitCode> {
+) -> Result<()> {
     let usage = account::usage(from, to).context("cannot compare the two moments")?;
     let report = print::Report::of(&usage, args.vm.as_deref(), ran.map(|ran| ran.cpu_s));
     if let (Some(vm), true) = (&args.vm, report.has_no_vm()) {
@@ -135,16 +139,16 @@ fn report(
         Format::Table => report.table(),
         Format::Json => report.json()?,
     };
-    deliver(&text, output, console)?;
-    Ok(ran.map_or(ExitCode::SUCCESS, |ran| ran.status))
+    deliver(&text, output, console)
 }
 
+/// Writes a report to its file; to the console where there is none, or no room for it.
 fn deliver(text: &str, output: Option<Pending>, console: &mut dyn Write) -> Result<()> {
-    match output {
-        Some(file) => file.finish(text),
-        None => {
-            console.write_all(text.as_bytes())?;
-            Ok(console.flush()?)
-        }
+    let written = output.map(|file| file.finish(text));
+    if let Some(Ok(())) = written {
+        return Ok(());
     }
+    console.write_all(text.as_bytes())?;
+    console.flush()?;
+    written.unwrap_or(Ok(()))
 }

@@ -3,6 +3,7 @@
 use super::counters::Counters;
 use super::symbols::{self, Kallsyms, Source};
 use crate::args::ReadArgs;
+use crate::failure::INTERRUPTED;
 use ::record::Writer;
 use anyhow::{Context, Result};
 use model::{Absent, Duty, Event, Need, Part, Platform, Reading, Role, Serving, Stream, VmId};
@@ -15,9 +16,13 @@ use std::path::PathBuf;
 use std::process::{Child, ExitCode};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use workload::Control;
 
 /// VMs that start, and threads that begin to serve one, are looked for so often.
 const LOOK: Duration = Duration::from_secs(2);
+
+/// A command that is not recorded any more is looked for so often.
+const LAST_LOOK: Duration = Duration::from_millis(20);
 
 /// Whether the kernel lets this process sample everything.
 pub fn may_sample_all() -> bool {
@@ -29,6 +34,7 @@ pub fn may_sample_all() -> bool {
 /// A command that waits to be let go.
 pub struct Command {
     child: Child,
+    let_go: bool,
 }
 
 impl Command {
@@ -41,7 +47,7 @@ impl Command {
         let child = command.spawn().context("cannot start /bin/sh")?;
         let pid = Pid::from_child(&child);
         waitpid(Some(pid), WaitOptions::UNTRACED).context("cannot wait for the command")?;
-        Ok(Some(Self { child }))
+        Ok(Some(Self { child, let_go: false }))
     }
 
     /// Its process.
@@ -50,9 +56,29 @@ impl Command {
     }
 
     /// Lets it go.
-    pub fn go_on(&self) {
+    pub fn go_on(&mut self) {
+        self.let_go = true;
         // One that is gone has ended, which is seen next.
         let _ = kill_process(Pid::from_child(&self.child), Signal::CONT);
+    }
+
+    /// Whether it runs, or has.
+    pub fn is_let_go(&self) -> bool {
+        self.let_go
+    }
+
+    /// Lets it run to its end, which nobody records; its exit status.
+    pub fn outlast(&mut self, control: &Control) -> Result<ExitCode> {
+        self.go_on();
+        loop {
+            if let Some(status) = self.ended()? {
+                return Ok(status);
+            }
+            if control.stopped() {
+                return Ok(ExitCode::from(INTERRUPTED));
+            }
+            std::thread::sleep(LAST_LOOK);
+        }
     }
 
     /// Its exit status, once it has ended; 128 + N after signal N.
@@ -251,7 +277,9 @@ impl Host {
     pub fn add_passive(&self, writer: &mut Writer) -> Result<()> {
         let names = if self.samples_guests() { self.vmms.names() } else { Vec::new() };
         for name in names {
-            if writer.head().streams.iter().all(|entry| entry.stream.name != name) {
+            // A VM may be named as the host's own stream is.
+            let is_its = |stream: &Stream| stream.role != Role::Host && stream.name == name;
+            if !writer.head().streams.iter().any(|entry| is_its(&entry.stream)) {
                 writer.add_stream(self.passive(name), None)?;
             }
         }
@@ -338,6 +366,6 @@ impl Host {
 
 fn kernel_symbols() -> Reading<Kallsyms> {
     const PATH: &str = "/proc/kallsyms";
-    let read = std::fs::read(PATH).map(Kallsyms::Read);
+    let read = files::read(PATH.as_ref(), symbols::MAX_KALLSYMS).map(Kallsyms::Read);
     read.map_err(|error| Absent::from_io(PATH, Need::Root, &error))
 }

@@ -13,7 +13,7 @@ pub use symbols::GuestFiles;
 
 use crate::args::{ReadArgs, duration};
 use crate::calibrate;
-use crate::failure::{NotRun, Refused};
+use crate::failure::{self, NotRun, Refused};
 use crate::interrupt::interruptible;
 use crate::monitor::{AgentKey, Monitor};
 use ::record::{Environment, Writer};
@@ -56,7 +56,8 @@ pub struct RecordArgs {
     output: PathBuf,
     #[command(flatten)]
     read: ReadArgs,
-    /// Records while this runs; without root this alone, with what it starts
+    /// Records while this runs, and ends with its exit status; without root this alone, with what
+    /// it starts
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
@@ -70,9 +71,21 @@ const DRAIN: Duration = Duration::from_millis(250);
 /// No permission, no such event or VM, an agent that refuses, a folder that is not new, a full
 /// disk. What was recorded until then can be read.
 pub fn run(args: &RecordArgs) -> Result<ExitCode> {
-    let control = interruptible()?;
     let mut command = host::Command::start(&args.command)?;
-    let scope = scope(command.as_ref())?;
+    let recorded = record(args, command.as_mut());
+    match (recorded, &mut command) {
+        // Full disks and lost agents do not end what is measured.
+        (Err(error), Some(command)) if command.is_let_go() || failure::is_full(&error) => {
+            failure::say(&error);
+            command.outlast(&interruptible()?)
+        }
+        (recorded, _) => recorded,
+    }
+}
+
+fn record(args: &RecordArgs, mut command: Option<&mut host::Command>) -> Result<ExitCode> {
+    let control = interruptible()?;
+    let scope = scope(command.as_deref())?;
     let mut host = Host::open(&args.event, scope, &args.read)?;
     let vmms = host.vmms();
     known(&args.vm, &vmms.names())?;
@@ -99,14 +112,14 @@ pub fn run(args: &RecordArgs) -> Result<ExitCode> {
     host.begin_counters();
     let until = args.duration.map(|time| Instant::now() + time);
     host.enable(true)?;
-    if let Some(command) = &command {
+    if let Some(command) = &mut command {
         command.go_on();
     }
     let status = std::thread::scope(|scope| {
         for guest in &mut guests {
             scope.spawn(|| guest.record(&writer, &control));
         }
-        let ended = drain(&mut host, host_stream, &writer, command.as_mut(), until, &control);
+        let ended = drain(&mut host, host_stream, &writer, command, until, &control);
         // Guests end with the host.
         control.stop();
         ended

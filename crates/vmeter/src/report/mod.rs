@@ -6,6 +6,7 @@ mod input;
 pub use input::read;
 
 use crate::failure::Refused;
+use crate::pending::Pending;
 use anyhow::{Context, Result};
 use browse::{App, Subject};
 use clap::{Args, ValueEnum};
@@ -15,7 +16,6 @@ use profile::symbols::Symbols;
 use profile::table::{Choice, Column, Sort, tables};
 use profile::tree::trees;
 use profile::{Named, Options, Profile, summary};
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -153,15 +153,18 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     if args.browse {
         return browse(args, &choice, &Named::new(&profile, &symbols), &damages);
     }
-    let mut out: Box<dyn Write> = match &args.output {
-        None => Box::new(BufWriter::new(io::stdout().lock())),
-        Some(path) => {
-            let file = File::create(path).with_context(|| path.display().to_string())?;
-            Box::new(BufWriter::new(file))
-        }
+    let Some(path) = &args.output else {
+        let mut out = BufWriter::new(io::stdout().lock());
+        write(args, &input, &choice, &profile, &symbols, &mut out)?;
+        out.flush().context("the output")?;
+        return Ok(ExitCode::SUCCESS);
     };
-    write(args, &input, &choice, &profile, &symbols, &mut *out)?;
-    out.flush().context("the output")?;
+    let mut pending = Pending::create(path)?;
+    let mut out = BufWriter::new(pending.file()?);
+    write(args, &input, &choice, &profile, &symbols, &mut out)?;
+    out.flush().with_context(|| path.display().to_string())?;
+    drop(out);
+    pending.place()?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -15,6 +15,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+/// Bytes of a plan.
+const MAX_PLAN: usize = 1 << 20;
+
 /// `vmeter study`.
 #[derive(Debug, Args)]
 pub struct StudyArgs {
@@ -126,7 +129,7 @@ fn plan(args: &PlanArgs) -> Result<Plan> {
         return Ok(Plan::parse(listed.text, &format!("plan {}", listed.name))?);
     }
     let path = Path::new(&args.plan);
-    let text = std::fs::read_to_string(path).with_context(|| {
+    let text = files::read_text(path, MAX_PLAN).with_context(|| {
         format!("{} is no plan of vmeter's (`vmeter study list`), and as a file", args.plan)
     })?;
     Ok(Plan::parse(&text, &args.plan)?)

@@ -15,6 +15,7 @@ mod agent_init;
 mod agent_install;
 mod agent_settings;
 mod alignment;
+mod attack_files;
 mod bench_addresses;
 mod bench_cpu;
 mod bench_status;
