@@ -102,7 +102,7 @@ fn an_agent_that_is_down_at_the_start_is_a_dash() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("/no/such/socket") && said.contains("again every 2 s"), "{said}");
     // A wrong address stays an error.
-    vmeter(&SHORT).args(["--root", root, "--agent", "web-1=vsock:x", "-n", "1"]).assert().code(1);
+    vmeter(&SHORT).args(["--root", root, "--agent", "web-1=vsock:x", "-n", "1"]).assert().code(2);
 }
 
 #[test]
