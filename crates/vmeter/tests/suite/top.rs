@@ -90,7 +90,9 @@ fn an_agent_that_is_down_at_the_start_is_a_dash() {
     let place = tempfile::tempdir().unwrap();
     for (at, of) in [("at-0", "at-0"), ("at-1", "at-0"), ("at-2", "at-1")] {
         let moment = format!("{}/{of}", fixture("firecracker"));
-        std::os::unix::fs::symlink(moment, place.path().join(at)).unwrap();
+        // A link would lead out of the tree.
+        let mut copy = std::process::Command::new("cp");
+        assert!(copy.arg("-r").arg(moment).arg(place.path().join(at)).status().unwrap().success());
     }
     let root = place.path().to_str().unwrap();
     let args = ["--root", root, "--agent", "web-1=/no/such/socket", "--format", "json", "-n", "1"];
@@ -102,7 +104,7 @@ fn an_agent_that_is_down_at_the_start_is_a_dash() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("/no/such/socket") && said.contains("again every 2 s"), "{said}");
     // A wrong address stays an error.
-    vmeter(&SHORT).args(["--root", root, "--agent", "web-1=vsock:x", "-n", "1"]).assert().code(2);
+    vmeter(&SHORT).args(["--root", root, "--agent", "web-1=vsock:x", "-n", "1"]).assert().code(1);
 }
 
 #[test]
