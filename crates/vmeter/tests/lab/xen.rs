@@ -190,8 +190,8 @@ fn off_the_bridge(host: &mut Host) {
 /// whole reading of each program, and nothing of what they do to start.
 fn under_load(host: &mut Host) {
     let stream = host.machine().receive(Receive { guest: 1, bytes_per_second: 2_000_000 }).unwrap();
-    let output = host.sh("vmeter top --batch --count 2 --interval 4s --format json >/tmp/top & \
-         sleep 0.3; xentop -b -i 3 -d 4 -f; wait; echo; cat /tmp/top");
+    let output = host.sh("vmeter top --batch --count 2 --interval 5s --format json >/tmp/top & \
+         sleep 0.1; xentop -b -i 3 -d 5 -f; wait; echo; cat /tmp/top");
     drop(stream);
     let json = output
         .lines()
