@@ -56,7 +56,7 @@ fn not_idle(span: &Span, within: Nanos) -> Reading<Nanos> {
 }
 
 /// Whether a CPU of this Linux came or went: the kernel's `cpuhp/N` runs then, and at no other time.
-/// The idle time of a CPU that was offline is no measure of anything.
+/// The idle time of a CPU that was offline measures nothing.
 fn hotplugged(span: &Span) -> bool {
     let linux = |driver: &&Driver| matches!(driver.cpu, Err(Absent::NotApplicable(_)));
     let tasks =
