@@ -24,13 +24,16 @@ pub enum End {
 }
 
 /// Records with both guests' agents, and runs something once it has begun; the report as JSON.
+///
+/// The period is no multiple or part of the kernels' tick of 4 ms, with which samples would keep step;
+/// in eight seconds it gives so many that a share of 0.75 is known within 0.0375 by 3.5 standard errors.
 pub fn recorded(host: &mut Host, end: &End, meanwhile: &str) -> Value {
     let (duration, over) = match end {
         End::After(seconds) => (format!("--duration {seconds}s"), ""),
         End::Done => (String::new(), "kill -TERM $recorder"),
     };
     host.sh(&format!(
-        "rm -rf /tmp/rec; vmeter record -e cpu-clock:4M {duration} -o /tmp/rec {AGENTS} 2>&1 & \
+        "rm -rf /tmp/rec; vmeter record -e cpu-clock:1900k {duration} -o /tmp/rec {AGENTS} 2>&1 & \
          recorder=$!; until [ -s /tmp/rec/stream-0.raw ] || ! kill -0 $recorder; do sleep 0.2; done
          {meanwhile}
          {over}

@@ -171,7 +171,8 @@ impl Host {
             println!("{}", String::from_utf8_lossy(&output));
             fail(script, self.kind, &error)
         });
-        println!("{:.1} s: {script}", start.elapsed().as_secs_f64());
+        let shown: String = script.chars().take(400).collect();
+        println!("{:.1} s: {shown}", start.elapsed().as_secs_f64());
         (status, String::from_utf8_lossy(&output).into_owned())
     }
 
