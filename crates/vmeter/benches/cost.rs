@@ -1,7 +1,7 @@
 //! What vmeter costs, and what its loads do for their CPU, side by side with xentop, top, iperf3,
 //! httperf, wrk, ab and perf, and a report over many runs: `make bench`.
 //!
-//! Arguments choose parts (`web`, `tcp`, `connections`, `agent`, `xen`, `many`, `report`,
+//! Arguments choose parts (`web`, `tcp`, `connections`, `agent`, `xen`, `restored`, `many`, `report`,
 //! `sampling`, `profiles`); none means all. `cargo bench` adds `--bench`.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a benchmark")]
@@ -15,6 +15,7 @@ mod many;
 #[path = "../tests/processes/mod.rs"]
 mod processes;
 mod recordings;
+mod restored;
 #[path = "../tests/servers/mod.rs"]
 mod servers;
 mod spent;
@@ -57,6 +58,9 @@ fn main() {
     }
     if wants("xen") {
         against_xentop();
+    }
+    if wants("restored") {
+        restored::measure();
     }
 }
 
