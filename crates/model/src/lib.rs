@@ -5,8 +5,11 @@
 
 mod absent;
 mod counter;
+mod cpus;
+mod fields;
 mod id;
 mod interrupts;
+pub mod quantity;
 mod sample;
 mod snapshot;
 mod text;
@@ -15,6 +18,8 @@ mod window;
 
 pub use absent::{Absent, Need, Reading};
 pub use counter::increase;
+pub use cpus::Cpus;
+pub use fields::{u16_at, u32_at, u64_at};
 pub use id::{Platform, TaskId, VmId};
 pub use interrupts::{Interrupt, Interrupts};
 pub use sample::{
@@ -25,6 +30,6 @@ pub use snapshot::{
     Affinity, Backend, CpuTicks, Disk, DiskCounters, Driver, Duty, Host, Inside, LoadKinds, Nic,
     NicCounters, OwnOperations, Process, SelfUse, Snapshot, State, Tasks, Vcpu, Vm,
 };
-pub use text::{escape, shorten, vm_name};
+pub use text::{csv_text, escape, shorten, vm_name};
 pub use units::{Bytes, Nanos, Operations};
 pub use window::{Moment, Window};

@@ -50,6 +50,15 @@ pub fn vm_name(name: &str) -> Cow<'_, str> {
     if is_like_a_row { format!("VM \"{name}\"").into() } else { name.into() }
 }
 
+/// Text for a field of a CSV file: with a `'` in front where a spreadsheet would take it for a formula.
+#[must_use]
+pub fn csv_text(text: &str) -> Cow<'_, str> {
+    // The last four are the full-width forms of the first.
+    let is_formula =
+        text.starts_with(['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}']);
+    if is_formula { format!("'{text}").into() } else { text.into() }
+}
+
 /// The text cut to at most `most` characters, `…` standing for what was cut.
 #[must_use]
 pub fn shorten(text: &str, most: usize) -> String {
@@ -90,6 +99,16 @@ mod tests {
         }
         for name in ["web", "host1", "the host", "host total 2", "own", "unattributed-1", ""] {
             assert_eq!(vm_name(name), name);
+        }
+    }
+
+    #[test]
+    fn attack_by_a_name_that_is_a_formula_is_text_to_a_spreadsheet() {
+        for name in ["=1+1", "+1", "-1", "@SUM(A1)", "\u{ff1d}1"] {
+            assert_eq!(csv_text(name), format!("'{name}"));
+        }
+        for name in ["web", "1+1", "", " =1"] {
+            assert_eq!(csv_text(name), name);
         }
     }
 
