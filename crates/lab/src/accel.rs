@@ -3,6 +3,7 @@
 //! /dev/kvm may exist and yet not run ordinary guests (software KVM in some sandboxes), so the same
 //! machine is booted without guests, once per kind and boot of the host.
 
+use files::failed;
 use std::fs::{self, OpenOptions};
 use std::path::Path;
 use std::time::Duration;
@@ -75,7 +76,7 @@ fn remember(cache: &Cache, kind: Kind, works: bool) -> Result<(), LabError> {
     let path = cache.directory("probes")?.join(kind.name());
     let result = if works { "works" } else { "fails" };
     // A reader that sees half of it probes again.
-    fs::write(&path, format!("{} {result}", this_boot())).map_err(LabError::io("write", &path))
+    Ok(fs::write(&path, format!("{} {result}", this_boot())).map_err(failed("write", &path))?)
 }
 
 fn this_boot() -> String {

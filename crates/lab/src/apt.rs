@@ -4,6 +4,7 @@
 //! packages are neither looked at nor changed, and root is not needed. apt checks the signature of
 //! the index with Debian's keyring; the lab checks the sum of every package again before it unpacks.
 
+use files::failed;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -44,7 +45,7 @@ impl Suite {
         };
         for place in ["lists/partial", "archives/partial", "none/partial", "sets"] {
             let path = suite.directory.join(place);
-            fs::create_dir_all(&path).map_err(LabError::io("make the directory", &path))?;
+            fs::create_dir_all(&path).map_err(failed("make the directory", &path))?;
         }
         let source = format!("deb [arch=amd64 signed-by={KEYRING}] {} {name} main\n", suite.mirror);
         suite.write("sources.list", &source)?;
@@ -173,7 +174,7 @@ impl Suite {
 
     fn write(&self, name: &str, text: &str) -> Result<(), LabError> {
         let path = self.directory.join(name);
-        fs::write(&path, text).map_err(LabError::io("write", &path))
+        Ok(fs::write(&path, text).map_err(failed("write", &path))?)
     }
 }
 
@@ -249,19 +250,19 @@ pub(crate) fn run(command: Command) -> Result<String, LabError> {
 fn run_watched(mut command: Command, mut watch: impl FnMut()) -> Result<String, LabError> {
     let program = command.get_program().to_string_lossy().into_owned();
     let package = if program.starts_with("apt") { "package apt" } else { "package dpkg" };
-    let log = tempfile::NamedTempFile::new()
-        .map_err(LabError::io("make a file in", &std::env::temp_dir()))?;
-    let share = || log.reopen().map_err(LabError::io("open", log.path()));
+    let log =
+        tempfile::NamedTempFile::new().map_err(failed("make a file in", &std::env::temp_dir()))?;
+    let share = || log.reopen().map_err(failed("open", log.path()));
     let (errors, output) = (tempfile::NamedTempFile::new(), share()?);
-    let errors = errors.map_err(LabError::io("make a file in", &std::env::temp_dir()))?;
-    let error_end = errors.reopen().map_err(LabError::io("open", errors.path()))?;
+    let errors = errors.map_err(failed("make a file in", &std::env::temp_dir()))?;
+    let error_end = errors.reopen().map_err(failed("open", errors.path()))?;
     let mut child = command
         .stdout(output)
         .stderr(error_end)
         .spawn()
         .map_err(|source| LabError::Program { program: program.clone(), package, source })?;
     let status = loop {
-        match child.try_wait().map_err(LabError::io("wait for", Path::new(&program)))? {
+        match child.try_wait().map_err(failed("wait for", Path::new(&program)))? {
             Some(status) => break status,
             None => std::thread::sleep(Duration::from_millis(50)),
         }
@@ -270,7 +271,7 @@ fn run_watched(mut command: Command, mut watch: impl FnMut()) -> Result<String, 
     let text = |path: &Path| {
         fs::read(path)
             .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .map_err(LabError::io("read", path))
+            .map_err(failed("read", path))
     };
     let output = text(log.path())?;
     if status.success() {

@@ -1,5 +1,6 @@
 //! The cache: what was made once, found again by the hash of its inputs and checked before use.
 
+use files::failed;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
@@ -62,16 +63,16 @@ impl Cache {
     /// # Errors
     /// When the directory cannot be made.
     pub fn at(root: &Path) -> Result<Self, LabError> {
-        fs::create_dir_all(root).map_err(LabError::io("make the cache directory", root))?;
+        fs::create_dir_all(root).map_err(failed("make the cache directory", root))?;
         // apt and the emulator get absolute paths.
-        let root = fs::canonicalize(root).map_err(LabError::io("find", root))?;
+        let root = fs::canonicalize(root).map_err(failed("find", root))?;
         Ok(Cache { root })
     }
 
     /// A directory of the cache that is not an entry, made if need be.
     pub(crate) fn directory(&self, name: &str) -> Result<PathBuf, LabError> {
         let path = self.root.join(name);
-        fs::create_dir_all(&path).map_err(LabError::io("make the directory", &path))?;
+        fs::create_dir_all(&path).map_err(failed("make the directory", &path))?;
         Ok(path)
     }
 
@@ -120,16 +121,16 @@ impl Cache {
         let made = self.directory(part)?;
         let work = self.work_dir()?;
         let fresh = work.path().join("entry");
-        fs::create_dir(&fresh).map_err(LabError::io("make the directory", &fresh))?;
+        fs::create_dir(&fresh).map_err(failed("make the directory", &fresh))?;
         build(&fresh)?;
         let manifest = fresh.join(MANIFEST);
         let text = serde_json::to_vec_pretty(&sums(&fresh)?).unwrap_or_default();
-        fs::write(&manifest, text).map_err(LabError::io("write", &manifest))?;
+        fs::write(&manifest, text).map_err(failed("write", &manifest))?;
         let path = made.join(key);
         if path.exists() {
-            fs::remove_dir_all(&path).map_err(LabError::io("replace", &path))?;
+            fs::remove_dir_all(&path).map_err(failed("replace", &path))?;
         }
-        fs::rename(&fresh, &path).map_err(LabError::io("move into place", &path))?;
+        fs::rename(&fresh, &path).map_err(failed("move into place", &path))?;
         Ok(path)
     }
 
@@ -140,16 +141,16 @@ impl Cache {
         let directory = tempfile::Builder::new()
             .prefix(WORK_PREFIX)
             .tempdir_in(&parent)
-            .map_err(LabError::io("make a directory in", &parent))?;
+            .map_err(failed("make a directory in", &parent))?;
         let lock = hold(&directory.path().join("lock"))?;
         Ok(WorkDir { directory, _lock: lock })
     }
 }
 
 fn hold(path: &Path) -> Result<Lock, LabError> {
-    let file = File::create(path).map_err(LabError::io("open", path))?;
+    let file = File::create(path).map_err(failed("open", path))?;
     flock(&file, FlockOperation::LockExclusive)
-        .map_err(|errno| LabError::io("lock", path)(errno.into()))?;
+        .map_err(|errno| failed("lock", path)(errno.into()))?;
     Ok(Lock { _file: file })
 }
 
@@ -198,8 +199,8 @@ fn sums(directory: &Path) -> Result<BTreeMap<String, u32>, LabError> {
     let mut found = BTreeMap::new();
     let mut pending = vec![directory.to_owned()];
     while let Some(place) = pending.pop() {
-        for entry in fs::read_dir(&place).map_err(LabError::io("list", &place))? {
-            let path = entry.map_err(LabError::io("list", &place))?.path();
+        for entry in fs::read_dir(&place).map_err(failed("list", &place))? {
+            let path = entry.map_err(failed("list", &place))?.path();
             if path.is_dir() {
                 pending.push(path);
             } else if let Ok(name) = path.strip_prefix(directory)
@@ -216,10 +217,10 @@ fn sums(directory: &Path) -> Result<BTreeMap<String, u32>, LabError> {
 
 /// Reads a file in pieces.
 fn each_piece(path: &Path, mut take: impl FnMut(&[u8])) -> Result<(), LabError> {
-    let mut file = File::open(path).map_err(LabError::io("open", path))?;
+    let mut file = File::open(path).map_err(failed("open", path))?;
     let mut buffer = vec![0; 1 << 16];
     loop {
-        match file.read(&mut buffer).map_err(LabError::io("read", path))? {
+        match file.read(&mut buffer).map_err(failed("read", path))? {
             0 => return Ok(()),
             n => take(&buffer[..n]),
         }

@@ -1,6 +1,7 @@
 //! The QEMU that runs the machine: taken from a suite's packages and run through that suite's own
 //! loader and libraries, so that the lab is the same on every host.
 
+use files::failed;
 use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
@@ -57,9 +58,9 @@ pub(crate) fn build(tree: &Tree, directory: &Path) -> Result<(), LabError> {
 
 fn copy(from: &Path, to: &Path) -> Result<(), LabError> {
     if let Some(parent) = to.parent() {
-        fs::create_dir_all(parent).map_err(LabError::io("make the directory", parent))?;
+        fs::create_dir_all(parent).map_err(failed("make the directory", parent))?;
     }
-    fs::copy(from, to).map(|_| ()).map_err(LabError::io("copy", from))
+    Ok(fs::copy(from, to).map(|_| ()).map_err(failed("copy", from))?)
 }
 
 /// The files of one boot.

@@ -1,6 +1,7 @@
 //! What can go wrong in the lab, said so that the reader knows what to do next. A cause is not
 //! repeated in the text: it is the error's source.
 
+use files::FileError;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -16,15 +17,8 @@ pub enum LabError {
         problem: String,
     },
     /// A file operation failed.
-    #[error("cannot {action} {}", path.display())]
-    Io {
-        /// What was tried, as a verb.
-        action: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// Why it failed.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] FileError),
     /// A program of the host could not be started.
     #[error("cannot start {program}, which is in the {package}")]
     Program {
@@ -144,12 +138,6 @@ impl LabError {
             Self::CommandLimit { console, .. } => HUNG.iter().any(|sign| console.contains(sign)),
             _ => false,
         }
-    }
-
-    /// An [`io::Error`] with what was tried and on what.
-    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LabError {
-        let path = path.to_owned();
-        move |source| LabError::Io { action, path, source }
     }
 
     /// A malformed file.

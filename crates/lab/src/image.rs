@@ -1,5 +1,6 @@
 //! What a machine boots: kernel, hypervisor and first root file system, made from packages.
 
+use files::failed;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
@@ -140,7 +141,7 @@ pub(crate) fn build(kind: Kind, tree: &Tree, directory: &Path) -> Result<(), Lab
         write(&directory.join("xen"), &kernel::unpacked(hypervisor, &read(hypervisor)?)?)?;
     }
     let path = base(directory);
-    let file = fs::File::create(&path).map_err(LabError::io("write", &path))?;
+    let file = fs::File::create(&path).map_err(failed("write", &path))?;
     let modules = Modules::of(tree)?;
     let contents = Contents {
         programs: programs(kind, tree)?,
@@ -148,7 +149,7 @@ pub(crate) fn build(kind: Kind, tree: &Tree, directory: &Path) -> Result<(), Lab
         guest: (kind != Kind::Native).then(|| guest(kind, tree, &modules)).transpose()?,
         kernel: &kernel,
     };
-    contents.write(kind, tree, io::BufWriter::new(file))?.map_err(LabError::io("write", &path))
+    Ok(contents.write(kind, tree, io::BufWriter::new(file))?.map_err(failed("write", &path))?)
 }
 
 /// What goes into a machine's root file system.
@@ -268,7 +269,7 @@ fn guest(kind: Kind, tree: &Tree, found: &Modules) -> Result<Vec<u8>, LabError> 
         users(&mut archive)?;
         archive.finish()
     };
-    archive().map_err(LabError::io("write", Path::new("guest.img")))
+    Ok(archive().map_err(failed("write", Path::new("guest.img")))?)
 }
 
 /// The programs of a machine, by their name in the image.
@@ -347,7 +348,7 @@ pub(crate) fn overlay(spec: &Spec, token: &str, out: &mut dyn Write) -> Result<(
         archive.file("lab/settings", 0o644, settings.as_bytes())?;
         archive.finish()?.flush()
     };
-    write().map_err(LabError::io("write", Path::new("the boot image")))
+    Ok(write().map_err(failed("write", Path::new("the boot image")))?)
 }
 
 /// A file for a machine: its place in it, its mode and its contents.
@@ -362,7 +363,7 @@ pub(crate) fn equipment(spec: &Spec) -> Result<Vec<Equipment>, LabError> {
         let name = name.ok_or_else(|| LabError::Spec {
             problem: format!("{} has no usable file name", path.display()),
         })?;
-        let mode = fs::metadata(path).map_err(LabError::io("read", path))?.permissions().mode();
+        let mode = fs::metadata(path).map_err(failed("read", path))?.permissions().mode();
         found.push((format!("/root/{name}"), mode, read(path)?));
     }
     if let Some(agent) = &spec.agent {
@@ -384,7 +385,7 @@ fn agent_archive(agent: &AgentFiles) -> Result<Vec<u8>, LabError> {
         archive.file("lab/agent/key", 0o600, &key)?;
         archive.finish()
     };
-    packed().map_err(LabError::io("pack", &agent.program))
+    Ok(packed().map_err(failed("pack", &agent.program))?)
 }
 
 fn is_elf(path: &Path) -> Result<bool, LabError> {
@@ -392,11 +393,11 @@ fn is_elf(path: &Path) -> Result<bool, LabError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, LabError> {
-    fs::read(path).map_err(LabError::io("read", path))
+    Ok(fs::read(path).map_err(failed("read", path))?)
 }
 
 fn write(path: &Path, contents: &[u8]) -> Result<(), LabError> {
-    fs::write(path, contents).map_err(LabError::io("write", path))
+    Ok(fs::write(path, contents).map_err(failed("write", path))?)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Xen and QEMU (by its PVH entry) take the ELF image itself. Unpacking it here, once, spares the
 //! emulated machine the most of its boot: its own and every guest's kernel would be unpacked there.
 
+use files::failed;
 use std::io::{Cursor, Read};
 use std::path::Path;
 
@@ -36,7 +37,7 @@ pub(crate) fn unpacked(path: &Path, contents: &[u8]) -> Result<Vec<u8>, LabError
         [0x1f, 0x8b, ..] => flate2::read::GzDecoder::new(input).read_to_end(&mut out).map(drop),
         _ => return Err(LabError::format(path, "neither ELF nor xz, zstd or gzip")),
     }
-    .map_err(LabError::io("unpack", path))?;
+    .map_err(failed("unpack", path))?;
     Ok(out)
 }
 

@@ -36,6 +36,7 @@ pub use spec::{
 pub use stream::Stream;
 pub use testbed::Testbed;
 
+use files::failed;
 use std::path::PathBuf;
 
 use machine::Entries;
@@ -127,7 +128,7 @@ fn made(
     let files = suite.download(wanted.packages, &packages, progress)?;
     let work = wanted.cache.work_dir()?;
     let root = work.path().join("tree");
-    std::fs::create_dir(&root).map_err(LabError::io("make the directory", &root))?;
+    std::fs::create_dir(&root).map_err(failed("make the directory", &root))?;
     let tree = tree::Tree::unpack(&files, wanted.suite, &root, progress)?;
     progress.stage("Building the image", 0);
     wanted.cache.make(wanted.lock, &key, |directory| build(&tree, directory))

@@ -1,5 +1,7 @@
 //! A running machine.
 
+use files::failed;
+use rustix::rand::{GetRandomFlags, getrandom};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
@@ -16,7 +18,6 @@ use crate::image;
 use crate::monitor::Monitor;
 use crate::process::Process;
 use crate::protocol::{Answer, Piece, put, request};
-use crate::snapshot::{STATE, Saved, TOKEN};
 use crate::spec::{AGENT_PORT, Accel, Receive, SINK_PORT, Spec};
 use crate::stream::Stream;
 
@@ -30,6 +31,18 @@ const ORIGIN: &str = "origin.json";
 pub(crate) struct Entries {
     pub(crate) emulator: PathBuf,
     pub(crate) image: PathBuf,
+}
+
+/// The file with QEMU's migration stream.
+pub(crate) const STATE: &str = "state";
+/// The file with the control port's secret.
+pub(crate) const TOKEN: &str = "token";
+/// A saved machine's files.
+pub(crate) struct Saved {
+    /// QEMU's migration stream.
+    pub(crate) state: PathBuf,
+    /// The control port's secret.
+    pub(crate) token: String,
 }
 
 /// A booted machine whose guests answer. It is killed when the value goes away, and by the kernel
@@ -62,7 +75,7 @@ impl Machine {
         accel: Accel,
         work: WorkDir,
     ) -> Result<Self, LabError> {
-        let token = token();
+        let token = token()?;
         let initrd = work.path().join("initrd");
         write_initrd(spec, entries, &token, &initrd)?;
         let mut machine = Self::start(spec, entries, accel, work, &token, Start::Boot(&initrd))?;
@@ -93,7 +106,7 @@ impl Machine {
         // Its clock stood still meanwhile, and it shares its random numbers with all that are
         // restored from the same state.
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let adjust = format!("date -s @{} && echo {} >/dev/urandom", now.as_secs(), token());
+        let adjust = format!("date -s @{} && echo {} >/dev/urandom", now.as_secs(), token()?);
         let limit = machine.replace_command_limit(Some(STATE_LIMIT));
         let status = machine.run(&adjust, &mut std::io::sink())?;
         machine.replace_command_limit(limit);
@@ -127,7 +140,7 @@ impl Machine {
             accel,
             forwards: &forwards,
         };
-        let here = LabError::io("make a socket for", work.path());
+        let here = failed("make a socket for", work.path());
         let (control, inside) = UnixStream::pair().map_err(here)?;
         let mut command = emulator::command(spec, &boot);
         command.stdin(Stdio::from(std::os::fd::OwnedFd::from(inside)));
@@ -152,9 +165,9 @@ impl Machine {
         monitor.resume()?;
         outcome?;
         let (from, to) = (self.work.path().join(STATE), directory.join(STATE));
-        std::fs::rename(&from, &to).map_err(LabError::io("move into place", &to))?;
+        std::fs::rename(&from, &to).map_err(failed("move into place", &to))?;
         let token = directory.join(TOKEN);
-        std::fs::write(&token, &self.token).map_err(LabError::io("write", &token))
+        Ok(std::fs::write(&token, &self.token).map_err(failed("write", &token))?)
     }
 
     /// Keeps the machine as it is in a folder, which is made: its state, what it was started from
@@ -169,12 +182,12 @@ impl Machine {
         }
         std::fs::create_dir_all(folder.parent().unwrap_or(folder))
             .and_then(|()| std::fs::create_dir(folder))
-            .map_err(LabError::io("make the directory", folder))?;
+            .map_err(failed("make the directory", folder))?;
         self.save(folder)?;
         let origin = serde_json::to_vec_pretty(&self.origin).unwrap_or_default();
         for (name, contents) in [(ORIGIN, origin), ("console", self.console_tail().into_bytes())] {
             let path = folder.join(name);
-            std::fs::write(&path, contents).map_err(LabError::io("write", &path))?;
+            std::fs::write(&path, contents).map_err(failed("write", &path))?;
         }
         Ok(())
     }
@@ -186,13 +199,13 @@ impl Machine {
     /// start.
     pub fn open(folder: &Path, cache: &Cache) -> Result<Self, LabError> {
         let path = folder.join(ORIGIN);
-        let text = std::fs::read(&path).map_err(LabError::io("read", &path))?;
+        let text = std::fs::read(&path).map_err(failed("read", &path))?;
         let Origin { spec, entries, accel } = serde_json::from_slice(&text)
             .map_err(|error| LabError::format(&path, error.to_string()))?;
         let path = folder.join(TOKEN);
-        let token = std::fs::read_to_string(&path).map_err(LabError::io("read", &path))?;
+        let token = std::fs::read_to_string(&path).map_err(failed("read", &path))?;
         let state = folder.join(STATE);
-        let state = std::fs::canonicalize(&state).map_err(LabError::io("find", &state))?;
+        let state = std::fs::canonicalize(&state).map_err(failed("find", &state))?;
         Self::restore(&spec, &entries, accel, cache.work_dir()?, &Saved { state, token })
     }
 
@@ -294,7 +307,7 @@ impl Machine {
     /// The second serial port, where a command `lab-shell` talks to a terminal.
     pub(crate) fn shell_port(&self) -> Result<UnixStream, LabError> {
         let path = self.work.path().join("shell");
-        UnixStream::connect(&path).map_err(LabError::io("connect to", &path))
+        Ok(UnixStream::connect(&path).map_err(failed("connect to", &path))?)
     }
 
     /// Stops the machine. Dropping does the same; here the end of QEMU is waited for.
@@ -357,9 +370,9 @@ fn is_wait(error: &std::io::Error) -> bool {
 
 fn write_initrd(spec: &Spec, entries: &Entries, token: &str, path: &Path) -> Result<(), LabError> {
     let base = image::base(&entries.image);
-    std::fs::copy(&base, path).map_err(LabError::io("copy", &base))?;
+    std::fs::copy(&base, path).map_err(failed("copy", &base))?;
     let mut file =
-        std::fs::OpenOptions::new().append(true).open(path).map_err(LabError::io("write", path))?;
+        std::fs::OpenOptions::new().append(true).open(path).map_err(failed("write", path))?;
     image::overlay(spec, token, &mut file)
 }
 
@@ -375,17 +388,17 @@ fn forwards(spec: &Spec) -> Result<Vec<Forward>, LabError> {
     let ports = listeners.and_then(|all| {
         all.iter().map(|one| Ok(one.local_addr()?.port())).collect::<Result<Vec<_>, _>>()
     });
-    let ports = ports.map_err(LabError::io("find a free port on", "127.0.0.1".as_ref()))?;
+    let ports = ports.map_err(failed("find a free port on", "127.0.0.1".as_ref()))?;
     let pairs = ports.into_iter().zip(wanted);
     Ok(pairs.map(|(port, (guest, inside))| Forward { port, guest, inside }).collect())
 }
 
 /// 128 random bits as text.
-fn token() -> String {
-    use std::hash::{BuildHasher, Hasher};
-    // Each state has its own random keys.
-    let random = || std::collections::hash_map::RandomState::new().build_hasher().finish();
-    hexadecimal(&[random().to_le_bytes(), random().to_le_bytes()].concat())
+fn token() -> Result<String, LabError> {
+    let mut bits = [0; 16];
+    rustix::io::retry_on_intr(|| getrandom(&mut bits, GetRandomFlags::empty()))
+        .map_err(|error| failed("read", Path::new("getrandom(2)"))(error.into()))?;
+    Ok(hexadecimal(&bits))
 }
 
 #[cfg(test)]
@@ -394,7 +407,7 @@ mod tests {
 
     #[test]
     fn tokens_differ() {
-        assert_eq!(token().len(), 32);
-        assert_ne!(token(), token());
+        assert_eq!(token().unwrap().len(), 32);
+        assert_ne!(token().unwrap(), token().unwrap());
     }
 }

@@ -3,6 +3,7 @@
 //! A package has no modules.dep (depmod writes it on installation), so the order comes from what
 //! each module says of itself in its .modinfo.
 
+use files::failed;
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::PathBuf;
@@ -36,7 +37,7 @@ impl Modules {
             if let Some(module) = module_name(name) {
                 found.insert(module, path.clone());
             } else if name.ends_with("/modules.builtin") {
-                let text = fs::read_to_string(path).map_err(LabError::io("read", path))?;
+                let text = fs::read_to_string(path).map_err(failed("read", path))?;
                 builtin.extend(text.lines().filter_map(module_name));
             }
         }
@@ -55,7 +56,7 @@ impl Modules {
                 what: format!("kernel module {name}"),
                 suite: self.suite.clone(),
             })?;
-            let packed = fs::read(path).map_err(LabError::io("read", path))?;
+            let packed = fs::read(path).map_err(failed("read", path))?;
             let contents = kernel::unpacked(path, &packed)?;
             let info = elf::modinfo(&contents)
                 .ok_or_else(|| LabError::format(path, "no kernel module: it has no .modinfo"))?;

@@ -1,5 +1,6 @@
 //! QEMU's monitor: stops a machine, writes its state to a file, and lets a restored one run.
 
+use files::failed;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -35,7 +36,7 @@ impl Monitor {
             match UnixStream::connect(path) {
                 Ok(stream) => break stream,
                 Err(_) if Instant::now() < end => std::thread::sleep(POLL_INTERVAL),
-                Err(error) => return Err(LabError::io("connect to", path)(error)),
+                Err(error) => return Err(failed("connect to", path)(error).into()),
             }
         };
         let mut monitor = Self { stream: BufReader::new(stream), end, limit };

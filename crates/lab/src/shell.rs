@@ -1,5 +1,6 @@
 //! An interactive shell in the machine, on the caller's terminal.
 
+use files::failed;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -87,7 +88,7 @@ impl RawTerminal {
     fn enter() -> Result<Self, LabError> {
         let stdin = std::io::stdin();
         let refused = |errno: rustix::io::Errno| {
-            LabError::io("set up the terminal on", "standard input".as_ref())(errno.into())
+            failed("set up the terminal on", "standard input".as_ref())(errno.into())
         };
         let before = tcgetattr(&stdin).map_err(refused)?;
         let mut raw = before.clone();

@@ -4,6 +4,7 @@
 //! covers the images and all of the spec that the machine sees; what differs from one use to the next
 //! (programs, the agents and their key) is put in afterwards.
 
+use files::failed;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -12,27 +13,15 @@ use rustix::fs::{Timestamps, UTIME_NOW, UTIME_OMIT};
 
 use crate::cache::{self, Cache, Lock};
 use crate::error::LabError;
-use crate::machine::{Entries, Machine};
+use crate::machine::{Entries, Machine, STATE, Saved, TOKEN};
 use crate::spec::{Accel, Clock, Receive, Spec};
 
-/// The file with QEMU's migration stream.
-pub(crate) const STATE: &str = "state";
-/// The file with the control port's secret.
-pub(crate) const TOKEN: &str = "token";
 /// Where snapshots are, in the cache.
 const PLACE: &str = "snapshots";
 /// One that was not used for this long is removed: its images have likely been replaced.
 const MAX_IDLE: Duration = Duration::from_secs(14 * 24 * 3600);
 /// What all snapshots together may take, in bytes; those that were not used for longest go first.
 const MAX_BYTES: u64 = 10 << 30;
-
-/// A saved machine's files.
-pub(crate) struct Saved {
-    /// QEMU's migration stream.
-    pub(crate) state: PathBuf,
-    /// The control port's secret.
-    pub(crate) token: String,
-}
 
 /// The place of a machine's snapshot in the cache, held by the one who makes or uses it first.
 pub(crate) struct Snapshot<'a> {
@@ -78,7 +67,7 @@ impl<'a> Snapshot<'a> {
     /// Removes one that does not restore.
     pub(crate) fn discard(&self) -> Result<(), LabError> {
         let path = self.cache.directory(PLACE)?.join(&self.key);
-        fs::remove_dir_all(&path).map_err(LabError::io("remove", &path))
+        Ok(fs::remove_dir_all(&path).map_err(failed("remove", &path))?)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Packages unpacked into one tree, and what is looked up in it.
 
+use files::failed;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -40,10 +41,10 @@ impl Tree {
             Tree { files: BTreeMap::new(), libraries: BTreeMap::new(), suite: suite.to_owned() };
         let mut pending = vec![root.to_owned()];
         while let Some(place) = pending.pop() {
-            for entry in fs::read_dir(&place).map_err(LabError::io("list", &place))? {
-                let entry = entry.map_err(LabError::io("list", &place))?;
+            for entry in fs::read_dir(&place).map_err(failed("list", &place))? {
+                let entry = entry.map_err(failed("list", &place))?;
                 let path = entry.path();
-                let kind = entry.file_type().map_err(LabError::io("look at", &path))?;
+                let kind = entry.file_type().map_err(failed("look at", &path))?;
                 if kind.is_dir() {
                     pending.push(path);
                 } else if path.is_file() && stays_inside(&path) {
@@ -125,7 +126,7 @@ impl Tree {
 fn needed(files: &[&Path]) -> Result<BTreeSet<String>, LabError> {
     let mut names = BTreeSet::new();
     for path in files {
-        let contents = fs::read(path).map_err(LabError::io("read", path))?;
+        let contents = fs::read(path).map_err(failed("read", path))?;
         if elf::is_elf(&contents) {
             names.extend(
                 elf::needed(&contents).ok_or_else(|| LabError::format(path, "damaged ELF file"))?,

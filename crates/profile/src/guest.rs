@@ -6,9 +6,9 @@
 
 use crate::image::ImageId;
 use crate::known::Known;
+use crate::records::Records;
 use crate::report::StreamReport;
 use crate::space::{Limits, Spaces};
-use crate::walk::Records;
 use model::{ClockSegment, Nanos, Record, Stream, What};
 use std::collections::{BTreeMap, VecDeque};
 

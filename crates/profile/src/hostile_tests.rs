@@ -88,11 +88,9 @@ fn segments(random: &mut TestRng) -> Vec<ClockSegment> {
 
 #[test]
 fn no_stream_makes_it_panic_and_nothing_shown_drives_a_terminal() {
-    let cases: u64 =
-        std::env::var("VMETER_FUZZ_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(30_000);
     let mut random = TestRng::from_seed(RngAlgorithm::ChaCha, &[3; 32]);
     // A case is a record; they come in streams of a hundred.
-    for _ in 0..cases / 400 {
+    for _ in 0..hostile::cases(30_000) / 400 {
         let names = [bytes(&mut random), bytes(&mut random)];
         let names = names.map(|name| String::from_utf8_lossy(&name).into_owned());
         let mut host = stream("host", Role::Host, vec![cycles(), ticks()]);

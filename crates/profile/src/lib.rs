@@ -6,6 +6,7 @@
 //! ([`symbols::Symbols::find`], [`Named::new`]), and tables, differences and files are made.
 
 pub mod clock;
+mod column;
 pub mod diff;
 pub mod formats;
 mod guest;
@@ -16,6 +17,7 @@ mod named;
 mod names;
 mod place;
 mod profile;
+mod records;
 mod report;
 mod space;
 pub mod summary;
@@ -31,9 +33,9 @@ pub use named::{Named, Row};
 pub use names::NameId;
 pub use place::{Layer, Part, Placed, VmIndex};
 pub use profile::{Count, Key, Options, Profile};
+pub use records::{Records, in_memory};
 pub use report::{StreamEvent, StreamReport};
 pub use space::Dropped;
-pub use walk::{Records, in_memory};
 
 #[cfg(test)]
 mod hostile_tests;

@@ -4,8 +4,9 @@ use crate::image::{ImageId, Kind};
 use crate::known::{EventName, Known, NO_STREAM};
 use crate::names::NameId;
 use crate::place::{Layer, Part, Placed, VmIndex};
+use crate::records::Records;
 use crate::report::StreamReport;
-use crate::walk::{Records, Walk};
+use crate::walk::Walk;
 use ahash::AHashMap;
 use model::{BuildId, Stream};
 

@@ -1,69 +1,17 @@
 //! Tables, as opreport's: samples, their percentage, and what they have in common.
 
+pub use crate::column::{Column, NotAColumn};
 use crate::label::sentence;
 use crate::named::{Named, Row};
 use crate::profile::{Count, Profile};
 use crate::words::{WordId, Words};
 use account::equations::percentages;
 use ahash::AHashMap;
-use serde::Serialize;
 use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Write};
-use std::str::FromStr;
 use std::sync::Arc;
-
-/// What rows are added up by, and a column of the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Column {
-    /// The VM.
-    Vm,
-    /// The mode.
-    Layer,
-    /// What the thread was doing for the VM.
-    Part,
-    /// The process.
-    Process,
-    /// The image.
-    Image,
-    /// The function.
-    Symbol,
-}
-
-impl Column {
-    /// All, from the widest to the narrowest.
-    pub const ALL: [Self; 6] =
-        [Self::Vm, Self::Layer, Self::Part, Self::Process, Self::Image, Self::Symbol];
-
-    /// Its name.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Vm => "vm",
-            Self::Layer => "layer",
-            Self::Part => "part",
-            Self::Process => "process",
-            Self::Image => "image",
-            Self::Symbol => "symbol",
-        }
-    }
-}
-
-/// What is not a column.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no column: use vm, layer, part, process, image or symbol, with commas between")]
-pub struct NotAColumn(String);
-
-impl FromStr for Column {
-    type Err = NotAColumn;
-
-    fn from_str(text: &str) -> Result<Self, NotAColumn> {
-        let found = Self::ALL.into_iter().find(|column| column.word() == text.trim());
-        found.ok_or_else(|| NotAColumn(sentence(text)))
-    }
-}
 
 /// The order of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -9,25 +9,12 @@ use crate::image::{ImageId, Kind};
 use crate::known::{Known, NO_STREAM};
 use crate::names::Names;
 use crate::place::{Layer, Part, Placed, VmIndex};
+use crate::records::Records;
 use crate::report::StreamReport;
 use crate::space::{Limits, Spaces};
 use ahash::{AHashMap, AHashSet};
 use model::{Mode, Nanos, Record, Role, Sample, Stream, What};
 use std::collections::BTreeMap;
-
-/// One stream's records, in the order of its clock: each call puts those that come next in the place
-/// of what is there; none, and false, at the end.
-pub type Records<'a> = Box<dyn FnMut(&mut Vec<Record>) -> bool + 'a>;
-
-/// Records that are in memory.
-#[must_use]
-pub fn in_memory(records: Vec<Record>) -> Records<'static> {
-    let mut records = Some(records);
-    Box::new(move |batch| {
-        *batch = records.take().unwrap_or_default();
-        !batch.is_empty()
-    })
-}
 
 /// Where the kernel's half of an address space begins, on x86-64 and ARM64.
 const UPPER_HALF: u64 = 1 << 63;

@@ -1,10 +1,10 @@
 //! The words of tables' cells: each row's are found by what they are of, and made once.
 
+use crate::column::Column;
 use crate::image::ImageId;
 use crate::named::{Named, Row};
 use crate::names::NameId;
 use crate::place::VmIndex;
-use crate::table::Column;
 use ahash::AHashMap;
 use std::sync::Arc;
 

@@ -1,7 +1,8 @@
 //! Blocks: nothing of a record is lost, nothing of a hostile block is believed.
 
 use super::*;
-use crate::testing::{Random, records};
+use crate::testing::records;
+use hostile::Random;
 use proptest::prelude::*;
 
 fn pack(records: &[Record]) -> Vec<u8> {
@@ -23,9 +24,9 @@ proptest! {
 
 /// Samples of a busy machine: `cpu-clock`, a hundred hot addresses, some threads.
 fn busy(count: u64) -> Vec<Record> {
-    let mut random = Random(7);
+    let mut random = Random::new(7);
     let sample = |index: u64, random: &mut Random| {
-        let hot = random.next() % 100;
+        let hot = random.number() % 100;
         let what = What::Sample(Sample {
             event: 0,
             pid: 1000,
@@ -34,7 +35,7 @@ fn busy(count: u64) -> Vec<Record> {
             mode: Mode::User,
             period: 1_000_000,
         });
-        let time = Nanos(index / 2 * 1_000_000 + random.next() % 3000);
+        let time = Nanos(index / 2 * 1_000_000 + random.number() % 3000);
         Record { time, cpu: (index % 2) as u32, what }
     };
     (0..count).map(|index| sample(index, &mut random)).collect()
@@ -73,13 +74,13 @@ fn no_block_makes_it_panic() {
     }
     let good = pack(&records);
     let plain = lz4_flex::block::decompress_size_prepended(&good).unwrap();
-    let mut random = Random(99);
-    for round in 0..20_000 {
+    let mut random = Random::new(99);
+    for round in 0..hostile::cases(20_000) {
         // Inside of the compression, too, so that the columns are reached.
         let mut bytes = if round % 2 == 0 { plain.clone() } else { good.clone() };
         for _ in 0..=random.below(4) {
             let at = random.below(bytes.len());
-            bytes[at] = random.next() as u8;
+            bytes[at] = random.number() as u8;
         }
         bytes.truncate(random.below(bytes.len() * 4).max(1));
         if round % 2 == 0 {

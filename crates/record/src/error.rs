@@ -1,5 +1,6 @@
 //! What goes wrong with recordings, where, and what to do.
 
+use files::FileError;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -7,15 +8,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file or folder cannot be read or written.
-    #[error("cannot {what} {path}: {why}", path = path.display())]
-    Io {
-        /// What was tried.
-        what: &'static str,
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        why: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] FileError),
     /// It is there, and not what it should be.
     #[error("{path}: {problem}", path = path.display())]
     Wrong {
@@ -54,7 +48,7 @@ pub enum Error {
         /// Which.
         path: PathBuf,
         /// Why.
-        why: parquet::errors::ParquetError,
+        why: table::ParquetError,
     },
 }
 
@@ -62,20 +56,12 @@ impl Error {
     /// Whether no room is left on the disk. What was written before stays readable.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-        let full = [StorageFull, QuotaExceeded, FileTooLarge];
-        matches!(self, Self::Io { why, .. } if full.contains(&why.kind()))
+        matches!(self, Self::Io(error) if error.is_full())
     }
 
     pub(crate) fn wrong(path: &Path, problem: impl Into<String>) -> Self {
         Self::Wrong { path: path.to_owned(), problem: problem.into() }
     }
-}
-
-/// `map_err` of an I/O error on a path.
-pub(crate) fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
-    let path = path.to_owned();
-    move |why| Error::Io { what, path, why }
 }
 
 /// A part of a recording that cannot be read: the records before it were, and those after it are

@@ -1,6 +1,7 @@
 //! `recording.json`: what a recording is of, and which files it has.
 
-use crate::error::{Error, io_error};
+use crate::error::Error;
+use files::failed;
 use model::Stream;
 use sample::Layout;
 use serde::{Deserialize, Serialize};
@@ -125,7 +126,7 @@ pub(crate) fn is_plain(name: &str) -> bool {
 
 /// A whole file of at most `limit` bytes. Links are refused: a recording's files are in its folder.
 pub(crate) fn read_limited(path: &Path, limit: usize) -> Result<Vec<u8>, Error> {
-    files::read_without_link(path, limit).map_err(io_error("read", path))
+    Ok(files::read_without_link(path, limit).map_err(failed("read", path))?)
 }
 
 /// Writes a file beside its place, and moves it there: it is whole, or as it was, whoever is killed;
@@ -136,7 +137,7 @@ pub(crate) fn replace(path: &Path, bytes: &[u8], lasting: bool) -> Result<(), Er
         draft.write_all(bytes)?;
         draft.place(lasting)
     };
-    write().map_err(io_error("write", path))
+    Ok(write().map_err(failed("write", path))?)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod chunk;
 mod column;
 mod error;
 mod head;
+mod import;
 mod merge;
 mod parquet;
 mod perf_data;
@@ -19,7 +20,7 @@ mod writer;
 
 pub use error::{Cause, Damage, Error};
 pub use head::{Entry, Environment, Head, SCHEMA};
+pub use import::import_perf_data;
 pub use parquet::export_parquet;
-pub use perf_data::import_perf_data;
 pub use reader::{Ahead, Batch, Recording, Records};
 pub use writer::{Writer, close};

@@ -1,15 +1,14 @@
-//! perf.data: what `perf record` wrote, read as a recording is, or made one.
+//! perf.data: what `perf record` wrote, read as a recording is.
 
 mod doubts;
 mod fields;
 mod header;
 mod rounds;
 
-use crate::error::{Damage, Error, io_error};
+use crate::error::Error;
 use crate::head::{Entry, Head};
-use crate::reader::Recording;
-use crate::writer::{make, write_compact};
 use doubts::Doubts;
+use files::failed;
 use header::{Attribute, Header};
 use model::{Absent, Event, Role, Stream};
 pub(crate) use rounds::Rounds;
@@ -30,29 +29,9 @@ pub(crate) struct PerfData {
     name: String,
 }
 
-/// Makes a recording of a perf.data, in a new or empty folder; what was damaged in it.
-///
-/// # Errors
-/// Where the file is no perf.data that can be read ([`Recording::open`]), the folder is not empty,
-/// or there is no room.
-pub fn import_perf_data(path: &Path, folder: &Path) -> Result<Vec<Damage>, Error> {
-    let recording = Recording::open_perf_data(path)?;
-    let _lock = make(folder)?;
-    let mut head = recording.head().clone();
-    let mut damages = Vec::new();
-    for (number, entry) in head.streams.iter_mut().enumerate() {
-        entry.file = format!("stream-{number}.vmr");
-        let found = write_compact(&folder.join(&entry.file), recording.records(number)?, |_| {})?;
-        entry.stream.notes.extend(found.iter().map(Damage::to_string));
-        damages.extend(found);
-    }
-    head.write(folder)?;
-    Ok(damages)
-}
-
 impl PerfData {
     pub(crate) fn open(path: &Path) -> Result<(Self, Head), Error> {
-        let file = files::open(path).map_err(io_error("open", path))?;
+        let file = files::open(path).map_err(failed("open", path))?;
         let header = Header::read(&file, path)?;
         let order = order(&header.attributes);
         let decoder = Decoder::of_several(&layouts(&order))?;
@@ -65,7 +44,7 @@ impl PerfData {
     }
 
     pub(crate) fn records(&self, path: &Path) -> Result<Rounds, Error> {
-        let file = files::open(path).map_err(io_error("open", path))?;
+        let file = files::open(path).map_err(failed("open", path))?;
         let Header { data, build_ids, available_cpus, .. } = self.header.clone();
         let (name, decoder) = (self.name.clone(), self.decoder.clone());
         Ok(Rounds::new(file, name, data, decoder, build_ids, Doubts::new(available_cpus)))

@@ -1,10 +1,11 @@
 //! Reading a recording, whoever ended it, and however; or a perf.data as if it were one.
 
-use crate::error::{Damage, Error, io_error};
+use crate::error::{Damage, Error};
 use crate::head::{self, Head};
 use crate::merge::Merge;
 use crate::perf_data::{PerfData, Rounds};
 use crate::sorted::Sorted;
+use files::failed;
 use model::{Record, Stream};
 use sample::Decoder;
 use std::path::{Path, PathBuf};
@@ -75,9 +76,9 @@ impl Recording {
             return Ok(Records(Source::Rounds(Box::new(perf_data.records(&self.path)?))));
         }
         let path = self.path.join(&entry.file);
-        let file = files::open_without_link(&path).map_err(io_error("open", &path))?;
+        let file = files::open_without_link(&path).map_err(failed("open", &path))?;
         if self.head.closed {
-            let sorted = Sorted::new(file, &entry.file).map_err(io_error("read", &path))?;
+            let sorted = Sorted::new(file, &entry.file).map_err(failed("read", &path))?;
             return Ok(Records(Source::Sorted(Box::new(sorted))));
         }
         let decoder = entry.layout.as_ref().map(Decoder::new).transpose()?;

@@ -52,22 +52,6 @@ pub(crate) fn records(most: usize) -> impl Strategy<Value = Vec<Record>> {
     prop::collection::vec(record, 0..most)
 }
 
-/// The same random numbers every time.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    pub(crate) fn below(&mut self, end: usize) -> usize {
-        (self.next() % end.max(1) as u64) as usize
-    }
-}
-
 /// IDENTIFIER | IP | TID | TIME | CPU, two events.
 pub(crate) fn layout() -> sample::Layout {
     let sample_type = 1 << 16 | 1 | 2 | 4 | 1 << 7;

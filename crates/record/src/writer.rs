@@ -3,10 +3,11 @@
 
 use crate::block::Builder;
 use crate::chunk::{self, Header, Kind};
-use crate::error::{Damage, Error, io_error};
+use crate::error::{Damage, Error};
 use crate::head::{self, Entry, Environment, Head};
 use crate::reader::{Recording, Records};
 use crate::sorted::Compact;
+use files::failed;
 use model::{Nanos, Record, Stream, What};
 use rustix::fs::{FlockOperation, flock};
 use sample::{Decoder, Layout};
@@ -49,7 +50,7 @@ impl Appended {
         let written = write_both(&self.file, &header, payload);
         if let Err(why) = written {
             let _ = self.file.set_len(self.length);
-            return Err(io_error("append to", &self.path)(why));
+            return Err(failed("append to", &self.path)(why).into());
         }
         self.length += whole;
         Ok(())
@@ -108,7 +109,7 @@ impl Writer {
         let number = self.head.streams.len();
         let name = format!("stream-{number}.raw");
         let path = self.folder.join(&name);
-        let file = files::create_new(&path).map_err(io_error("make", &path))?;
+        let file = files::create_new(&path).map_err(failed("make", &path))?;
         self.files.push(Appended { file, path, length: 0 });
         self.head.streams.push(Entry { stream, layout, file: name });
         self.head.write(&self.folder)?;
@@ -255,7 +256,7 @@ impl Closing {
         self.head.write(&self.folder)?;
         for name in self.raw {
             let path = self.folder.join(name);
-            fs::remove_file(&path).map_err(io_error("remove", &path))?;
+            fs::remove_file(&path).map_err(failed("remove", &path))?;
         }
         Ok(self.damages)
     }
@@ -317,14 +318,14 @@ pub(crate) fn write_compact(
         let draft = compact.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
         draft.place(true)
     };
-    write().map_err(io_error("write", path))?;
+    write().map_err(failed("write", path))?;
     Ok(damages)
 }
 
 /// Makes a folder for a recording, and takes it.
 pub(crate) fn make(folder: &Path) -> Result<File, Error> {
-    files::make_folders(folder).map_err(io_error("make the folder", folder))?;
-    let mut entries = fs::read_dir(folder).map_err(io_error("read", folder))?;
+    files::make_folders(folder).map_err(failed("make the folder", folder))?;
+    let mut entries = fs::read_dir(folder).map_err(failed("read", folder))?;
     if entries.next().is_some() {
         return Err(Error::wrong(folder, "is not empty: choose another folder"));
     }
@@ -332,7 +333,7 @@ pub(crate) fn make(folder: &Path) -> Result<File, Error> {
 }
 
 fn lock(folder: &Path) -> Result<File, Error> {
-    let file = File::open(folder).map_err(io_error("open", folder))?;
+    let file = File::open(folder).map_err(failed("open", folder))?;
     flock(&file, FlockOperation::NonBlockingLockExclusive)
         .map_err(|_| Error::wrong(folder, "is being recorded by another vmeter: wait for it"))?;
     Ok(file)

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::error::Cause;
-use crate::testing::{Random, layout, records, ring_sample, sample_of, stream};
+use crate::testing::{layout, records, ring_sample, sample_of, stream};
 use proptest::prelude::*;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -24,14 +24,14 @@ fn read_well(folder: &Path) -> Vec<Record> {
 
 /// Appends `passes` passes over two rings, some samples of each; what they mean, by time.
 fn fill(writer: &mut Writer, passes: u64) -> Vec<Record> {
-    let mut random = Random(3);
+    let mut random = hostile::Random::new(3);
     let mut all = Vec::new();
     for pass in 0..passes {
         for cpu in 0..2 {
             let mut bytes = Vec::new();
             for index in 0..1 + random.below(40) as u64 {
-                let time = pass * 1_000_000 + index * 20_000 + random.next() % 15_000;
-                let (event, address) = (random.next() % 2, random.next() % 1000);
+                let time = pass * 1_000_000 + index * 20_000 + random.number() % 15_000;
+                let (event, address) = (random.number() % 2, random.number() % 1000);
                 bytes.extend(ring_sample(event, cpu, time, address));
                 all.push(sample_of(event as u16, cpu, time, address));
             }
@@ -132,14 +132,14 @@ fn no_bytes_of_a_file_make_it_panic() {
     fill(&mut writer, 5);
     let some = sample_of(0, 1, 2, 3);
     writer.append_records(0, Nanos(1), &[some.clone(), some]).unwrap();
-    let mut random = Random(11);
+    let mut random = hostile::Random::new(11);
     let mut mutate = |path: &Path| {
         let good = fs::read(path).unwrap();
-        for _ in 0..300 {
+        for _ in 0..hostile::cases(300) {
             let mut bytes = good.clone();
             for _ in 0..=random.below(4) {
                 let at = random.below(bytes.len());
-                bytes[at] = random.next() as u8;
+                bytes[at] = random.number() as u8;
             }
             bytes.truncate(1 + random.below(bytes.len() * 3));
             fs::write(path, &bytes).unwrap();

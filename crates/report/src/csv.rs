@@ -1,8 +1,14 @@
 //! Figures as CSV (RFC 4180), whole numbers and all digits, for other programs.
 
 use crate::tidy;
-use model::escape;
+use ::csv::{Terminator, WriterBuilder};
+use model::{csv_text, escape};
 use study::figure::{Cell, Figure, Report};
+
+type Table = ::csv::Writer<Vec<u8>>;
+
+/// The columns of a figure's tidy table.
+const COLUMNS: [&str; 7] = ["series", "x", "measured_x", "value", "low", "high", "samples"];
 
 /// A figure's values as one tidy table: `series,x,measured_x,value,low,high,samples`.
 ///
@@ -11,22 +17,29 @@ use study::figure::{Cell, Figure, Report};
 /// before them.
 #[must_use]
 pub fn csv(figure: &Figure) -> String {
-    let mut table = "series,x,measured_x,value,low,high,samples\r\n".to_owned();
-    add(&mut table, figure, None);
-    table
+    written(|table| {
+        table.write_record(COLUMNS)?;
+        add(table, figure, None)
+    })
 }
 
 /// The values of all figures, with the figure's id before each: `figure,series,x,…`.
 #[must_use]
 pub fn csv_all(report: &Report) -> String {
-    let mut table = "figure,series,x,measured_x,value,low,high,samples\r\n".to_owned();
-    for figure in &report.figures {
-        add(&mut table, figure, Some(&figure.id));
-    }
-    table
+    written(|table| {
+        table.write_record(["figure"].into_iter().chain(COLUMNS))?;
+        report.figures.iter().try_for_each(|figure| add(table, figure, Some(&figure.id)))
+    })
 }
 
-fn add(table: &mut String, figure: &Figure, id: Option<&str>) {
+fn written(rows: impl FnOnce(&mut Table) -> Result<(), ::csv::Error>) -> String {
+    let mut table = WriterBuilder::new().terminator(Terminator::CRLF).from_writer(Vec::new());
+    // Writing to memory does not fail, and each record has as many fields as the first.
+    let _ = rows(&mut table);
+    String::from_utf8(table.into_inner().unwrap_or_default()).unwrap_or_default()
+}
+
+fn add(table: &mut Table, figure: &Figure, id: Option<&str>) -> Result<(), ::csv::Error> {
     for row in tidy::rows(figure) {
         let (low, high, samples) = match &row.value {
             Cell::Measured(measured) => {
@@ -38,11 +51,9 @@ fn add(table: &mut String, figure: &Figure, id: Option<&str>) {
         let ends = [low, high, samples].map(Option::unwrap_or_default);
         let measured = row.measured_x.map(digits).unwrap_or_default();
         let fields = [words(&row.series), field(&row.x), measured, field(&row.value)];
-        let id = id.map(words);
-        let fields: Vec<String> = id.into_iter().chain(fields).chain(ends).collect();
-        table.push_str(&fields.join(","));
-        table.push_str("\r\n");
+        table.write_record(id.map(words).into_iter().chain(fields).chain(ends))?;
     }
+    Ok(())
 }
 
 fn field(cell: &Cell) -> String {
@@ -63,16 +74,9 @@ fn digits(value: f64) -> String {
     text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
 }
 
-/// Words as a field: no control character, no formula, quoted where needed.
+/// Words from outside as a field: no control character, no formula.
 fn words(outside: &str) -> String {
-    let mut shown = escape(outside);
-    if shown.starts_with(['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}']) {
-        shown.insert(0, '\'');
-    }
-    if shown.contains([',', '"']) || shown.starts_with(' ') || shown.ends_with(' ') {
-        return format!("\"{}\"", shown.replace('"', "\"\""));
-    }
-    shown
+    csv_text(&escape(outside)).into_owned()
 }
 
 #[cfg(test)]
@@ -91,7 +95,7 @@ mod tests {
     #[test]
     fn a_name_is_no_formula() {
         assert_eq!(words("=1+1"), "'=1+1");
-        assert_eq!(words("@SUM(A1,\"x\")"), "\"'@SUM(A1,\"\"x\"\")\"");
+        assert_eq!(words("@SUM(A1,\"x\")"), "'@SUM(A1,\"x\")");
         assert_eq!(words("a\r\n\u{1b}[2Jb"), "a\\r\\n\\u{1b}[2Jb");
         assert_eq!(digits(-3.0), "-3", "a number is not a name");
     }

@@ -3,23 +3,23 @@
 //! The files are those of any user's processes: sizes are bounded, only regular files are opened.
 
 use model::BuildId;
-use std::fs::{self, File};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use object::elf::{ELF_NOTE_GNU, FileHeader32, FileHeader64, NT_GNU_BUILD_ID, PT_NOTE};
+use object::read::elf::{FileHeader, NoteIterator, ProgramHeader};
+use object::{Endianness, FileKind, ReadCache, ReadRef};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// NT_GNU_BUILD_ID.
-const GNU_BUILD_ID: u32 = 3;
-/// PT_NOTE.
-const NOTE: u32 = 4;
-/// The longest part of notes that is read: real ones have some hundred bytes.
-const LONGEST_NOTES: u64 = 64 << 10;
-/// Program headers that are looked at: real files have some ten.
-const MOST_HEADERS: u16 = 64;
+/// Maximum size in bytes of a part of notes: real ones have some hundred.
+const MAX_NOTES: u64 = 64 << 10;
+/// Maximum number of program headers: real files have some ten. More than the format's 16 bits
+/// hold would be read from elsewhere in the file, in any number.
+const MAX_HEADERS: u16 = 64;
 
 /// The build id of an ELF file; `None` where it is no such file, has none or cannot be read.
 pub(crate) fn of_file(place: &Path) -> Option<BuildId> {
     let file = files::open(place).ok()?;
-    of_elf(|at, bytes| file_at(&file, at, bytes))
+    of_elf(&ReadCache::new(file))
 }
 
 /// What tells files apart.
@@ -28,77 +28,46 @@ pub(crate) fn identity(place: &Path) -> Option<(u64, u64)> {
     Some((found.dev(), found.ino()))
 }
 
-fn file_at(file: &File, at: u64, bytes: &mut [u8]) -> Option<()> {
-    file.read_exact_at(bytes, at).ok()
+/// The build id among the notes of an ELF file of 64 or 32 bits.
+fn of_elf<'data>(data: impl ReadRef<'data>) -> Option<BuildId> {
+    match FileKind::parse(data).ok()? {
+        FileKind::Elf64 => of_width::<FileHeader64<Endianness>>(data),
+        FileKind::Elf32 => of_width::<FileHeader32<Endianness>>(data),
+        _ => None,
+    }
 }
 
-/// The build id among the notes of an ELF file of 64 or 32 bits, little-endian, which `read` gives
-/// pieces of.
-fn of_elf(read: impl Fn(u64, &mut [u8]) -> Option<()>) -> Option<BuildId> {
-    let mut head = [0; 64];
-    read(0, &mut head[..52])?;
-    let is_long = match head[..6] {
-        [0x7f, b'E', b'L', b'F', 2, 1] => true,
-        [0x7f, b'E', b'L', b'F', 1, 1] => false,
-        _ => return None,
-    };
-    if is_long {
-        read(0, &mut head)?;
+fn of_width<'data, Elf: FileHeader<Endian = Endianness>>(
+    data: impl ReadRef<'data>,
+) -> Option<BuildId> {
+    let header = Elf::parse(data).ok()?;
+    let endian = header.endian().ok()?;
+    if header.e_phnum(endian) > MAX_HEADERS {
+        return None;
     }
-    // e_phoff, e_phentsize and e_phnum; then p_type, p_offset and p_filesz of each.
-    let (table, each, count) = if is_long {
-        (u64_at(&head, 32)?, u16_at(&head, 54)?, u16_at(&head, 56)?)
-    } else {
-        (u64::from(u32_at(&head, 28)?), u16_at(&head, 42)?, u16_at(&head, 44)?)
-    };
-    for number in 0..count.min(MOST_HEADERS) {
-        let mut header = [0; 56];
-        let header = &mut header[..if is_long { 56 } else { 32 }];
-        read(table.checked_add(u64::from(each) * u64::from(number))?, header)?;
-        if u32_at(header, 0)? != NOTE {
-            continue;
-        }
-        let (at, size) = if is_long {
-            (u64_at(header, 8)?, u64_at(header, 32)?)
-        } else {
-            (u64::from(u32_at(header, 4)?), u64::from(u32_at(header, 16)?))
-        };
-        let mut notes = vec![0; usize::try_from(size.min(LONGEST_NOTES)).ok()?];
-        if read(at, &mut notes).is_some()
-            && let Some(id) = among(&notes)
-        {
-            return Some(id);
+    header.program_headers(endian, data).ok()?.iter().find_map(|part| {
+        let is_small = part.p_type(endian) == PT_NOTE && part.p_filesz(endian).into() <= MAX_NOTES;
+        among_notes(part.notes(endian, data).ok().filter(|_| is_small)??, endian)
+    })
+}
+
+/// The build id among ELF notes of this machine: NT_GNU_BUILD_ID of `GNU`.
+pub(crate) fn among(notes: &[u8]) -> Option<BuildId> {
+    let endian = Endianness::default();
+    among_notes(NoteIterator::<FileHeader64<Endianness>>::new(endian, 4, notes).ok()?, endian)
+}
+
+fn among_notes<Elf: FileHeader<Endian = Endianness>>(
+    mut notes: NoteIterator<'_, Elf>,
+    endian: Endianness,
+) -> Option<BuildId> {
+    while let Some(note) = notes.next().ok()? {
+        let is_id = note.name() == ELF_NOTE_GNU && note.n_type(endian) == NT_GNU_BUILD_ID;
+        if is_id && !note.desc().is_empty() {
+            return Some(BuildId(note.desc().iter().copied().take(20).collect()));
         }
     }
     None
-}
-
-/// The build id among ELF notes: NT_GNU_BUILD_ID of `GNU`.
-pub(crate) fn among(mut notes: &[u8]) -> Option<BuildId> {
-    loop {
-        let size = |at| usize::try_from(u32_at(notes, at)?).ok();
-        let (name, size, kind) = (size(0)?, size(4)?, u32_at(notes, 8)?);
-        let whole = |count: usize| Some(count.checked_add(3)? & !3);
-        let (owner, rest) = notes.get(12..)?.split_at_checked(whole(name)?)?;
-        // The last note of a part need not be padded.
-        let id = rest.get(..size)?;
-        if kind == GNU_BUILD_ID && owner.starts_with(b"GNU\0") && !id.is_empty() {
-            return Some(BuildId(id.get(..size.min(20))?.to_vec()));
-        }
-        notes = rest.get(whole(size)?..)?;
-    }
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
 #[cfg(test)]
@@ -118,7 +87,7 @@ mod tests {
     fn elf(is_long: bool) -> Vec<u8> {
         let (head, header) = if is_long { (64, 56) } else { (52, 32) };
         let mut file = vec![0; head + header];
-        file[..6].copy_from_slice(&[0x7f, b'E', b'L', b'F', if is_long { 2 } else { 1 }, 1]);
+        file[..7].copy_from_slice(&[0x7f, b'E', b'L', b'F', if is_long { 2 } else { 1 }, 1, 1]);
         // e_phoff; e_phentsize, e_phnum; p_type; p_offset; p_filesz.
         let places = if is_long { [32, 54, 56, 8, 32] } else { [28, 42, 44, 4, 16] };
         file[places[0]] = head as u8;
@@ -129,14 +98,6 @@ mod tests {
         file[head + places[4]] = notes().len() as u8;
         file.extend(notes());
         file
-    }
-
-    fn read(file: &[u8]) -> Option<BuildId> {
-        of_elf(|at, bytes| {
-            let from = file.get(usize::try_from(at).ok()?..)?;
-            bytes.copy_from_slice(from.get(..bytes.len())?);
-            Some(())
-        })
     }
 
     #[test]
@@ -153,24 +114,20 @@ mod tests {
     fn it_is_found_in_files_of_both_widths() {
         for is_long in [true, false] {
             let file = elf(is_long);
-            assert_eq!(read(&file), Some(BuildId(vec![0xde, 0xad, 1])), "{is_long}");
+            assert_eq!(of_elf(&*file), Some(BuildId(vec![0xde, 0xad, 1])), "{is_long}");
             for cut in 0..file.len() {
-                assert_eq!(read(&file[..cut]), None, "{is_long} {cut}");
+                assert_eq!(of_elf(&file[..cut]), None, "{is_long} {cut}");
             }
         }
     }
 
     #[test]
     fn any_bytes_are_survived() {
-        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        for round in 0..200_000 {
+        let mut random = hostile::Random::new(0);
+        for round in 0..hostile::cases(200_000) {
             let mut file = elf(round % 2 == 0);
-            for _ in 0..4 {
-                state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
-                let at = (state >> 33) as usize % file.len();
-                file[at] = (state >> 24) as u8;
-            }
-            assert!(read(&file).is_none_or(|id| (1..=20).contains(&id.0.len())));
+            random.mutate(&mut file);
+            assert!(of_elf(&*file).is_none_or(|id| (1..=20).contains(&id.0.len())));
         }
     }
 

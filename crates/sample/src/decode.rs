@@ -3,8 +3,8 @@
 //! file, so nothing in them is believed before it was checked.
 
 use crate::Layout;
-use crate::shape::{Shape, u32_at, u64_at};
-use model::{BuildId, Map, Mode, Nanos, Record, Sample, What};
+use crate::shape::Shape;
+use model::{BuildId, Map, Mode, Nanos, Record, Sample, What, u32_at, u64_at};
 
 /// `struct perf_event_header`: type u32, misc u16, size u16 with the header itself.
 pub(crate) const HEADER: usize = 8;

@@ -1,7 +1,7 @@
 //! What this machine's kernel lets be sampled, and on which CPUs.
 
 use crate::kernel;
-use crate::sysfs;
+use model::Cpus;
 use perf_event_open_sys::bindings::{PERF_COUNT_SW_DUMMY, PERF_TYPE_SOFTWARE, perf_event_attr};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -74,8 +74,8 @@ pub(crate) fn more_files() -> bool {
     setrlimit(Resource::Nofile, limit).is_ok()
 }
 
-/// The online CPUs of the machine below `root`; none where that is not told.
+/// The online CPUs of the machine below `root`; none where that is not reported.
 pub(crate) fn online(root: &Path) -> Vec<u32> {
     let text = fs::read_to_string(root.join("sys/devices/system/cpu/online"));
-    sysfs::list(&text.unwrap_or_default())
+    Cpus::parse(&text.unwrap_or_default()).unwrap_or_default().iter().collect()
 }

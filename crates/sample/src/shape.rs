@@ -1,6 +1,7 @@
 //! Where the fields of samples, and of the trailers (`struct sample_id`) of other records, are.
 
 use crate::Unfit;
+use model::{u32_at, u64_at};
 
 const IP: u64 = 1 << 0;
 const TID: u64 = 1 << 1;
@@ -119,18 +120,4 @@ impl Shape {
         let cpu = self.trailer_cpu.map_or(Some(NO_CPU), |at| u32_at(trailer, at))?;
         Some((fields, Trailer { time, cpu }))
     }
-}
-
-/// A number at a place: rings are little-endian, as all machines are that vmeter runs on.
-#[inline]
-pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    let field = bytes.get(at..)?.first_chunk::<8>()?;
-    Some(u64::from_le_bytes(*field))
-}
-
-/// A number at a place.
-#[inline]
-pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    let field = bytes.get(at..)?.first_chunk::<4>()?;
-    Some(u32::from_le_bytes(*field))
 }

@@ -1,5 +1,6 @@
 //! Events as they are written on a command line: `NAME` or `NAME:PERIOD`.
 
+use model::quantity;
 use std::fmt;
 use std::str::FromStr;
 
@@ -29,30 +30,13 @@ impl FromStr for Word {
         let text = text.trim();
         // A period stands behind the last colon, but not inside of `pmu/…/`.
         let (name, period) = match text.rsplit_once(':') {
-            Some((name, period)) if !period.contains('/') => (name, Some(number(period)?)),
+            Some((name, period)) if !period.contains('/') => (name, Some(quantity::count(period)?)),
             _ => (text, None),
         };
         if name.is_empty() || name.len() > 256 || name.chars().any(char::is_control) {
             return Err("an event has a name: cycles, cpu-clock:1000000, r01c2".to_owned());
         }
         Ok(Self { name: name.to_owned(), period })
-    }
-}
-
-/// A period: `1000000`, `100k`, `10M`, `1e6`.
-fn number(text: &str) -> Result<u64, String> {
-    let wrong = || format!("`{text}` is no period: write 1000000, 100k or 10M");
-    let (digits, unit) = match text.char_indices().last() {
-        Some((at, 'k' | 'K')) => (&text[..at], 1e3),
-        Some((at, 'm' | 'M')) => (&text[..at], 1e6),
-        Some((at, 'g' | 'G')) => (&text[..at], 1e9),
-        _ => (text, 1.0),
-    };
-    let value = digits.parse::<f64>().map_err(|_| wrong())? * unit;
-    if (1.0..=1e15).contains(&value) && value.fract() == 0.0 {
-        Ok(value as u64)
-    } else {
-        Err(wrong())
     }
 }
 

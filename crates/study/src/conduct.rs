@@ -1,10 +1,11 @@
 //! A whole study: machines up, runs in their order, each kept as soon as it is over.
 
+use crate::error::RunError;
 use crate::fleet::{FleetError, Means, Station};
 use crate::measures::Measures;
 use crate::plan::{Load, Plan};
 use crate::record::{Data, Ending, Record};
-use crate::run::{Conduct, RunError};
+use crate::run::Conduct;
 use crate::schedule::{self, Run};
 use crate::store::{Store, StoreError};
 use std::collections::{BTreeMap, BTreeSet};

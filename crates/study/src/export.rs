@@ -5,12 +5,11 @@
 
 mod counters;
 mod runs;
-mod table;
 
 use crate::record::Record;
 use crate::store::{Store, StoreError};
-use parquet::errors::ParquetError;
 use std::path::PathBuf;
+use table::ParquetError;
 
 /// One row for each attempt.
 const RUNS: &str = "runs.parquet";
@@ -18,6 +17,11 @@ const RUNS: &str = "runs.parquet";
 const COUNTERS: &str = "counters.parquet";
 /// The version of both files' columns, in their metadata.
 const SCHEMA: &str = "vmeter.dataset/1";
+
+/// What the files' metadata has, of a study of this plan.
+fn notes(plan: &str) -> [(&str, &str); 2] {
+    [("schema", SCHEMA), ("plan", plan)]
+}
 
 /// Writes `runs.parquet` and `counters.parquet` into the study's folder and says where they are.
 /// `plan` is the plan's name, for their metadata. Files that are there stay until the new ones

@@ -1,8 +1,8 @@
 //! The machines of a study: booted or found, each with the agents on it.
 
 use crate::plan::{Machine, Place, Plan};
-use crate::sampling::Files;
-use agent::{Handle, Key, Security, Stream};
+use crate::symbols::Files;
+use agent::{Handle, Keys, Security, Stream};
 use lab::{AgentFiles, Cache, Spec, Testbed};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -76,6 +76,7 @@ pub struct Peer {
 
 impl Peer {
     fn new(who: &str, address: String, security: Security) -> Self {
+        let security = security.of_agent(&[who, &address]);
         Self { who: who.to_owned(), address, security, handle: None }
     }
 
@@ -321,7 +322,7 @@ const MOST_APART: u64 = 500_000_000;
 fn security(machine: &Machine, key: Option<&Path>, address: &str) -> Result<Security, FleetError> {
     let unfit = |problem: String| FleetError::Unfit { machine: machine.name.clone(), problem };
     if let Some(key) = key {
-        return Ok(Security::Key(Key::read(key).map_err(|error| unfit(error.to_string()))?));
+        return Ok(Security::Keys(Keys::read(key).map_err(|error| unfit(error.to_string()))?));
     }
     let is_loopback = address.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback());
     if address.contains('/') || address.starts_with("vsock:") || is_loopback {

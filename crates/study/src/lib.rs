@@ -2,16 +2,15 @@
 
 mod beside;
 mod conduct;
+mod error;
 mod export;
 pub mod figure;
 mod figures;
 mod fleet;
-mod load;
 mod measures;
 pub mod plan;
 mod plans;
 mod preview;
-mod quantity;
 mod record;
 mod remarks;
 mod results;
@@ -22,13 +21,13 @@ mod samples;
 mod sampling;
 mod schedule;
 mod store;
+mod symbols;
 
 pub use conduct::{Finish, Study, StudyError, Watch};
 pub use export::export;
-pub use figures::FigureKind;
 pub use fleet::{Answer, FleetError, Means, Station};
 pub use measures::{LAYERS, Measures};
-pub use plan::{Plan, PlanError};
+pub use plan::{FigureKind, Plan, PlanError};
 pub use plans::{Listed, PLANS};
 pub use preview::Preview;
 pub use record::{Counters, Data, Ending, Function, Record, Sampled};

@@ -1,7 +1,6 @@
 //! What a plan would do, before it is run: how long it takes, and what of it is for nothing.
 
-use crate::figures::FigureKind;
-use crate::plan::{Load, Place, Plan};
+use crate::plan::{FigureKind, Load, Place, Plan};
 use crate::run::{BETWEEN, WATCH};
 use crate::schedule::schedule;
 use std::collections::BTreeMap;

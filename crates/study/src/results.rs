@@ -1,9 +1,9 @@
 //! From stored runs to what a page shows.
 
 use crate::figure::{Failure, Machine, Report, Runs, SCHEMA};
-use crate::figures::{FigureKind, Rows, findings};
+use crate::figures::{Rows, findings};
 use crate::measures::Measures;
-use crate::plan::{Load, Place, Plan};
+use crate::plan::{FigureKind, Load, Place, Plan};
 use crate::record::{Ending, Record};
 use crate::remarks::remarks;
 use crate::schedule::schedule;

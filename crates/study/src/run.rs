@@ -2,10 +2,10 @@
 //! results are fetched.
 
 use crate::beside::beside;
+use crate::error::RunError;
 use crate::fleet::{Peer, Station, Target};
-use crate::load;
 use crate::measures::busy_cpus;
-use crate::plan::{Configuration, CpuPlace, Load, Workload};
+use crate::plan::{Configuration, CpuPlace, Load, Workload, work};
 use crate::record::{Counters, Data};
 use crate::sampling::Samplers;
 use agent::{Stage, Work};
@@ -15,41 +15,6 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use workload::serve;
-
-/// Why a run has no result.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// An agent was lost, or refused.
-    #[error("the agent of {who}: {source}")]
-    Agent {
-        /// Whose.
-        who: String,
-        /// Why.
-        source: agent::Error,
-    },
-    /// A load went wrong.
-    #[error("{who}: {why}")]
-    Load {
-        /// Where.
-        who: String,
-        /// Why.
-        why: String,
-    },
-    /// The machine did not come up.
-    #[error("{0}")]
-    Machine(String),
-    /// It was asked to end.
-    #[error("ended early")]
-    Stopped,
-}
-
-impl RunError {
-    /// Whether the machine may be gone.
-    #[must_use]
-    pub fn is_loss(&self) -> bool {
-        matches!(self, Self::Agent { source, .. } if !matches!(source, agent::Error::Failed(_)))
-    }
-}
 
 /// How often a load is asked how far it is.
 const LOOK: Duration = Duration::from_millis(100);
@@ -266,19 +231,19 @@ impl<'a> Conduct<'a> {
             let listen = SocketAddr::from((target.address, 0)).to_string();
             let (server, work): (Work, Box<dyn Fn(String) -> Work>) = match self.load {
                 Load::Web { dirs, server, .. } => {
-                    let dir = load::fileset(*dirs);
+                    let dir = work::fileset(*dirs);
                     for peer in [&mut *client, self.station.target(target)] {
                         waiting.for_fileset(peer, *dirs)?;
                     }
                     let (load, seed, set) = (self.load.clone(), self.seed, dir.clone());
                     let work = move |at: String| {
                         let url = format!("http://{at}/");
-                        Work::Web { plan: load::web(&load, (warmup, window), url, &set, seed) }
+                        Work::Web { plan: work::web(&load, (warmup, window), url, &set, seed) }
                     };
                     (Work::Serve { dir, listen, threads: 1, server: *server }, Box::new(work))
                 }
                 _ => {
-                    let plan = load::tcp(self.load, window, warmup);
+                    let plan = work::tcp(self.load, window, warmup);
                     let work = move |to: String| Work::TcpSend { to, plan: plan.clone() };
                     (Work::TcpReceive { listen }, Box::new(work))
                 }
@@ -311,7 +276,7 @@ impl<'a> Conduct<'a> {
     fn compute(&mut self, data: &mut Data) -> Result<(), RunError> {
         let Load::Cpu { instances, place, passes, .. } = self.load else { return Ok(()) };
         let apart = *place == CpuPlace::DifferentGuests && !self.station.guests.is_empty();
-        let plan = load::cpu(self.load, apart);
+        let plan = work::cpu(self.load, apart);
         let count = if apart { *instances } else { 1 };
         let targets: Vec<Target> = if self.station.guests.is_empty() {
             vec![Target { guest: None, address: [0, 0, 0, 0].into() }]
@@ -421,7 +386,7 @@ impl Waiting<'_> {
 
     /// Writes the file set where it is not there yet.
     fn for_fileset(self, peer: &mut Peer, dirs: usize) -> Result<(), RunError> {
-        let work = Work::Fileset { dir: load::fileset(dirs), dirs };
+        let work = Work::Fileset { dir: work::fileset(dirs), dirs };
         let job = with(peer, |agent| Ok(agent.start(&work)?.0))?;
         self.ask(peer, job, Instant::now() + PATIENCE * 10, |stage| {
             matches!(stage, Stage::Over(_)).then_some(Ok(()))

@@ -1,18 +1,16 @@
 //! Samples that the agents of a machine take of it and of its guests during a run, each of itself
 //! (mode B of docs/record.md): figures 5.2 and 6.11 and table 5.2.
 
+use crate::error::RunError;
 use crate::fleet::Peer;
 use crate::record::{Function, Sampled};
-use crate::run::RunError;
-use agent::{Error, Handle, Opened, Stream, SymbolFile};
-use model::{Absent, BuildId, Record, Role};
-use profile::symbols::{Binary, Images, Reason, Symbols};
+use crate::symbols::{Asked, Files, Nothing};
+use agent::{Error, Handle, Opened, Stream};
+use model::{Absent, Record, Role};
+use profile::symbols::Symbols;
 use profile::{Count, Layer, Named, Options, Profile};
 use sample::Decoder;
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{self, JoinHandle, sleep};
@@ -23,15 +21,6 @@ const DRAIN: Duration = Duration::from_millis(250);
 const LOOK: Duration = Duration::from_millis(20);
 /// Bytes of rings that are kept of one machine's run.
 const MOST_BYTES: usize = 512 << 20;
-/// The largest file of symbols that is taken from a machine.
-const LARGEST: u64 = 64 << 20;
-
-/// Files of symbols by whose they are: machines keep theirs from run to run.
-#[derive(Debug, Default)]
-pub(crate) struct Files(BTreeMap<(String, Vec<u8>), Given>);
-
-/// A file, or why there is none.
-type Given = Result<Arc<[u8]>, Reason>;
 
 /// Agents that sample while a run goes on. Dropped, they end.
 pub(crate) struct Samplers {
@@ -192,46 +181,4 @@ fn functions(named: &Named<'_>) -> Vec<Function> {
             events,
         })
         .collect()
-}
-
-/// Symbols as the machine's agent gives them.
-struct Asked<'a> {
-    who: &'a str,
-    handle: &'a mut Handle<Stream>,
-    files: &'a mut Files,
-}
-
-impl Asked<'_> {
-    fn get(&mut self, key: &[u8], file: &SymbolFile) -> Given {
-        let handle = &mut *self.handle;
-        let ask = || match handle.symbols(file, LARGEST) {
-            Ok(bytes) => Ok(Arc::from(bytes)),
-            Err(error) => Err(Reason::NotSent(error.to_string())),
-        };
-        self.files.0.entry((self.who.to_owned(), key.to_vec())).or_insert_with(ask).clone()
-    }
-}
-
-impl Images for Asked<'_> {
-    fn open(&mut self, _: usize, path: &[u8], _: Option<&BuildId>) -> Result<Binary, Reason> {
-        let file = SymbolFile::Binary(PathBuf::from(OsStr::from_bytes(path)));
-        self.get(path, &file).map(Binary::Guest)
-    }
-
-    fn kallsyms(&mut self, _: usize) -> Result<Arc<[u8]>, Reason> {
-        self.get(b"", &SymbolFile::Kallsyms)
-    }
-}
-
-/// No symbols: only images are told apart.
-struct Nothing;
-
-impl Images for Nothing {
-    fn open(&mut self, _: usize, _: &[u8], _: Option<&BuildId>) -> Result<Binary, Reason> {
-        Err(Reason::NotSent("nobody asked for it".to_owned()))
-    }
-
-    fn kallsyms(&mut self, _: usize) -> Result<Arc<[u8]>, Reason> {
-        Err(Reason::NoKallsyms("nobody asked for them".to_owned()))
-    }
 }

@@ -5,6 +5,7 @@
 
 use crate::plan::Plan;
 use crate::record::Record;
+use files::{FileError, failed};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -25,15 +26,8 @@ const MAX_RUN: usize = 64 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A file or folder cannot be read or written.
-    #[error("cannot {what} {path}: {why}", path = path.display())]
-    Io {
-        /// What was tried.
-        what: &'static str,
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        why: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] FileError),
     /// It is there, and not what it should be.
     #[error("{path}: {problem}", path = path.display())]
     Wrong {
@@ -48,13 +42,8 @@ impl StoreError {
     /// Whether no room is left.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        use io::ErrorKind::{QuotaExceeded, StorageFull};
-        matches!(self, Self::Io { why, .. } if [StorageFull, QuotaExceeded].contains(&why.kind()))
+        matches!(self, Self::Io(error) if error.is_full())
     }
-}
-
-fn io_error<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> StoreError + 'a {
-    move |why| StoreError::Io { what, path: path.to_owned(), why }
 }
 
 /// `study.json`.
@@ -95,15 +84,15 @@ impl Store {
     pub fn create(root: &Path, plan: &Plan) -> Result<Self, StoreError> {
         let wrong = |problem: String| StoreError::Wrong { path: root.to_owned(), problem };
         let held = |name: &str| root.join(name).exists();
-        files::check(root).map_err(io_error("open", root))?;
+        files::check(root).map_err(failed("open", root))?;
         if root.exists() && !held("study.json") && !is_empty(root)? && !is_begun(root)? {
             let problem = "is not empty and holds no study: choose another folder";
             return Err(wrong(problem.to_owned()));
         }
         let runs = root.join("runs");
-        files::make_folders(&runs).map_err(io_error("make the folder", &runs))?;
+        files::make_folders(&runs).map_err(failed("make the folder", &runs))?;
         let lock = root.join("lock");
-        let file = files::open_lock(&lock).map_err(io_error("open", &lock))?;
+        let file = files::open_lock(&lock).map_err(failed("open", &lock))?;
         flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
             wrong("another vmeter runs this study: wait for it, or choose another folder".into())
         })?;
@@ -134,7 +123,7 @@ impl Store {
     /// Where it is no study's folder, or of another version.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         let path = root.join("study.json");
-        let text = files::read_without_link(&path, MAX_HEAD).map_err(io_error("read", &path))?;
+        let text = files::read_without_link(&path, MAX_HEAD).map_err(failed("read", &path))?;
         let wrong = |problem: String| StoreError::Wrong { path: path.clone(), problem };
         let head: Head = serde_json::from_slice(&text)
             .map_err(|error| wrong(format!("is no study's head: {error}")))?;
@@ -208,10 +197,10 @@ impl Store {
     /// The names of all attempts' files, in order.
     fn names(&self) -> Result<BTreeSet<String>, StoreError> {
         let path = self.root.join("runs");
-        let entries = fs::read_dir(&path).map_err(io_error("read", &path))?;
+        let entries = fs::read_dir(&path).map_err(failed("read", &path))?;
         let mut names = BTreeSet::new();
         for entry in entries {
-            let name = entry.map_err(io_error("read", &path))?.file_name();
+            let name = entry.map_err(failed("read", &path))?.file_name();
             let name = name.to_string_lossy().into_owned();
             if name.ends_with(".json") {
                 names.insert(name);
@@ -264,15 +253,15 @@ impl Store {
             draft.write_all(bytes)?;
             draft.place(true)
         };
-        write().map_err(io_error("write", &path))
+        Ok(write().map_err(failed("write", &path))?)
     }
 }
 
 /// A whole file of the study as text. Links are refused: its files are in its folder.
 fn text(path: &Path, limit: usize) -> Result<String, StoreError> {
-    let bytes = files::read_without_link(path, limit).map_err(io_error("read", path))?;
-    String::from_utf8(bytes)
-        .map_err(|why| io_error("read", path)(io::Error::new(io::ErrorKind::InvalidData, why)))
+    let bytes = files::read_without_link(path, limit).map_err(failed("read", path))?;
+    let invalid = |why| failed("read", path)(io::Error::new(io::ErrorKind::InvalidData, why));
+    Ok(String::from_utf8(bytes).map_err(invalid)?)
 }
 
 fn checksum(text: &str) -> String {
@@ -280,14 +269,14 @@ fn checksum(text: &str) -> String {
 }
 
 fn is_empty(root: &Path) -> Result<bool, StoreError> {
-    Ok(fs::read_dir(root).map_err(io_error("read", root))?.next().is_none())
+    Ok(fs::read_dir(root).map_err(failed("read", root))?.next().is_none())
 }
 
 /// Whether a study was begun there and cut off before its head was written.
 fn is_begun(root: &Path) -> Result<bool, StoreError> {
     let ours = ["runs", "lock", "plan.toml"];
     let drafts = ["plan.toml", "study.json"];
-    let entries = fs::read_dir(root).map_err(io_error("read", root))?;
+    let entries = fs::read_dir(root).map_err(failed("read", root))?;
     let names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
     Ok(names.into_iter().all(|name| {
         let is_draft = drafts.iter().any(|draft| files::parts_of(draft, &name));

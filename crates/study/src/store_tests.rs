@@ -77,3 +77,28 @@ fn attack_by_fifos_devices_and_links_in_a_study_is_refused() {
     assert!(store.plan().unwrap_err().to_string().contains("is a symbolic link"));
     assert!(Store::open(place.path()).unwrap_err().to_string().contains("is a symbolic link"));
 }
+
+/// With its checksum, a run's file is what was stored or it is refused: no figure changes silently.
+#[test]
+fn no_bytes_of_a_run_make_it_panic_or_another_run() {
+    let (place, store, _) = crate::samples::study();
+    let records = store.records().unwrap();
+    let path = place.path().join("runs/000009-1.json");
+    let good = fs::read(&path).unwrap();
+    let mut random = hostile::Random::new(2);
+    let (mut same, mut refused) = (0_u64, 0_u64);
+    for _ in 0..hostile::cases(300) {
+        let mut bytes = good.clone();
+        random.mutate(&mut bytes);
+        fs::write(&path, &bytes).unwrap();
+        match store.records() {
+            Ok(read) => {
+                assert_eq!(read, records);
+                same += 1;
+            }
+            Err(_) => refused += 1,
+        }
+    }
+    println!("{same} the same, {refused} refused");
+    assert!(refused > 0);
+}

@@ -2,6 +2,7 @@ use super::*;
 use crate::in_memory;
 use crate::profile_tests::{cycles, mapped, named, sample, stream};
 use crate::{Named, Options};
+use hostile::Random;
 use model::{Mode, Role};
 use std::fs;
 
@@ -232,39 +233,14 @@ fn a_kernels_functions_and_modules() {
     assert!(matches!(empty, Reason::NoKallsyms(_)));
 }
 
-/// How many mutated files are tried; `VMETER_FUZZ_CASES` says another number.
+/// How many mutated files are tried.
 fn cases() -> u64 {
-    std::env::var("VMETER_FUZZ_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(30_000)
-}
-
-/// A generator that is the same in every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, most: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % most.max(1) as u64) as usize
-    }
-
-    /// Some bytes changed, to anything or to what makes numbers large; and cut, now and then.
-    fn mutate(&mut self, bytes: &mut Vec<u8>) {
-        for _ in 0..=self.below(8) {
-            let (at, value) = (self.below(bytes.len()), self.below(256) as u8);
-            let value = [value, 0xff, 0, 0x7f, 0x80, value][self.below(6)];
-            let length = [1, 1, 2, 4, 8][self.below(5)];
-            bytes.iter_mut().skip(at).take(length).for_each(|byte| *byte = value);
-        }
-        if self.below(8) == 0 {
-            bytes.truncate(self.below(bytes.len()));
-        }
-    }
+    hostile::cases(30_000)
 }
 
 #[test]
 fn no_file_of_a_guests_makes_it_panic() {
-    let (whole, mut random) = (small_elf(&ID, false), Random(1));
+    let (whole, mut random) = (small_elf(&ID, false), Random::new(1));
     let (mut named, mut refused) = (0u64, 0u64);
     for _ in 0..cases() {
         let mut file = whole.clone();
@@ -279,7 +255,7 @@ fn no_file_of_a_guests_makes_it_panic() {
 
 #[test]
 fn no_kallsyms_of_a_guests_makes_it_panic() {
-    let mut random = Random(2);
+    let mut random = Random::new(2);
     for _ in 0..cases() {
         let mut text = KALLSYMS.as_bytes().to_vec();
         random.mutate(&mut text);
@@ -293,7 +269,7 @@ fn no_kallsyms_of_a_guests_makes_it_panic() {
 
 #[test]
 fn no_mangled_name_makes_it_panic() {
-    let mut random = Random(3);
+    let mut random = Random::new(3);
     let names =
         [&b"_ZN4core3fmt5Write9write_fmt17h0123456789abcdefE"[..], b"_ZNSt4pairIiS_E3fooEv"];
     for case in 0..cases() {

@@ -5,9 +5,10 @@
 //! file claims, and divides by its `attr_size`: a few bytes end the process. Here no more is read
 //! than the file has.
 
-use crate::error::{Error, io_error};
+use crate::error::Error;
 use crate::head::Environment;
 use crate::perf_data::fields::{Fields, until_zero};
+use files::failed;
 use foldhash::{HashMap, HashMapExt};
 use model::BuildId;
 use std::fs::File;
@@ -86,7 +87,7 @@ fn section(fields: &mut Fields<'_>) -> Option<Section> {
 
 impl Header {
     pub(super) fn read(file: &File, path: &Path) -> Result<Self, Error> {
-        let length = file.metadata().map_err(io_error("read", path))?.len();
+        let length = file.metadata().map_err(failed("read", path))?.len();
         let source = Source { file, path, length };
         let start = source.read(Section { offset: 0, size: length.min(HEADER as u64) })?;
         source.check_magic(&start)?;
@@ -213,7 +214,7 @@ impl Source<'_> {
             return Err(self.wrong(problem));
         }
         let mut bytes = vec![0; size as usize];
-        self.file.read_exact_at(&mut bytes, offset).map_err(io_error("read", self.path))?;
+        self.file.read_exact_at(&mut bytes, offset).map_err(failed("read", self.path))?;
         Ok(bytes)
     }
 

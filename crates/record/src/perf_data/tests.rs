@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::error::Cause;
-use crate::testing::Random;
+use crate::import::import_perf_data;
+use crate::reader::Recording;
 use model::{Mode, Nanos, Record, What};
 use std::fs;
 use std::path::PathBuf;
@@ -176,10 +177,9 @@ fn no_file_makes_it_panic() {
     let good = fs::read(fixture()).unwrap();
     let data = u64::from_le_bytes(good[48..56].try_into().unwrap()) as usize;
     let scratch = Scratch::new();
-    let mut random = Random(5);
-    let cases = std::env::var("VMETER_FUZZ").ok().and_then(|count| count.parse().ok());
+    let mut random = hostile::Random::new(5);
     let mut opened = 0;
-    for round in 0..cases.unwrap_or(1500) {
+    for round in 0..hostile::cases(1500) {
         let mut bytes = good.clone();
         for _ in 0..=random.below(6) {
             // Where the structure is: the header, its sections, the features, or anywhere.
@@ -188,7 +188,7 @@ fn no_file_makes_it_panic() {
                 1 => (424 + data + random.below(bytes.len())).min(bytes.len() - 1),
                 _ => random.below(bytes.len()),
             };
-            bytes[at] = if random.below(3) == 0 { 0xff } else { random.next() as u8 };
+            bytes[at] = if random.below(3) == 0 { 0xff } else { random.number() as u8 };
         }
         if round % 5 == 0 {
             bytes.truncate(random.below(bytes.len()));
@@ -220,7 +220,7 @@ fn what_cannot_be_read_is_told_with_a_remedy() {
     // The first event's sample_type, without a time.
     let attr = 24 + 8 + u64::from_le_bytes(good[24..32].try_into().unwrap()) as usize - 8;
     assert!(told(attr, &[good[attr] & !4]).contains("PERF_SAMPLE_TIME"));
-    assert!(matches!(Recording::open(Path::new("/dev/null/none")), Err(Error::Io { .. })));
+    assert!(matches!(Recording::open(Path::new("/dev/null/none")), Err(Error::Io(_))));
 }
 
 /// Whether perf is here and may record all CPUs; if so, what it wrote with these words.

@@ -1,12 +1,12 @@
 //! `counters.parquet`: a row for each raw counter of each reading.
 
-use super::table::{Cell, Kind, Table};
+use super::notes;
 use crate::record::Record;
 use model::{
     Absent, Backend, CpuTicks, Disk, Driver, Duty, Host, LoadKinds, Nic, NicCounters,
     OwnOperations, Process, Reading, SelfUse, Snapshot, TaskId, Vcpu, Vm, Window,
 };
-use parquet::errors::Result;
+use table::{Cell, Kind, Result, Table};
 
 const COLUMNS: [(&str, Kind); 15] = [
     ("run", Kind::Int),
@@ -31,7 +31,7 @@ const HOST: &str = "host";
 
 /// The whole file.
 pub(super) fn write(plan: &str, records: &[Record]) -> Result<Vec<u8>> {
-    let mut table = Table::new("counters", plan, &COLUMNS)?;
+    let mut table = Table::new(Vec::new(), "counters", &notes(plan), &COLUMNS)?;
     for record in records {
         let Some(data) = record.data() else { continue };
         let host = data.host.iter().map(|counters| (HOST, counters));
@@ -62,7 +62,7 @@ struct Entity<'a> {
 
 /// The rows of one reading.
 struct Rows<'a> {
-    table: &'a mut Table,
+    table: &'a mut Table<Vec<u8>>,
     record: &'a Record,
     source: &'a str,
     at: &'static str,

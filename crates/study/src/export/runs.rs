@@ -1,10 +1,10 @@
 //! `runs.parquet`: a row for each attempt, its factors and what it measured.
 
-use super::table::{Cell, Kind, Table};
+use super::notes;
 use crate::measures::{LAYERS, Measures};
 use crate::plan::{CpuPlace, Load};
 use crate::record::{Ending, Record};
-use parquet::errors::Result;
+use table::{Cell, Kind, Result, Table};
 use workload::web::Per;
 
 pub(super) const COLUMNS: [(&str, Kind); 50] = [
@@ -72,7 +72,7 @@ const LAYER_COLUMNS: [&str; LAYERS.len()] = [
 
 /// The whole file.
 pub(super) fn write(plan: &str, records: &[Record]) -> Result<Vec<u8>> {
-    let mut table = Table::new("runs", plan, &COLUMNS)?;
+    let mut table = Table::new(Vec::new(), "runs", &notes(plan), &COLUMNS)?;
     for record in records {
         let servers = record.data().map(|data| &data.servers);
         let versions: Vec<String> = servers.iter().flat_map(|all| all.values().cloned()).collect();

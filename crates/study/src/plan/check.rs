@@ -160,7 +160,7 @@ fn load_is_possible(load: &Load) -> Result<(), String> {
     let text = |error: workload::Error| error.to_string();
     match load {
         Load::Tcp { .. } => {
-            crate::load::tcp(load, std::time::Duration::from_secs(1), std::time::Duration::ZERO)
+            super::work::tcp(load, std::time::Duration::from_secs(1), std::time::Duration::ZERO)
                 .check()
                 .map_err(text)
         }

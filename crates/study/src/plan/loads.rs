@@ -2,7 +2,7 @@
 
 use super::read::{Source, at};
 use super::{CpuPlace, Events, Load, PlanError, Workload};
-use crate::quantity;
+use model::quantity::{self, Bare};
 use serde::Deserialize;
 use std::time::Duration;
 use toml::{Spanned, Value};
@@ -29,6 +29,29 @@ pub(super) struct RawWorkload {
     sample: Option<Spanned<Value>>,
 }
 
+/// Maximum of a time in a plan.
+const MAX_TIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A time with its unit, at most a day.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let time = quantity::duration(text, Bare::Refused)?;
+    let in_range = time <= MAX_TIME;
+    in_range.then_some(time).ok_or_else(|| format!("invalid time `{text}`: expected at most 24 h"))
+}
+
+/// A size with its unit, at least a byte.
+fn size_of(text: &str) -> Result<u64, String> {
+    let bytes = quantity::bytes(text, Bare::Refused)?;
+    (bytes > 0)
+        .then_some(bytes)
+        .ok_or_else(|| format!("invalid size `{text}`: expected 1 B or more"))
+}
+
+/// A rate with its unit.
+fn rate(text: &str) -> Result<f64, String> {
+    quantity::rate(text, Bare::Refused)
+}
+
 /// A workload with all its points.
 pub(super) fn workload(
     source: &Source<'_>,
@@ -38,9 +61,7 @@ pub(super) fn workload(
     let raw = raw.into_inner();
     let time = |text: &Option<Spanned<String>>, default: u64| match text {
         None => Ok(Duration::from_secs(default)),
-        Some(text) => {
-            quantity::duration(text.get_ref()).map_err(|problem| source.error(at(text), problem))
-        }
+        Some(text) => duration(text.get_ref()).map_err(|problem| source.error(at(text), problem)),
     };
     let (warmup, window) = (time(&raw.warmup, 1)?, time(&raw.window, 5)?);
     let points = match raw.kind.get_ref().as_str() {
@@ -85,17 +106,17 @@ fn only(source: &Source<'_>, raw: &RawWorkload) -> Result<(), PlanError> {
 }
 
 fn tcp(source: &Source<'_>, here: usize, raw: &RawWorkload) -> Result<Vec<Load>, PlanError> {
-    let rates = texts(source, here, "rate", raw.rate.as_ref(), quantity::rate)?;
+    let rates = texts(source, here, "rate", raw.rate.as_ref(), rate)?;
     let sizes = match &raw.size {
         None => vec![1448],
-        size => texts(source, here, "size", size.as_ref(), quantity::bytes)?,
+        size => texts(source, here, "size", size.as_ref(), size_of)?,
     };
     let points = |size: &u64| rates.iter().map(|&rate| Load::Tcp { size: *size, rate }).collect();
     Ok(sizes.iter().flat_map(|size| -> Vec<Load> { points(size) }).collect())
 }
 
 fn web(source: &Source<'_>, here: usize, raw: &RawWorkload) -> Result<Vec<Load>, PlanError> {
-    let rates = texts(source, here, "rate", raw.rate.as_ref(), quantity::rate)?;
+    let rates = texts(source, here, "rate", raw.rate.as_ref(), rate)?;
     let per = match raw.per.as_ref().map(|per| per.get_ref().as_str()) {
         None | Some("connection") => workload::web::Per::Connection,
         Some("request") => workload::web::Per::Request,
@@ -144,9 +165,7 @@ fn server(source: &Source<'_>, raw: Option<&Spanned<String>>) -> Result<Software
 fn cpu(source: &Source<'_>, here: usize, raw: &RawWorkload) -> Result<Vec<Load>, PlanError> {
     let size = |text: &Option<Spanned<String>>, default: u64| match text {
         None => Ok(default),
-        Some(text) => {
-            quantity::bytes(text.get_ref()).map_err(|problem| source.error(at(text), problem))
-        }
+        Some(text) => size_of(text.get_ref()).map_err(|problem| source.error(at(text), problem)),
     };
     let plan = workload::cpu::Plan::default();
     let (text, data) = (size(&raw.text, plan.text)?, size(&raw.data, plan.data)?);

@@ -1,10 +1,13 @@
 //! What to measure: machines, loads, what varies, how often, and the figures that it is for.
 
 mod check;
+mod kind;
 mod loads;
 mod read;
+pub(crate) mod work;
 
-use crate::figures::FigureKind;
+pub use kind::FigureKind;
+
 use agent::Setting;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;

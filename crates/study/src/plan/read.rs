@@ -1,9 +1,9 @@
 //! The text of a plan, before it is known whether it can be.
 
-use super::loads::{RawWorkload, workload};
-use super::{Configuration, Figure, Guest, Lab, Machine, Place, Plan, PlanError, Workload};
-use crate::figures::FigureKind;
-use crate::quantity;
+use super::loads::{RawWorkload, duration, workload};
+use super::{
+    Configuration, Figure, FigureKind, Guest, Lab, Machine, Place, Plan, PlanError, Workload,
+};
 use agent::Setting;
 use serde::Deserialize;
 use std::net::IpAddr;
@@ -156,7 +156,7 @@ pub(super) fn plan(text: &str, file: &str) -> Result<Plan, PlanError> {
     let settle = match &raw.settle {
         None => SETTLE,
         Some(text) => {
-            quantity::duration(text.get_ref()).map_err(|problem| source.error(at(text), problem))?
+            duration(text.get_ref()).map_err(|problem| source.error(at(text), problem))?
         }
     };
     let lab = lab(&source, raw.lab)?;

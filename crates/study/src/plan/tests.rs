@@ -61,7 +61,7 @@ fn what_cannot_be_is_refused_with_its_line_and_the_remedy() {
         ("repetitions = 2", "repetitions = 0", 4, "1 to 1000"),
         ("kind = \"native\"", "kind = \"vmware\"", 8, "native, xen or kvm"),
         ("kind = \"tcp\"", "kind = \"udp\"", 24, "tcp, web, cpu or fileset"),
-        ("\"500 B\"", "\"500 bits\"", 25, "no unit of bytes"),
+        ("\"500 B\"", "\"500 bits\"", 25, "invalid unit `bits`: expected B, KB"),
         ("\"500 B\"", "500", 25, "has no unit"),
         ("\"500 B\"", "\"1 B\"", 22, "choose a size from 76"),
         ("window = \"2 s\"", "window = \"2 days\"", 27, "ms, s, min or h"),
@@ -225,4 +225,19 @@ fn an_agents_address_has_a_port() {
         let problem = at(bad).unwrap_err();
         assert!(problem.contains(part), "{bad}: {problem}");
     }
+}
+
+#[test]
+fn no_text_of_a_plan_makes_it_panic() {
+    let mut random = hostile::Random::new(1);
+    let (mut valid, mut invalid) = (0_u64, 0_u64);
+    for _ in 0..hostile::cases(3000) {
+        let mut text = GOOD.as_bytes().to_vec();
+        random.mutate(&mut text);
+        match Plan::parse(&String::from_utf8_lossy(&text), "test.toml") {
+            Ok(_) => valid += 1,
+            Err(_) => invalid += 1,
+        }
+    }
+    assert!(valid > 0 && invalid > 0, "{valid} {invalid}");
 }

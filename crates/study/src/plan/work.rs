@@ -1,6 +1,6 @@
 //! The loads of a plan as the workloads that agents run.
 
-use crate::plan::Load;
+use super::Load;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use workload::{cpu, tcp, web};
