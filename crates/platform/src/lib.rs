@@ -6,9 +6,11 @@ pub mod cgroup;
 pub mod host;
 pub mod kvm;
 mod local;
+mod open;
 mod source;
 pub mod tune;
 pub mod xen;
 
 pub use cgroup::{GroupPattern, GroupRows};
-pub use source::{Choice, OpenError, Source, Want, open, open_with};
+pub use open::{open, open_with};
+pub use source::{Choice, OpenError, Source, Want};

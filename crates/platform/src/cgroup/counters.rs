@@ -2,7 +2,7 @@
 
 use super::hierarchy::Hierarchy;
 use crate::host::{Tree, fields, lines, number, parse_number};
-use model::{Absent, Bytes, Disk, DiskCounters, Nanos, Need, Operations, Reading};
+use model::{Absent, Bytes, Cpus, Disk, DiskCounters, Nanos, Need, Operations, Reading};
 
 /// Device numbers of the physical disks (`8:0`). Requests to a stacked device (dm, loop) are
 /// counted again at the disk below it.
@@ -212,20 +212,13 @@ fn in_cpus(quota: u64, period: u64) -> Option<u32> {
 
 /// `0-3,8` is five CPUs.
 fn count_cpus(bytes: &[u8]) -> Option<u32> {
-    let mut ranges = bytes.trim_ascii().split(|byte| *byte == b',').map(|range| {
-        let mut ends = range.splitn(2, |byte| *byte == b'-').map(parse_number);
-        let first = ends.next()??;
-        let last = ends.next().unwrap_or(Some(first))?;
-        last.checked_sub(first)?.checked_add(1)
-    });
-    let count = ranges.try_fold(0_u64, |sum, count| sum.checked_add(count?))?;
-    u32::try_from(count).ok().filter(|count| *count > 0)
+    Some(Cpus::parse(std::str::from_utf8(bytes).ok()?)?.count())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::testing::survives;
+    use hostile::survives;
 
     const CPU: &[u8] = b"usage_usec 1234\nuser_usec 1000\nsystem_usec 234\n";
     const IO: &[u8] = b"8:0 rbytes=100 wbytes=200 rios=3 wios=4 dbytes=0 dios=0\n253:0 rbytes=100 \

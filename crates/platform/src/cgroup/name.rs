@@ -168,7 +168,7 @@ fn unescape(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::testing::survives;
+    use hostile::survives;
 
     fn id64() -> String {
         "0123456789abcdef".repeat(4)

@@ -49,7 +49,7 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::testing::survives;
+    use hostile::survives;
 
     const JSON: &[u8] = br#"{"process":{"env":["A=\"io.kubernetes.pod.name\":\"no\""]},
         "annotations":{"io.kubernetes.pod.namespace":"shop","io.kubernetes.pod.name" : "web-1"}}"#;

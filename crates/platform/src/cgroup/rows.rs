@@ -197,7 +197,7 @@ fn folders(tree: &Tree, root: &str, path: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::testing::survives;
+    use hostile::survives;
 
     fn tree(paths: &[&str]) -> (tempfile::TempDir, Tree) {
         let place = tempfile::tempdir().unwrap();

@@ -184,7 +184,7 @@ fn parse_schedstat(bytes: &[u8]) -> Option<Nanos> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::testing::survives;
+    use hostile::survives;
     use std::path::Path;
     use std::process::Command;
 

@@ -63,7 +63,7 @@ fn whole(path: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::testing::survives;
+    use hostile::survives;
 
     fn unified() -> Hierarchy {
         Hierarchy::Unified { root: "/sys/fs/cgroup".into() }

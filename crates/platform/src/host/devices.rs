@@ -122,7 +122,7 @@ impl NetDevices {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::testing::survives;
+    use hostile::survives;
 
     const LINE: &[u8] =
         b"vif1.0: 900 7    0    0    0     0          0         0   3193      29 0 0";

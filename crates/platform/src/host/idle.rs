@@ -92,7 +92,7 @@ impl Cpu {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::testing::survives;
+    use hostile::survives;
 
     /// Linux 6.1 of the lab with two CPUs, the timers left out.
     const LIST: &[u8] = b"Timer List Version: v0.9

@@ -51,7 +51,7 @@ fn parse(config: &[u8]) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::testing::survives;
+    use hostile::survives;
 
     #[test]
     fn a_configuration_says_yes_or_no() {

@@ -166,7 +166,7 @@ pub(crate) fn parse_resident(statm: &[u8], page: u64) -> Option<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::testing::survives;
+    use hostile::survives;
     use std::path::Path;
 
     #[test]

@@ -159,7 +159,7 @@ fn is_nvme(name: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::testing::survives;
+    use hostile::survives;
 
     const SOFTIRQS: &[u8] = b"   CPU0 CPU1\n HI: 1 2\n TIMER: 3 4\n NET_TX: 3 2\n NET_RX: 7353 \
         10791\n BLOCK: 0 5\n IRQ_POLL: 0 1\n TASKLET: 1 1\n SCHED: 9 9\n HRTIMER: 1 0\n RCU: 2 2\n";

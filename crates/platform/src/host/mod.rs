@@ -7,22 +7,23 @@ mod clock;
 mod devices;
 mod idle;
 mod irqtime;
+mod kept;
 mod linux;
 mod load;
 mod process;
 mod stat;
 mod table;
-#[cfg(test)]
-pub(crate) mod testing;
 mod text;
 mod tree;
 
 pub use devices::{LinkCounters, NetDevices};
 pub(crate) use idle::run_everywhere;
+pub(crate) use kept::Kept;
 pub use linux::Linux;
 pub(crate) use linux::parse_resident;
 pub(crate) use load::physical_disks;
-pub use process::{ProcessStat, ThreadTimes, process_clock, thread_times};
+pub(crate) use process::ThreadFiles;
+pub use process::{ProcessStat, ThreadTimes, process_clock};
 pub use stat::inside;
 pub use table::{Task, TaskTable};
 pub use text::{Lines, Words, fields, lines, number, parse_number, text};

@@ -1,6 +1,7 @@
 //! What /proc tells of a process and of its threads.
 
 use super::clock;
+use super::kept::Kept;
 use super::text::{fields, number, parse_number};
 use super::tree::Tree;
 use model::{Absent, Nanos, Reading};
@@ -93,24 +94,44 @@ impl ThreadTimes {
     }
 }
 
-/// Times of one thread: exact ones from schedstat, on a kernel without SCHED_INFO those of
-/// `stat`, to the clock tick, and no waiting time. `None` where the thread is gone.
-#[must_use]
-pub fn thread_times(
-    tree: &Tree,
-    pid: u32,
-    tid: u32,
-    tick: Nanos,
-    buffer: &mut Vec<u8>,
-) -> Option<(Nanos, Reading<Nanos>)> {
-    let path = format!("/proc/{pid}/task/{tid}/schedstat");
-    if let Some(times) = tree.read_line(&path, buffer).ok().and_then(ThreadTimes::parse) {
-        return Some((times.run, Ok(times.wait)));
+/// The files of a thread that are read again and again.
+#[derive(Debug, Default)]
+pub(crate) struct ThreadFiles {
+    schedstat: Kept,
+    stat: Kept,
+}
+
+impl ThreadFiles {
+    /// Times of the thread: exact ones from schedstat, on a kernel without SCHED_INFO those of
+    /// `stat`, to the clock tick, and no waiting time. `None` where the thread has exited.
+    pub(crate) fn times(
+        &mut self,
+        tree: &Tree,
+        pid: u32,
+        tid: u32,
+        tick: Nanos,
+        buffer: &mut Vec<u8>,
+    ) -> Option<(Nanos, Reading<Nanos>)> {
+        let path = || format!("/proc/{pid}/task/{tid}/schedstat");
+        let read = self.schedstat.read(tree, path, buffer);
+        if let Some(times) = read.ok().and_then(ThreadTimes::parse) {
+            return Some((times.run, Ok(times.wait)));
+        }
+        let stat = ProcessStat::parse(self.stat(tree, pid, tid, buffer)?)?;
+        let absent = Absent::NotProvided("this kernel has no /proc/PID/schedstat".into());
+        Some((ticks(stat.user.saturating_add(stat.system), tick), Err(absent)))
     }
-    let bytes = tree.read_line(&format!("/proc/{pid}/task/{tid}/stat"), buffer).ok()?;
-    let stat = ProcessStat::parse(bytes)?;
-    let absent = Absent::NotProvided("this kernel has no /proc/PID/schedstat".into());
-    Some((ticks(stat.user.saturating_add(stat.system), tick), Err(absent)))
+
+    /// The thread's `stat` file; `None` where it has exited.
+    pub(crate) fn stat<'b>(
+        &mut self,
+        tree: &Tree,
+        pid: u32,
+        tid: u32,
+        buffer: &'b mut Vec<u8>,
+    ) -> Option<&'b [u8]> {
+        self.stat.read(tree, || format!("/proc/{pid}/task/{tid}/stat"), buffer).ok()
+    }
 }
 
 /// CPU time of a process, ended threads included where the system is live. `None` where it is
@@ -140,7 +161,7 @@ pub(crate) fn ticks(count: u64, tick: Nanos) -> Nanos {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::testing::survives;
+    use hostile::survives;
     use std::path::Path;
 
     const STAT: &[u8] = b"4242 (a) b\n(c)) S 1 2 2 0 -1 4194368 99 0 0 0 12 34 5 6 20 0 7 0 \

@@ -86,7 +86,7 @@ pub(super) fn parse_meminfo(bytes: &[u8], key: &[u8]) -> Option<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::testing::survives;
+    use hostile::survives;
 
     const STAT: &[u8] =
         b"cpu  22762 0 3764 183271 587 0 71 18 0 0\ncpu0 1 0 1 9 8 0 1 5 0 0\ncpu1 1 0 \

@@ -1,9 +1,11 @@
 //! The processes of this Linux, kept up to date at little cost.
 
 use super::clock;
+use super::kept::Kept;
 use super::process::{ProcessStat, process_clock, ticks};
 use super::tree::Tree;
 use model::{Duty, Nanos, Process, TaskId, Window};
+use std::collections::HashMap;
 use std::io;
 
 /// One process (not thread).
@@ -61,6 +63,8 @@ pub struct TaskTable {
     tick: Nanos,
     pids: Vec<u32>,
     former: Vec<Task>,
+    /// The `stat` files of processes that run again and again, by pid.
+    stats: HashMap<u32, Kept>,
     buffer: Vec<u8>,
 }
 
@@ -85,9 +89,14 @@ impl TaskTable {
         for &pid in &self.pids {
             while former.next_if(|task| task.id.pid < pid).is_some() {}
             let old = former.next_if(|task| task.id.pid == pid);
-            self.tasks.extend(read(tree, pid, old, self.tick, &mut self.buffer));
+            let task = read(tree, pid, old, self.tick, &mut self.stats, &mut self.buffer);
+            self.tasks.extend(task);
         }
         drop(former);
+        if self.stats.len() > self.tasks.len() {
+            let tasks = &self.tasks;
+            self.stats.retain(|pid, _| tasks.binary_search_by_key(pid, |it| it.id.pid).is_ok());
+        }
         self.window = Window { start, end: tree.now() };
         Ok(())
     }
@@ -145,16 +154,20 @@ fn read(
     pid: u32,
     old: Option<Task>,
     tick: Nanos,
+    stats: &mut HashMap<u32, Kept>,
     buffer: &mut Vec<u8>,
 ) -> Option<Task> {
     // A process whose clock stands still has not run: it has neither started or ended a thread,
     // nor stopped or renamed itself. A reused pid would have to show the same nanoseconds.
+    let clock = if tree.is_live() && old.is_some() { clock::of_process(pid) } else { None };
     let old = match old {
-        Some(old) if tree.is_live() && clock::of_process(pid)? == old.cpu => return Some(old),
+        Some(old) if clock == Some(old.cpu) => return Some(old),
         old => old,
     };
-    let stat = ProcessStat::parse(tree.read_line(&format!("/proc/{pid}/stat"), buffer).ok()?)?;
+    let stat = ProcessStat::parse(stat_file(tree, pid, old.is_some(), stats, buffer)?)?;
     let id = TaskId { pid, start: stat.start };
+    // The process that was here before is here after it, too: the time is of no other.
+    let clock = clock.filter(|_| old.as_ref().is_some_and(|old| old.id == id));
     let name = match old {
         Some(old) if old.name.as_bytes() == stat.comm => old.name,
         _ => String::from_utf8_lossy(stat.comm).into_owned(),
@@ -173,8 +186,34 @@ fn read(
     let by_ticks = ticks(stat.user.saturating_add(stat.system), tick);
     // The clock goes last: were the pid reused in between, the former process's time would
     // seem to go backwards, which is seen, rather than the new one's be too large, which is not.
-    task.cpu = process_clock(tree, pid, by_ticks, buffer)?;
+    task.cpu = match clock {
+        Some(clock) => clock,
+        None => process_clock(tree, pid, by_ticks, buffer)?,
+    };
     Some(task)
+}
+
+/// Maximum number of processes whose `stat` is kept open: the rest of the budget is for VMs.
+const MAX_STATS: usize = 4096;
+
+/// The `stat` file of a process. Of one that was there before it is kept.
+fn stat_file<'b>(
+    tree: &Tree,
+    pid: u32,
+    is_known: bool,
+    stats: &mut HashMap<u32, Kept>,
+    buffer: &'b mut Vec<u8>,
+) -> Option<&'b [u8]> {
+    let path = || format!("/proc/{pid}/stat");
+    if is_known && (stats.len() < MAX_STATS || stats.contains_key(&pid)) {
+        let kept = stats.entry(pid).or_default();
+        if kept.read(tree, path, buffer).is_ok() {
+            return Some(buffer);
+        }
+        // It has exited. If its pid is another's now, that one is read.
+        stats.remove(&pid);
+    }
+    tree.read_line(&path(), buffer).ok()
 }
 
 #[cfg(test)]

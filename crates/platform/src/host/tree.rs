@@ -1,6 +1,7 @@
 //! Files below a root: the live system's, or a saved tree's.
 
 use super::clock;
+use super::kept::Budget;
 use super::text::{fields, lines, number, parse_number};
 use model::{Moment, Nanos};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
@@ -34,6 +35,8 @@ pub struct Tree {
     base: PathBuf,
     root: Arc<OwnedFd>,
     live: bool,
+    /// Of files that are kept open; of the live system only, all clones together.
+    budget: Option<Arc<Budget>>,
     /// The moment of a series that is being read.
     step: Option<u32>,
     begun: bool,
@@ -53,6 +56,7 @@ impl Tree {
             base: root.to_owned(),
             root: Arc::new(fd),
             live,
+            budget: live.then(Arc::default),
             step: series.then_some(0),
             begun: false,
         })
@@ -62,6 +66,11 @@ impl Tree {
     #[must_use]
     pub fn is_live(&self) -> bool {
         self.live
+    }
+
+    /// The budget of files that are kept open; `None` for a saved tree, where none is.
+    pub(super) fn budget(&self) -> Option<&Arc<Budget>> {
+        self.budget.as_ref()
     }
 
     /// To be called once at the start of every snapshot: steps to the next moment of a series
@@ -218,6 +227,21 @@ impl Tree {
         }
     }
 
+    /// The major and minor number of a character device, links followed; `None` for any other
+    /// file.
+    ///
+    /// # Errors
+    /// As stat(2). A saved tree has no devices.
+    pub fn device(&self, path: &str) -> io::Result<Option<(u32, u32)>> {
+        if !self.live {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let found = rustix::fs::statat(self.root.as_fd(), inside(path), AtFlags::empty())?;
+        let is_device = FileType::from_raw_mode(found.st_mode) == FileType::CharacterDevice;
+        let number = found.st_rdev;
+        Ok(is_device.then(|| (rustix::fs::major(number), rustix::fs::minor(number))))
+    }
+
     /// The inode number of a file or folder.
     ///
     /// # Errors
@@ -310,7 +334,7 @@ fn parse_uptime(bytes: &[u8]) -> Option<Nanos> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::testing::survives;
+    use hostile::survives;
 
     #[test]
     fn a_series_steps_and_its_last_moment_stays() {

@@ -130,7 +130,7 @@ fn socket_name(path: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::testing::survives;
+    use hostile::survives;
 
     fn command(line: &str) -> Vec<u8> {
         line.replace(' ', "\0").into_bytes()

@@ -123,7 +123,9 @@ impl Vms {
 
     fn discover(&mut self, tree: &Tree, table: &TaskTable) {
         let now = tree.now();
+        let before = self.machines.len();
         self.machines.retain(|_, machine| table.find(machine.task).is_some());
+        let mut changed = self.machines.len() != before;
         if self.looks.len() > table.tasks().len() {
             self.looks.retain(|pid, _| table.get(*pid).is_some());
         }
@@ -135,19 +137,22 @@ impl Vms {
             if look.task != task.id {
                 *look = Look::new(task, now, table.tick());
             }
-            if !look.is_due(task, now, machine.is_some(), outdated) {
+            let is_vm = machine.is_some();
+            if !look.is_due(task, now, is_vm, outdated) {
                 continue;
             }
             let known = machine.map(Machine::known).unwrap_or_default();
+            changed |= is_vm;
             match examine(tree, task, &known) {
                 Some(mut found) => {
                     add_devices(tree, table, pid, &mut found);
                     self.helpers.met_vm(tree, task.id);
                     let mut new = Machine::new(tree, task.id, found);
-                    if let Some(before) = machine {
+                    if let Some(before) = self.machines.remove(&pid) {
                         new.adopt(before);
                     }
                     self.machines.insert(pid, new);
+                    changed = true;
                 }
                 None => {
                     self.machines.remove(&pid);
@@ -155,9 +160,21 @@ impl Vms {
                 }
             }
         }
+        if changed {
+            self.share_devices();
+        }
         let machines = &self.machines;
         let is_vm = |id: TaskId| machines.get(&id.pid).is_some_and(|machine| machine.task == id);
         self.helpers.settle(tree, table, is_vm);
+    }
+
+    /// Gives each network device to one VM: to that which started first, as a later process may
+    /// have been handed a descriptor of it.
+    fn share_devices(&mut self) {
+        let mut machines: Vec<&mut Machine> = self.machines.values_mut().collect();
+        machines.sort_by_key(|machine| (machine.task.start, machine.task.pid));
+        let mut owners = BTreeMap::new();
+        machines.into_iter().for_each(|machine| machine.claim(&mut owners));
     }
 
     /// Gives the kernel threads and device processes that serve one VM to that VM.

@@ -3,7 +3,7 @@
 use super::command::Command;
 use super::devices::{OpenFiles, open_files};
 use super::threads::{Role, Vmm, role, vcpu};
-use crate::host::{ProcessStat, Task, Tree, text};
+use crate::host::{ProcessStat, Task, Tree, fields, parse_number, text};
 use model::{Platform, Reading, TaskId};
 
 /// The vCPU threads are among the first that a VMM starts.
@@ -67,6 +67,10 @@ pub(super) fn examine(tree: &Tree, task: &Task, known: &[Thread]) -> Option<Foun
     let files = open_files(tree, pid);
     let has_vm = files.as_ref().ok().map(|files| files.vm);
     let (vmm, platform) = match named {
+        // Any user can name threads so; KVM gives those that run its VMs a file.
+        Some((_, Platform::Kvm, _)) if has_vm == Some(false) && is_ordinary_users(tree, pid) => {
+            return None;
+        }
         Some((vmm, platform, _)) => (vmm, platform),
         None if is_qemu => (Vmm::Qemu, command.accelerator(has_vm).unwrap_or(Platform::Other)),
         None if has_vm == Some(true) => (Vmm::Other, Platform::Kvm),
@@ -95,6 +99,20 @@ pub(super) fn examine(tree: &Tree, task: &Task, known: &[Thread]) -> Option<Foun
         name_vcpus(tree, pid, &mut found, command.iothreads());
     }
     Some(found)
+}
+
+/// The lowest number of an account that a person has (`UID_MIN` of login.defs); root's and services',
+/// such as `libvirt-qemu`, are below.
+const FIRST_USER: u64 = 1000;
+
+/// Whether a process acts for an ordinary account: no host's manager of VMs does.
+fn is_ordinary_users(tree: &Tree, pid: u32) -> bool {
+    let mut buffer = Vec::new();
+    let status = tree.read(&format!("/proc/{pid}/status"), &mut buffer);
+    // Real, effective, saved and file system's. The owner of /proc/PID is no evidence: it is root
+    // for any process that may not be dumped.
+    let user = status.ok().and_then(|status| fields(status_line(status, b"Uid:")?).nth(1));
+    user.and_then(parse_number).is_some_and(|user| user >= FIRST_USER)
 }
 
 /// All threads that there are, their roles not yet known.
@@ -186,7 +204,7 @@ pub(super) fn status_line<'a>(status: &'a [u8], key: &[u8]) -> Option<&'a [u8]> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::testing::survives;
+    use hostile::survives;
 
     const STATUS: &[u8] =
         b"Name:\tCPU 0/KVM\nSigBlk:\tfffffffe7ffbfa27\nCpus_allowed_list:\t0-1,3\n";

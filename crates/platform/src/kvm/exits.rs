@@ -1,13 +1,18 @@
 //! Exits and halt polling, from KVM's statistics in debugfs.
 
-use crate::host::{Tree, parse_number};
+use crate::host::{Kept, Tree, number, parse_number};
 use model::{Absent, Nanos, Need, Reading};
 
 const STATISTICS: &str = "/sys/kernel/debug/kvm";
 
 /// Where a VM's statistics are, or why there are none.
-#[derive(Debug, Clone)]
-pub(super) struct Statistics(Reading<String>);
+#[derive(Debug)]
+pub(super) struct Statistics {
+    folder: Reading<String>,
+    exits: Kept,
+    polled: Kept,
+    polled_in_vain: Kept,
+}
 
 /// Exits from the guest, and the time that vCPU threads polled before they slept.
 pub(super) type Exits = (Reading<u64>, Reading<Nanos>);
@@ -29,24 +34,33 @@ pub(super) fn folder(tree: &Tree, is_thread: impl Fn(u32) -> bool) -> Reading<St
 impl Statistics {
     /// Finds the VM's.
     pub(super) fn find(tree: &Tree, is_thread: impl Fn(u32) -> bool) -> Self {
-        Self(folder(tree, is_thread))
+        Self::of(folder(tree, is_thread))
     }
 
     pub(super) fn emulated() -> Self {
-        Self(Err(Absent::NotApplicable("an emulated guest makes no exits".into())))
+        Self::of(Err(Absent::NotApplicable("an emulated guest makes no exits".into())))
     }
 
-    pub(super) fn read(&self, tree: &Tree) -> Exits {
-        let folder = match &self.0 {
+    fn of(folder: Reading<String>) -> Self {
+        let (exits, polled) = (Kept::default(), Kept::default());
+        Self { folder, exits, polled, polled_in_vain: Kept::default() }
+    }
+
+    pub(super) fn read(&mut self, tree: &Tree, buffer: &mut Vec<u8>) -> Exits {
+        let folder = match &self.folder {
             Ok(folder) => folder,
             Err(absent) => return (Err(absent.clone()), Err(absent.clone())),
         };
-        let value = |name: &str| {
-            let path = format!("{folder}/{name}");
-            tree.read_number(&path).ok_or(Absent::NotFound(path.into()))
+        let mut value = |file: &mut Kept, name: &str| {
+            let path = || format!("{folder}/{name}");
+            let read = file.read(tree, path, buffer).ok().and_then(number);
+            read.ok_or_else(|| Absent::NotFound(path().into()))
         };
-        let polled = value("halt_poll_success_ns")
-            .and_then(|success| Ok(Nanos(success) + Nanos(value("halt_poll_fail_ns")?)));
-        (value("exits"), polled)
+        let exits = value(&mut self.exits, "exits");
+        let polled = value(&mut self.polled, "halt_poll_success_ns").and_then(|success| {
+            let in_vain = value(&mut self.polled_in_vain, "halt_poll_fail_ns")?;
+            Ok(Nanos(success) + Nanos(in_vain))
+        });
+        (exits, polled)
     }
 }

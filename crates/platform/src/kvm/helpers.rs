@@ -210,7 +210,7 @@ fn parse_group(list: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::testing::survives;
+    use hostile::survives;
 
     const SOCKET: &[u8] =
         b"0000000000000000: 00000002 00000000 00010000 0001 01 28466 /run/a b.sock";

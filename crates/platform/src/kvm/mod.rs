@@ -10,6 +10,7 @@ mod qemu;
 mod reading;
 mod threads;
 mod tsc;
+mod tun;
 mod waiting;
 
 pub use discovery::{Served, Vms};

@@ -160,7 +160,7 @@ fn is_json_iothread(value: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::testing::survives;
+    use hostile::survives;
 
     fn command(line: &str) -> Vec<u8> {
         line.replace(' ', "\0").into_bytes()

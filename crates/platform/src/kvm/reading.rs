@@ -1,19 +1,20 @@
 //! One VM's counters, read at every refresh.
 
-use super::devices::Nics;
+use super::devices::{Nics, Tap};
 use super::examine::{Found, Thread, status_line};
 use super::exits::{Exits, Statistics};
 use super::threads::{Role, Vmm};
 use super::waiting::Waiting;
 use crate::host::{
-    NetDevices, ProcessStat, Task, Tree, fields, lines, parse_number, parse_resident,
-    process_clock, text, thread_times,
+    Kept, NetDevices, ProcessStat, Task, ThreadFiles, Tree, fields, lines, parse_number,
+    parse_resident, process_clock, text,
 };
 use crate::source::Want;
 use model::{
     Absent, Affinity, Backend, Bytes, CpuTicks, Disk, DiskCounters, Duty, Nanos, Need, Platform,
     Reading, State, TaskId, Vcpu, Vm, VmId, Window,
 };
+use std::collections::BTreeMap;
 
 /// The memory of a VM whose `stat` shows no change is read again at every so-manieth refresh.
 const MEMORY_EVERY: u32 = 8;
@@ -38,6 +39,8 @@ pub(super) struct Machine {
     nics: Nics,
     statistics: Statistics,
     threads: Vec<Counted>,
+    io: Kept,
+    statm: Kept,
     last: Option<Last>,
     refreshes: u32,
     /// Whether the threads that do neither I/O nor run a vCPU were asked for last time.
@@ -47,9 +50,10 @@ pub(super) struct Machine {
 }
 
 /// A thread with its last readings.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Counted {
     thread: Thread,
+    files: ThreadFiles,
     state: State,
     run: Reading<Nanos>,
     wait: Reading<Nanos>,
@@ -63,6 +67,8 @@ struct Counted {
 #[derive(Debug)]
 struct Last {
     cpu: Nanos,
+    /// Of its vCPUs, read just before.
+    vcpus: Option<Nanos>,
     /// Roughly, from `stat`: where it has changed, `memory` has.
     resident: u64,
     memory: Reading<Bytes>,
@@ -72,7 +78,7 @@ struct Last {
 
 impl Machine {
     pub(super) fn new(tree: &Tree, task: TaskId, mut found: Found) -> Self {
-        let nics = Nics::find(tree, task.pid, &found.files);
+        let nics = Nics::find(task.pid, &found.files);
         let statistics = match found.platform {
             Platform::Tcg => Statistics::emulated(),
             _ => Statistics::find(tree, |tid| found.threads.iter().any(|it| it.id.pid == tid)),
@@ -90,6 +96,8 @@ impl Machine {
             nics,
             statistics,
             threads,
+            io: Kept::default(),
+            statm: Kept::default(),
             last: None,
             refreshes: 0,
             expanded: false,
@@ -97,15 +105,21 @@ impl Machine {
         }
     }
 
+    /// Gives the VM's network devices to it where no other VM has them.
+    pub(super) fn claim(&mut self, owners: &mut BTreeMap<Tap, u32>) {
+        self.nics.claim(self.task.pid, owners);
+    }
+
     /// Takes over what was read of the threads before this examination.
-    pub(super) fn adopt(&mut self, before: &Self) {
+    pub(super) fn adopt(&mut self, mut before: Self) {
         self.expanded = before.expanded;
         for counted in &mut self.threads {
-            let is_it = |old: &&Counted| old.thread == counted.thread;
-            if let Some(old) = before.threads.iter().find(is_it) {
-                counted.clone_from(old);
+            let is_it = |old: &&mut Counted| old.thread == counted.thread;
+            if let Some(old) = before.threads.iter_mut().find(is_it) {
+                std::mem::swap(counted, old);
             }
         }
+        (self.io, self.statm) = (before.io, before.statm);
     }
 
     /// The threads as they were found at the last examination.
@@ -134,23 +148,29 @@ impl Machine {
         let still = self.last.as_ref().is_some_and(|last| last.cpu == task.cpu);
         let (mut cpu, mut window) = (task.cpu, around.table);
         let start = tree.now();
-        for counted in &mut self.threads {
-            let needed = counted.thread.role != Role::Vmm || around.want.vcpus;
-            if needed && (!still || counted.run.is_err()) {
-                self.outdated |= !counted.read(around, pid, buffer);
-            } else if still {
-                counted.stand(tree, pid, buffer);
-            }
-        }
+        self.read_threads(around, |role| role.is_vcpu(), still, buffer);
+        let before = self.last.as_ref().map(|last| (last.cpu, last.vcpus));
+        let vcpus = self.vcpu_time();
         if !still {
-            // After its threads', so that the process's time is never less than theirs.
             cpu = process_clock(tree, pid, task.cpu, buffer)?;
+        }
+        // Where the vCPUs have used all that the process has, no other thread has run.
+        let alone = tree.is_live()
+            && before.zip(vcpus).is_some_and(|((process, before), now)| {
+                before.is_some_and(|before| now.checked_sub(before) == cpu.checked_sub(process))
+            });
+        self.read_threads(around, |role| !role.is_vcpu(), still || alone, buffer);
+        if !still {
+            if !alone {
+                // After its threads', so that the process's time is never less than theirs.
+                cpu = process_clock(tree, pid, task.cpu, buffer)?;
+            }
             window = Window { start, end: tree.now() };
         }
-        self.read_process(around, task, cpu, still, buffer);
+        self.read_process(around, task, (cpu, vcpus), still, buffer);
         let last = self.last.as_ref()?;
         let nics = self.nics.read(tree, around.devices);
-        let lost = |nic: &model::Nic| nic.counters.is_err();
+        let lost = |nic: &model::Nic| matches!(nic.counters, Err(Absent::NotFound(_)));
         self.outdated |= nics.as_ref().is_ok_and(|nics| nics.iter().any(lost));
         let vcpus = self.vcpus(around, buffer);
         let backends = self.backends(around.want);
@@ -176,12 +196,36 @@ impl Machine {
         })
     }
 
+    /// Reads the threads of some roles; `still`: none of them has run since the last reading.
+    fn read_threads(
+        &mut self,
+        around: &Around<'_>,
+        is_one: impl Fn(Role) -> bool,
+        still: bool,
+        buffer: &mut Vec<u8>,
+    ) {
+        let pid = self.task.pid;
+        for counted in self.threads.iter_mut().filter(|it| is_one(it.thread.role)) {
+            let needed = counted.thread.role != Role::Vmm || around.want.vcpus;
+            if needed && (!still || counted.run.is_err()) {
+                self.outdated |= !counted.read(around, pid, buffer);
+            } else if still {
+                counted.stand(around.tree, pid, buffer);
+            }
+        }
+    }
+
+    /// The time of all vCPUs; `None` where one's is unknown.
+    fn vcpu_time(&self) -> Option<Nanos> {
+        self.vcpu_threads().map(|it| it.run.as_ref().ok().copied()).sum()
+    }
+
     /// Memory, disk and exits of the whole process.
     fn read_process(
         &mut self,
         around: &Around<'_>,
         task: &Task,
-        cpu: Nanos,
+        (cpu, vcpus): (Nanos, Option<Nanos>),
         still: bool,
         buffer: &mut Vec<u8>,
     ) {
@@ -195,24 +239,26 @@ impl Machine {
         self.last = Some(match old {
             Some(old) => Last {
                 cpu,
+                vcpus,
                 memory: if turn || old.resident != task.resident {
-                    memory(around, pid, buffer)
+                    memory(around, pid, &mut self.statm, buffer)
                 } else {
                     old.memory
                 },
                 disks: if still || refused(&old.disks) {
                     old.disks
                 } else {
-                    disks(tree, pid, buffer)
+                    disks(tree, pid, &mut self.io, buffer)
                 },
-                exits: if still { old.exits } else { self.statistics.read(tree) },
+                exits: if still { old.exits } else { self.statistics.read(tree, buffer) },
                 resident: task.resident,
             },
             None => Last {
                 cpu,
-                memory: memory(around, pid, buffer),
-                disks: disks(tree, pid, buffer),
-                exits: self.statistics.read(tree),
+                vcpus,
+                memory: memory(around, pid, &mut self.statm, buffer),
+                disks: disks(tree, pid, &mut self.io, buffer),
+                exits: self.statistics.read(tree, buffer),
                 resident: task.resident,
             },
         });
@@ -305,20 +351,19 @@ impl Counted {
         let (run, wait) = (Err(unread()), Err(unread()));
         let ticks = Err(unread());
         let (ticks_at, waiting) = (Nanos::ZERO, Waiting::default());
-        Self { thread, state: State::Unknown, run, wait, ticks, ticks_at, waiting }
+        let files = ThreadFiles::default();
+        Self { thread, files, state: State::Unknown, run, wait, ticks, ticks_at, waiting }
     }
 
     /// Reads the thread's times; false where the thread has ended.
     fn read(&mut self, around: &Around<'_>, pid: u32, buffer: &mut Vec<u8>) -> bool {
         let tid = self.thread.id.pid;
-        let Some((run, wait)) = thread_times(around.tree, pid, tid, around.tick, buffer) else {
-            return self.ended();
-        };
+        let times = self.files.times(around.tree, pid, tid, around.tick, buffer);
+        let Some((run, wait)) = times else { return self.ended() };
         // Until a thread has run for another clock tick its tick counters tell nothing new.
         let ran = run.saturating_sub(self.ticks_at);
         if self.thread.role.is_vcpu() && (self.ticks.is_err() || ran >= around.tick) {
-            let path = format!("/proc/{pid}/task/{tid}/stat");
-            let bytes = around.tree.read_line(&path, buffer).ok();
+            let bytes = self.files.stat(around.tree, pid, tid, buffer);
             let Some(stat) = bytes.and_then(ProcessStat::parse) else { return self.ended() };
             if stat.start != self.thread.id.start {
                 return self.ended();
@@ -371,19 +416,19 @@ fn no_vcpus() -> Absent {
     )
 }
 
-fn memory(around: &Around<'_>, pid: u32, buffer: &mut Vec<u8>) -> Reading<Bytes> {
-    let path = format!("/proc/{pid}/statm");
-    match around.tree.read_line(&path, buffer) {
-        Ok(bytes) => parse_resident(bytes, around.page).ok_or(Absent::Malformed(path.into())),
-        Err(error) => Err(Absent::from_io(&path, Need::Root, &error)),
+fn memory(around: &Around<'_>, pid: u32, statm: &mut Kept, buffer: &mut Vec<u8>) -> Reading<Bytes> {
+    let path = || format!("/proc/{pid}/statm");
+    match statm.read(around.tree, path, buffer) {
+        Ok(bytes) => parse_resident(bytes, around.page).ok_or(Absent::Malformed(path().into())),
+        Err(error) => Err(Absent::from_io(&path(), Need::Root, &error)),
     }
 }
 
 /// Bytes that the process caused to be read from and written to disks.
-fn disks(tree: &Tree, pid: u32, buffer: &mut Vec<u8>) -> Reading<Vec<Disk>> {
-    let path = format!("/proc/{pid}/io");
-    let bytes = tree.read_line(&path, buffer);
-    let bytes = bytes.map_err(|error| Absent::from_io(&path, Need::Ptrace, &error))?;
+fn disks(tree: &Tree, pid: u32, io: &mut Kept, buffer: &mut Vec<u8>) -> Reading<Vec<Disk>> {
+    let path = || format!("/proc/{pid}/io");
+    let bytes = io.read(tree, path, buffer);
+    let bytes = bytes.map_err(|error| Absent::from_io(&path(), Need::Ptrace, &error))?;
     let value = |key: &[u8]| {
         parse_io(bytes, key).map(Bytes).ok_or(Absent::Malformed("/proc/PID/io".into()))
     };
@@ -416,7 +461,7 @@ fn affinity(tree: &Tree, pid: u32, tid: u32, buffer: &mut Vec<u8>) -> Reading<Af
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::testing::survives;
+    use hostile::survives;
 
     const IO: &[u8] = b"rchar: 3\nread_bytes: 4096\nwrite_bytes: 8192\ncancelled_write_bytes: 1\n";
 

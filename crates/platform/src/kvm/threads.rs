@@ -148,7 +148,7 @@ pub(super) fn kernel_thread(comm: &[u8]) -> Option<(u32, Role)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::testing::survives;
+    use hostile::survives;
 
     #[test]
     fn vcpus_are_known_by_their_names() {

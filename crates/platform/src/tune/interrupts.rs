@@ -1,7 +1,8 @@
 //! The kernel's table of interrupts (`/proc/interrupts`) and where they go (`/proc/irq`).
 
+use super::cpus::{among, online};
 use super::place::{Place, Placed, set_all};
-use super::{Cpus, TuneError, live};
+use super::{TuneError, live};
 use crate::host::{Tree, fields, lines, parse_number, text};
 use model::{Absent, Affinity, Interrupt, Interrupts, Need};
 
@@ -41,7 +42,7 @@ pub fn interrupts(tree: &Tree) -> Result<Interrupts, TuneError> {
 /// they were.
 pub fn place_interrupts(tree: &Tree, part: &str, cpus: &str) -> Result<Vec<Placed>, TuneError> {
     live(tree)?;
-    let cpus = Cpus::among(cpus, &Cpus::online(tree)?)?;
+    let cpus = among(cpus, &online(tree)?)?;
     let places: Vec<(Place, String)> = interrupts(tree)?
         .lines
         .iter()
@@ -120,7 +121,7 @@ fn shown(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::testing::survives;
+    use hostile::survives;
     use std::path::Path;
 
     /// From Linux 6.18 in a virtual machine, and of a dom0 by xen's `drivers/xen/events`.

@@ -8,7 +8,6 @@ mod interrupts;
 mod place;
 mod vms;
 
-pub use cpus::Cpus;
 pub use interrupts::{interrupts, place_interrupts};
 pub use place::Placed;
 pub use vms::{pin, place_backends};

@@ -1,12 +1,14 @@
 //! Something that can be given CPUs, and getting its old ones back.
 
+use super::TuneError;
+use super::cpus::{of_set, to_set};
 use super::interrupts::affinity_path;
-use super::{Cpus, TuneError};
 use crate::host::{ProcessStat, Tree};
 use crate::xen::Affinities;
-use model::TaskId;
+use model::{Cpus, TaskId};
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use serde::{Deserialize, Serialize};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -22,8 +24,9 @@ pub(super) enum Place {
     Vcpu { domain: u16, vcpu: u32 },
 }
 
-/// Something that was given other CPUs.
-#[derive(Debug)]
+/// Something that was given other CPUs. It can be written down, and what was read again restored by
+/// another process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Placed {
     /// What it is; names from outside in it are raw.
     pub what: String,
@@ -35,10 +38,10 @@ pub struct Placed {
 }
 
 /// How it was before.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 enum Back {
     Interrupt { irq: u32, list: String },
-    Task { task: TaskId, set: Box<CpuSet> },
+    Task { task: TaskId, list: String },
     Vcpu { domain: u16, vcpu: u32, bitmap: Vec<u8> },
 }
 
@@ -54,7 +57,10 @@ impl Placed {
                 other => other.map_err(|error| error.to_string()),
             },
             Back::Task { task, .. } if !runs(*task) => Ok(()),
-            Back::Task { task, set } => bind(*task, set).map_err(|error| error.to_string()),
+            Back::Task { task, list } => {
+                let cpus = Cpus::parse(list).ok_or_else(|| self.refused("no CPUs".to_owned()))?;
+                bind(*task, &to_set(&cpus)?).map_err(|error| error.to_string())
+            }
             Back::Vcpu { domain, vcpu, bitmap } => Affinities::open()
                 .and_then(|mut xen| xen.set(*domain, *vcpu, bitmap))
                 .or_else(|error| if error.is_gone() { Ok(()) } else { Err(error.to_string()) }),
@@ -104,7 +110,7 @@ fn set(place: Place, what: String, cpus: &Cpus) -> Result<Placed, TuneError> {
             (list.clone(), now, Back::Interrupt { irq, list })
         }
         Place::Task(task) => {
-            let set = cpus.set()?;
+            let set = to_set(cpus)?;
             let text = |error: rustix::io::Errno| refused(io::Error::from(error).to_string());
             if !runs(task) {
                 return Err(refused("it has ended".to_owned()));
@@ -112,8 +118,8 @@ fn set(place: Place, what: String, cpus: &Cpus) -> Result<Placed, TuneError> {
             let was = sched_getaffinity(pid(task)).map_err(text)?;
             bind(task, &set).map_err(|error| refused(error.to_string()))?;
             let now = sched_getaffinity(pid(task)).map_err(text)?;
-            let back = Back::Task { task, set: Box::new(was) };
-            (Cpus::of(&was).to_string(), Cpus::of(&now).to_string(), back)
+            let was = of_set(&was).to_string();
+            (was.clone(), of_set(&now).to_string(), Back::Task { task, list: was })
         }
         Place::Vcpu { domain, vcpu } => {
             let mut xen = Affinities::open().map_err(|error| refused(error.to_string()))?;

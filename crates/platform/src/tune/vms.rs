@@ -1,7 +1,8 @@
 //! The CPUs of a VM's vCPUs, and of the threads that serve it alone.
 
+use super::cpus::{among, online};
 use super::place::{Place, Placed, set_all};
-use super::{Cpus, TuneError, live};
+use super::{TuneError, live};
 use crate::host::Tree;
 use crate::xen::Affinities;
 use crate::{Source, Want};
@@ -33,9 +34,9 @@ pub fn pin(
         Some(_) => Affinities::open()
             .map(|xen| xen.cpus())
             .map_err(|error| TuneError::Refused { what: "Xen".into(), why: error.to_string() })?,
-        None => Cpus::online(tree)?,
+        None => online(tree)?,
     };
-    let cpus = Cpus::among(cpus, &there)?;
+    let cpus = among(cpus, &there)?;
     let mut places = Vec::new();
     for one in vcpus.iter().filter(|one| vcpu.is_none_or(|wanted| one.id == wanted)) {
         let what = format!("vCPU {} of {vm}", one.id);
@@ -71,7 +72,7 @@ pub fn place_backends(
     cpus: &str,
 ) -> Result<Vec<Placed>, TuneError> {
     live(tree)?;
-    let cpus = Cpus::among(cpus, &Cpus::online(tree)?)?;
+    let cpus = among(cpus, &online(tree)?)?;
     let found = read(source)?;
     let places: Vec<(Place, String)> = find(&found, vm)?
         .backends

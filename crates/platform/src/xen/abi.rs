@@ -3,7 +3,7 @@
 //! Everything here is a pure function of bytes that Xen (or a file) gave; none can panic.
 //! Sources: `xen/include/public/{sysctl,domctl}.h` of Xen 4.13 to 4.22 (MIT), x86-64.
 
-use crate::tune::Cpus;
+use model::{Cpus, u16_at, u32_at, u64_at};
 use std::fmt;
 
 /// Bytes in a page of memory, Xen's unit for it.
@@ -250,18 +250,6 @@ impl VcpuInfo {
 /// The CPUs in a bitmap, as Linux writes a list (`0-3,8`), none above `max_cpu`.
 pub(crate) fn cpu_list(bitmap: &[u8], max_cpu: u32) -> String {
     Cpus::of_bitmap(bitmap, max_cpu).to_string()
-}
-
-pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes.get(at..)?.first_chunk().map(|field| u16::from_le_bytes(*field))
-}
-
-pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..)?.first_chunk().map(|field| u32::from_le_bytes(*field))
-}
-
-pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    bytes.get(at..)?.first_chunk().map(|field| u64::from_le_bytes(*field))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use super::hypercall::{Call, CallError, Hypervisor};
 use super::{connect, is_here, release, understand};
 use crate::OpenError;
 use crate::host::Tree;
-use crate::tune::Cpus;
+use model::Cpus;
 use std::path::Path;
 
 /// The running Xen, for its vCPUs' affinities.

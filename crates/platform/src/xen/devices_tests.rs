@@ -1,5 +1,5 @@
 use super::*;
-use crate::host::testing::survives;
+use hostile::survives;
 use std::path::Path;
 
 /// A saved tree with these files.

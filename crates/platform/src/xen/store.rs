@@ -125,7 +125,7 @@ impl<C: Wire> Client<C> {
         loop {
             let mut header = [0; 16];
             self.connection.receive(&mut header, until)?;
-            let field = |at| super::abi::u32_at(&header, at).unwrap_or_default();
+            let field = |at| model::u32_at(&header, at).unwrap_or_default();
             let length = field(12) as usize;
             if length > MOST {
                 return Err(io::Error::other(format!("xenstored announced {length} bytes")));

@@ -1,5 +1,5 @@
 use super::*;
-use crate::host::testing::survives;
+use hostile::survives;
 
 /// A xenstored whose replies are fixed.
 struct Scripted {

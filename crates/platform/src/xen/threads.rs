@@ -102,7 +102,7 @@ fn emulated_domain(cmdline: &[u8]) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::testing::survives;
+    use hostile::survives;
     use model::Nanos;
 
     fn served(name: &str, kernel: bool) -> Option<u16> {

@@ -11,6 +11,7 @@
 use super::abi::{self, Interface, Malformed};
 use super::hypercall::{Answer, Call, CallError, Hypervisor};
 use crate::host::Tree;
+use model::{u16_at, u32_at};
 use std::io;
 use std::path::Path;
 
@@ -65,7 +66,7 @@ impl Transcript {
 
     /// The stride that the file's length and count tell.
     fn stride(&self, head: usize) -> Result<usize, CallError> {
-        let count = abi::u32_at(&self.file, 16).unwrap_or_default() as usize;
+        let count = u32_at(&self.file, 16).unwrap_or_default() as usize;
         let length = self.file.len() - head;
         match length.checked_div(count) {
             Some(stride) if stride > 0 && length.is_multiple_of(count) => Ok(stride),
@@ -78,7 +79,7 @@ impl Transcript {
         let stride = self.stride(head)?;
         let most = self.room / stride;
         let list = self.file[head..].chunks_exact(stride);
-        let wanted = list.filter(|entry| abi::u16_at(entry, 0).is_some_and(|id| id >= first));
+        let wanted = list.filter(|entry| u16_at(entry, 0).is_some_and(|id| id >= first));
         self.page.clear();
         self.page.extend_from_slice(&self.file[..head]);
         self.page.extend(wanted.take(most).flatten());
@@ -185,7 +186,7 @@ pub(crate) fn record(
     recorder.answer(Call::Clock, clock, 0).map_err(failed)?;
     // The two that have to be close together come first.
     let idle = xen.ask(Call::Idle)?;
-    let listed = abi::u32_at(idle.head, 16).unwrap_or_default() as usize;
+    let listed = u32_at(idle.head, 16).unwrap_or_default() as usize;
     recorder.answer(Call::Idle, idle, listed.saturating_mul(8)).map_err(failed)?;
     let domains = record_list(xen, stride, &recorder)?;
     recorder.interface(interface).map_err(failed)?;
