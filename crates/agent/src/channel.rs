@@ -1,18 +1,36 @@
 //! Messages over a byte stream, plain or inside Noise.
 
-use crate::noise::Session;
-use crate::{Decoder, Error, Key, encode};
+use crate::noise::{Proven, Session};
+use crate::{Decoder, Error, Key, Keys, Role, encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io::{self, ErrorKind, Read, Write};
+use workload::clock;
 
 /// What keeps others out.
 #[derive(Debug, Clone)]
 pub enum Security {
     /// The transport itself: a unix socket, loopback, a VM's own vsock or serial line.
     Transport,
-    /// A key that both ends have.
-    Key(Key),
+    /// Keys, of which the other end must have one.
+    Keys(Keys),
+}
+
+impl Security {
+    /// With the one key that is for an agent of these names (a VM's name, an address).
+    #[must_use]
+    pub fn of_agent(&self, names: &[&str]) -> Self {
+        match self {
+            Self::Keys(keys) => keys.of_agent(names).cloned().map_or(Self::Transport, Self::from),
+            Self::Transport => Self::Transport,
+        }
+    }
+}
+
+impl From<Key> for Security {
+    fn from(key: Key) -> Self {
+        Self::Keys(key.into())
+    }
 }
 
 /// A connection between agent and controller.
@@ -30,21 +48,35 @@ impl<S: Read + Write> Channel<S> {
     pub fn connect(mut stream: S, security: &Security) -> Result<Self, Error> {
         let session = match security {
             Security::Transport => None,
-            Security::Key(key) => Some(Session::connect(key, &mut stream)?),
+            Security::Keys(keys) => {
+                let key = keys.of_agent(&[]).ok_or(Error::Refused)?;
+                Some(Session::connect(key, &mut stream)?)
+            }
         };
         Ok(Self { stream, session, decoder: Decoder::default() })
     }
 
-    /// Agrees with the other end, as the one who listens.
+    /// Agrees with the other end, as the one who listens; and the role of its key, where there are
+    /// keys.
     ///
     /// # Errors
     /// [`Error::Refused`] where it has another key; what the stream says.
-    pub fn accept(mut stream: S, security: &Security) -> Result<Self, Error> {
-        let session = match security {
-            Security::Transport => None,
-            Security::Key(key) => Some(Session::accept(key, &mut stream)?),
+    pub fn accept(mut stream: S, security: &Security) -> Result<(Self, Option<Role>), Error> {
+        let (session, role) = match security {
+            Security::Transport => (None, None),
+            Security::Keys(keys) => Session::accept(keys, &mut stream).map(some)?,
         };
-        Ok(Self { stream, session, decoder: Decoder::default() })
+        Ok((Self { stream, session, decoder: Decoder::default() }, role))
+    }
+
+    /// Agrees with the other end, whose first message was read; `None` where there are no keys.
+    pub(crate) fn of_arrived(
+        mut stream: S,
+        proven: Option<Box<Proven>>,
+    ) -> Result<(Self, Option<Role>), Error> {
+        let agreed = proven.map(|proven| proven.agree(&mut stream)).transpose()?;
+        let (session, role) = agreed.map_or((None, None), some);
+        Ok((Self { stream, session, decoder: Decoder::default() }, role))
     }
 
     /// The stream, to wait for.
@@ -72,21 +104,45 @@ impl<S: Read + Write> Channel<S> {
         }
     }
 
-    /// Waits for the next message, as long as the stream's own timeout lets it.
+    /// Waits for the next message, as long as the stream's own timeout lets it, and no longer than
+    /// [`MESSAGE_TIMEOUT`] for all of it, however it trickles in.
     ///
     /// # Errors
     /// No frame, a changed one, or what the stream says; the channel is of no use after that.
     pub fn receive<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
+        let mut stream = Timed { stream: &mut self.stream, until: clock::now() + MESSAGE_TIMEOUT };
         loop {
             if let Some(message) = self.decoder.message()? {
                 return Ok(message);
             }
             match &mut self.session {
-                Some(session) => self.decoder.push(&session.receive(&mut self.stream)?),
-                None => self.decoder.push(&read_some(&mut self.stream)?),
+                Some(session) => self.decoder.push(&session.receive(&mut stream)?),
+                None => self.decoder.push(&read_some(&mut stream)?),
             }
         }
     }
+}
+
+/// How long a message may take, in nanoseconds: one of some MB over a slow line takes seconds.
+const MESSAGE_TIMEOUT: u64 = 30 * clock::SECOND;
+
+/// A stream that is read until a moment; a single read may last as long as the stream's own timeout.
+struct Timed<'a, S> {
+    stream: &'a mut S,
+    until: u64,
+}
+
+impl<S: Read> Read for Timed<'_, S> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        if clock::now() > self.until {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        self.stream.read(bytes)
+    }
+}
+
+fn some<A, B>((one, other): (A, B)) -> (Option<A>, Option<B>) {
+    (Some(one), Some(other))
 }
 
 fn read_some(stream: &mut impl Read) -> io::Result<Vec<u8>> {
@@ -113,7 +169,7 @@ mod tests {
     use std::time::Duration;
 
     fn key(byte: u8) -> Security {
-        Security::Key(Key::new([byte; 32]))
+        Key::new([byte; 32], Role::Measure).into()
     }
 
     fn pair() -> (UnixStream, UnixStream) {
@@ -131,7 +187,7 @@ mod tests {
     ) -> (Result<Channel<UnixStream>, Error>, Result<Channel<UnixStream>, Error>) {
         let (one, other) = pair();
         thread::scope(|scope| {
-            let accepted = scope.spawn(move || Channel::accept(other, &far));
+            let accepted = scope.spawn(move || Channel::accept(other, &far).map(|it| it.0));
             let connected = Channel::connect(one, &near);
             (connected, accepted.join().unwrap())
         })
@@ -193,7 +249,7 @@ mod tests {
         let (one, other) = pair();
         thread::scope(|scope| {
             let first = scope.spawn(move || {
-                Channel::accept(other, &key(1)).unwrap().receive::<String>().unwrap()
+                Channel::accept(other, &key(1)).unwrap().0.receive::<String>().unwrap()
             });
             let tap = Tap(one, &mut recorded);
             Channel::connect(tap, &key(1)).unwrap().send(&"stop everything").unwrap();
@@ -202,7 +258,7 @@ mod tests {
         let (mut one, other) = pair();
         one.write_all(&recorded).unwrap();
         let mut played = Channel::accept(other, &key(1)).unwrap();
-        assert!(matches!(played.receive::<String>(), Err(Error::Refused)));
+        assert!(matches!(played.0.receive::<String>(), Err(Error::Refused)));
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! What an agent does for one connection, request by request.
 
+use crate::agent::Agent;
 use crate::message::{Hello, PROTOCOL, Reply, Request};
 use crate::sampling::{self, Sampler, Sampling};
 use crate::scratch::Scratch;
-use crate::server::Agent;
 use crate::settings::Settings;
 use crate::work::Job;
-use crate::{Error, Stage};
+use crate::{Error, Role, Stage};
 use model::Nanos;
 use platform::host::{self, Tree};
 use platform::{Choice, OpenError, Source, Want, tune};
@@ -19,8 +19,8 @@ const MOST_JOBS: usize = 10_000;
 /// take their time, are waited for. A panic drops the fields in this order, too.
 pub(crate) struct Conversation<'a> {
     agent: &'a Agent,
-    /// Whether the other end may do more than read.
-    trusted: bool,
+    /// What the other end may ask.
+    role: Role,
     greeted: bool,
     source: Result<Box<dyn Source>, String>,
     settings: Settings,
@@ -30,12 +30,12 @@ pub(crate) struct Conversation<'a> {
 }
 
 impl<'a> Conversation<'a> {
-    pub(crate) fn new(agent: &'a Agent, scratch: &'a Scratch, trusted: bool) -> Self {
+    pub(crate) fn new(agent: &'a Agent, scratch: &'a Scratch, role: Role) -> Self {
         let source = open(agent).map_err(|error| error.to_string());
         let settings = Settings::default();
         Self {
             agent,
-            trusted,
+            role,
             greeted: false,
             source,
             jobs: Vec::new(),
@@ -69,10 +69,12 @@ impl<'a> Conversation<'a> {
             request if request.changes() && self.agent.read_only => {
                 failed("this agent reads counters and nothing else (--read-only)")
             }
-            request if (request.changes() || request.looks_inside()) && !self.trusted => failed(
-                "workloads, settings, files and samples are for those who have a key, or come by \
-                 the unix socket",
-            ),
+            request if request.role() > self.role => failed(format!(
+                "the request needs a key of the role {}, or the unix socket; this connection has \
+                 the role {}",
+                request.role(),
+                self.role
+            )),
             Request::Start { work } => self.start(&work),
             Request::Stage { job } => self.with(job, |job| job.stage()),
             Request::Stop { job } => self.with(job, |job| {

@@ -2,20 +2,36 @@
 
 use crate::message::{Hello, PROTOCOL, Reply, Request};
 use crate::places::INTRODUCTION;
+use crate::sampling::weight;
 use crate::scratch::{PIECE, ROOM};
 use crate::{
     Changed, Channel, Checksum, Drained, Error, Opened, Sampling, Security, Setting, Stage,
     SymbolFile, Work,
 };
 use model::{Event, Inside, Interrupts, Pinged, Record, Snapshot};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::net::{Shutdown, shutdown};
 use serde::Serialize;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use workload::clock;
 
 /// A connection to an agent that has introduced itself.
 pub struct Handle<S> {
     channel: Channel<S>,
     hello: Hello,
+}
+
+/// Ends a connection: whoever waits for its other end gets an error at once. (A serial line's
+/// reads end by their own timeout.)
+#[derive(Debug)]
+pub struct Cutter(OwnedFd);
+
+impl Cutter {
+    /// Ends it.
+    pub fn cut(&self) {
+        // One that is closed already has ended by itself.
+        let _ = shutdown(&self.0, Shutdown::Both);
+    }
 }
 
 /// How an agent's clock relates to this machine's.
@@ -27,8 +43,9 @@ pub struct Offset {
     pub bound: u64,
 }
 
-/// Names and maps that an agent may tell of before.
-const MOST_RECORDS: u32 = 1 << 22;
+/// Maximum size in bytes of the names and maps of before that an agent may report: a busy machine
+/// has some MB.
+const MAX_EXISTING: usize = 64 << 20;
 /// Pings of a burst; the fastest one counts.
 const PINGS: usize = 16;
 
@@ -57,6 +74,17 @@ impl<S: Read + Write> Handle<S> {
             Reply::Hello(hello) => Err(Error::Version { theirs: hello.protocol }),
             _ => Err(Error::Unexpected),
         }
+    }
+
+    /// What ends the connection from another thread, whatever the agent does.
+    ///
+    /// # Errors
+    /// As dup(2).
+    pub fn cutter(&self) -> io::Result<Cutter>
+    where
+        S: AsFd,
+    {
+        Ok(Cutter(self.channel.stream().as_fd().try_clone_to_owned()?))
     }
 
     /// Who it is.
@@ -117,15 +145,20 @@ impl<S: Read + Write> Handle<S> {
     /// # Errors
     /// Where nothing is sampled, or the agent is lost.
     pub fn existing(&mut self) -> Result<Vec<Record>, Error> {
-        let mut found = Vec::new();
+        let (mut found, mut size) = (Vec::new(), 0);
         loop {
             let from = u32::try_from(found.len()).unwrap_or(u32::MAX);
             let Reply::Existing { records, all } = self.ask(&Request::Existing { from })? else {
                 return Err(Error::Unexpected);
             };
             let none = records.is_empty();
+            size += records.iter().map(weight).sum::<usize>();
+            if size > MAX_EXISTING {
+                let mb = MAX_EXISTING >> 20;
+                return Err(Error::Failed(format!("names of processes of more than {mb} MiB")));
+            }
             found.extend(records);
-            if none || found.len() >= all.min(MOST_RECORDS) as usize {
+            if none || found.len() >= all as usize {
                 return Ok(found);
             }
         }

@@ -1,8 +1,7 @@
 //! Agent and controller together, and strangers.
 
 use super::*;
-use crate::server::Agent;
-use crate::{Key, Listener, encode};
+use crate::{Agent, Key, Listener, Role, encode};
 use platform::Choice;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -12,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 fn key(byte: u8) -> Security {
-    Security::Key(Key::new([byte; 32]))
+    Key::new([byte; 32], Role::Configure).into()
 }
 
 fn agent() -> Agent {
@@ -183,10 +182,10 @@ fn two_agents_run_a_load_between_them() {
     with_agent(&Security::Transport, |to| {
         let mut handle = connect(to, &Security::Transport).unwrap();
         let refused = handle.start(&Work::TcpReceive { listen: "127.0.0.1:0".to_owned() });
-        assert!(refused.unwrap_err().to_string().contains("have a key"));
+        assert!(refused.unwrap_err().to_string().contains("needs a key of the role measure"));
         let setting = Setting::Irq { matching: "eth0".to_owned(), cpus: "0".to_owned() };
         let refused = handle.set(&setting).unwrap_err().to_string();
-        assert!(refused.contains("for those who have a key"), "{refused}");
+        assert!(refused.contains("needs a key of the role configure"), "{refused}");
         assert!(!handle.interrupts().unwrap().lines.is_empty(), "reading is for everybody");
     });
 }
@@ -243,8 +242,20 @@ fn files_go_there_and_come_back() {
     });
     with_agent(&Security::Transport, |to| {
         let mut handle = connect(to, &Security::Transport).unwrap();
-        assert!(handle.put("data", &[]).unwrap_err().to_string().contains("have a key"));
-        assert!(handle.fetch("data").unwrap_err().to_string().contains("have a key"));
+        assert!(
+            handle
+                .put("data", &[])
+                .unwrap_err()
+                .to_string()
+                .contains("needs a key of the role measure")
+        );
+        assert!(
+            handle
+                .fetch("data")
+                .unwrap_err()
+                .to_string()
+                .contains("needs a key of the role measure")
+        );
     });
 }
 
@@ -363,7 +374,7 @@ fn an_address_is_connected_to_or_says_what_is_wrong() {
     assert!(Stream::connect(&to.to_string()).is_ok());
     drop(listener);
     let refused = Stream::connect(&to.to_string()).unwrap_err();
-    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
     let wrong = Stream::connect("[fe80::1%no-such]:1").unwrap_err();
     assert!(wrong.to_string().contains("network device `no-such` not found"), "{wrong}");
 }

@@ -4,34 +4,42 @@
 //! this machine or its hypervisor can touch, and inside Noise everywhere else. What a guest sends
 //! is hostile until proven otherwise: everything that is read has a limit.
 
+mod agent;
+mod arrivals;
 mod channel;
 mod conversation;
 mod frame;
 mod handle;
+mod journal;
 mod key;
 mod line;
 mod listener;
+mod log;
 mod marks;
 mod message;
 mod noise;
+mod origin;
 mod places;
 mod sampling;
 mod scratch;
 mod server;
 mod settings;
 mod stream;
+mod undo;
+mod wait;
 mod work;
 
+pub use agent::Agent;
 pub use channel::{Channel, Security};
 pub use frame::{Decoder, FrameError, LARGEST, encode};
-pub use handle::{Handle, Offset};
-pub use key::Key;
+pub use handle::{Cutter, Handle, Offset};
+pub use journal::restore_left;
+pub use key::{Key, Keys, Role};
 pub use line::Line;
 pub use listener::Listener;
 pub use message::{Hello, PROTOCOL, Reply, Request};
 pub use sampling::{Checksum, Drained, Opened, Sampling, SymbolFile};
 pub use scratch::{PIECE, ROOM};
-pub use server::Agent;
 pub use settings::{Changed, Setting};
 pub use stream::Stream;
 pub use work::{Stage, Work};
@@ -63,6 +71,9 @@ pub enum Error {
     /// The other end has not this key, or what it sent was changed on the way.
     #[error("the other end has another key or none, or its bytes were changed on the way")]
     Refused,
+    /// The agent serves as many as it can, or has had too many without its key from this address.
+    #[error("the agent is busy with other connections: try again")]
+    Busy,
     /// The other end closed the connection, and not at once, before it said anything.
     #[error(
         "the other end closed the connection after some seconds: its machine is too busy to answer, \

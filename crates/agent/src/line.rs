@@ -1,7 +1,7 @@
 //! A serial line, a virtio port or a pty: one controller after the other, without connections.
 
 use crate::marks::{Event, Mark, Reader, escape, mark};
-use crate::stream::{PATIENCE, Wait};
+use crate::wait::{PATIENCE, Wait};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};

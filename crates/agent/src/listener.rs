@@ -1,7 +1,7 @@
 //! Where an agent listens.
 
 use crate::line::Line;
-use crate::stream::readable;
+use crate::origin::Origin;
 use crate::{Error, Security, Stream};
 use rustix::fd::{AsFd, BorrowedFd};
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -17,8 +17,17 @@ use std::sync::Mutex;
 const HOST_CID: u32 = 2;
 /// Any of this machine's identifiers (VMADDR_CID_ANY).
 const ANY_CID: u32 = u32::MAX;
-/// Connections that wait to be accepted.
-const WAITING: i32 = 16;
+/// Connections that the kernel keeps until they are accepted: a flood shall not push others out
+/// before they were looked at.
+const WAITING: i32 = 4096;
+
+/// Who connects.
+#[derive(Debug, Clone)]
+pub(crate) struct Peer {
+    /// For the log.
+    pub name: String,
+    pub origin: Origin,
+}
 
 /// Where an agent listens.
 #[derive(Debug)]
@@ -49,7 +58,11 @@ impl Listener {
                 "{address} can be reached from other machines: give a key, or listen on loopback"
             )));
         }
-        let listener = TcpListener::bind(address)?;
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(WAITING)?;
+        let listener = TcpListener::from(socket);
         // One who goes away between the two must not keep the agent waiting for another.
         listener.set_nonblocking(true)?;
         Ok(Self::Tcp(listener))
@@ -81,7 +94,7 @@ impl Listener {
         socket.bind(&SockAddr::vsock(ANY_CID, port))?;
         socket.listen(WAITING)?;
         socket.set_nonblocking(true)?;
-        Ok(Self::Vsock { socket, keyed: matches!(security, Security::Key(_)) })
+        Ok(Self::Vsock { socket, keyed: matches!(security, Security::Keys(_)) })
     }
 
     /// A character device: a serial line (`/dev/ttyS1`), a virtio console or port, a pty.
@@ -125,12 +138,8 @@ impl Listener {
         matches!(self, Self::Unix(_) | Self::Line(..))
     }
 
-    /// Whether a connection comes within so many nanoseconds.
-    pub(crate) fn comes(&self, within: u64) -> bool {
-        self.fd().is_some_and(|fd| readable(&fd, within))
-    }
-
-    fn fd(&self) -> Option<BorrowedFd<'_>> {
+    /// What tells that a connection has come; a line has none.
+    pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Self::Tcp(listener) => Some(listener.as_fd()),
             Self::Unix(listener) => Some(listener.as_fd()),
@@ -142,27 +151,32 @@ impl Listener {
     /// A connection, and who it is from.
     ///
     /// # Errors
-    /// The system's; [`Error::Key`] where who connects needs a key and this agent has none.
-    pub(crate) fn accept(&self) -> Result<(Stream, String), Error> {
+    /// The system's; [`Error::Key`] where who connects needs a key and this agent has none, with
+    /// who it was.
+    pub(crate) fn accept(&self) -> Result<(Stream, Peer), (Error, Option<Peer>)> {
+        let failed = |error: io::Error| (error.into(), None);
         Ok(match self {
             Self::Tcp(listener) => {
-                let (stream, peer) = listener.accept()?;
-                (Stream::tcp(stream)?, peer.to_string())
+                let (stream, peer) = listener.accept().map_err(failed)?;
+                let peer = Peer { name: peer.to_string(), origin: Origin::of(peer) };
+                (Stream::tcp(stream).map_err(failed)?, peer)
             }
             Self::Unix(listener) => {
-                let (stream, _) = listener.accept()?;
-                (Stream::unix(stream)?, "the unix socket".to_owned())
+                let (stream, _) = listener.accept().map_err(failed)?;
+                let peer = Peer { name: "the unix socket".to_owned(), origin: Origin::Local };
+                (Stream::unix(stream).map_err(failed)?, peer)
             }
             Self::Vsock { socket, keyed } => {
-                let (stream, peer) = socket.accept()?;
+                let (stream, peer) = socket.accept().map_err(failed)?;
                 let (cid, port) = peer.as_vsock_address().unwrap_or((ANY_CID, 0));
-                let peer = format!("vsock:{cid}:{port}");
+                let peer = Peer { name: format!("vsock:{cid}:{port}"), origin: Origin::Vsock(cid) };
                 if cid > HOST_CID && !keyed {
-                    return Err(Error::Key(format!("{peer}: another VM needs a key")));
+                    let error = Error::Key(format!("{}: another VM needs a key", peer.name));
+                    return Err((error, Some(peer)));
                 }
-                (Stream::vsock(stream)?, peer)
+                (Stream::vsock(stream).map_err(failed)?, peer)
             }
-            Self::Line(..) => return Err(io::Error::from(io::ErrorKind::Unsupported).into()),
+            Self::Line(..) => return Err(failed(io::ErrorKind::Unsupported.into())),
         })
     }
 }

@@ -1,6 +1,7 @@
 //! What agent and controller say to each other.
 
-use crate::{Changed, Checksum, Drained, Opened, Sampling, Stage, SymbolFile};
+use crate::sampling::{MAX_NAMES, limited};
+use crate::{Changed, Checksum, Drained, Opened, Role, Sampling, Stage, SymbolFile};
 use model::{Event, Inside, Interrupts, Record, Snapshot, Stamp};
 use serde::{Deserialize, Serialize};
 use workload::Environment;
@@ -91,9 +92,29 @@ pub enum Request {
 }
 
 impl Request {
-    /// Whether it tells of programs what only the machine's root may know.
-    pub(crate) fn looks_inside(&self) -> bool {
-        matches!(self, Self::Sample(_) | Self::Symbols { .. } | Self::Checksum(_))
+    /// The role that it needs. Samples tell of programs what only the machine's root may know.
+    pub(crate) fn role(&self) -> Role {
+        match self {
+            Self::Set { .. } => Role::Configure,
+            Self::Start { .. }
+            | Self::Put { .. }
+            | Self::Fetch { .. }
+            | Self::Sample(_)
+            | Self::Symbols { .. }
+            | Self::Checksum(_) => Role::Measure,
+            // What is about something that this connection began, by a request of those, too.
+            Self::Hello { .. }
+            | Self::Clock
+            | Self::Snapshot { .. }
+            | Self::Inside
+            | Self::Interrupts
+            | Self::Stage { .. }
+            | Self::Stop { .. }
+            | Self::Existing { .. }
+            | Self::Drain
+            | Self::EndSampling
+            | Self::Restore => Role::Read,
+        }
     }
 
     /// Whether it does more than read, or is about files.
@@ -175,6 +196,7 @@ pub enum Reply {
     /// Names and maps of before.
     Existing {
         /// Some.
+        #[serde(deserialize_with = "limited::<_, _, MAX_NAMES>")]
         records: Vec<Record>,
         /// How many there are in all.
         all: u32,

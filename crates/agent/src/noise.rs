@@ -3,7 +3,7 @@
 //! Both ends prove that they have the key; each session has fresh ephemeral keys, so a recorded
 //! one cannot be played again: its first message is answered, its others do not decrypt.
 
-use crate::{Error, Key};
+use crate::{Error, Key, Keys, Role};
 use snow::{Builder, HandshakeState, TransportState};
 use std::io::{self, ErrorKind, Read, Write};
 
@@ -13,6 +13,9 @@ const PROLOGUE: &[u8] = b"vmeter.agent/1";
 /// The longest Noise message, and what of it is plain text.
 const MESSAGE: usize = 65_535;
 const PLAIN: usize = MESSAGE - 16;
+
+/// Bytes of the first message with its length: an ephemeral key of 32 bytes and a tag of 16.
+pub(crate) const FIRST: usize = 2 + 32 + 16;
 
 /// A session that both ends have agreed on.
 pub struct Session {
@@ -29,12 +32,9 @@ impl Session {
         Self::agreed(state)
     }
 
-    /// Agrees on a session as the one who listens.
-    pub fn accept(key: &Key, stream: &mut (impl Read + Write)) -> Result<Self, Error> {
-        let mut state = builder(key)?.build_responder().map_err(refused)?;
-        hear(&mut state, stream)?;
-        speak(&mut state, stream)?;
-        Self::agreed(state)
+    /// Agrees on a session as the one who listens; and the role of the key.
+    pub fn accept(keys: &Keys, stream: &mut (impl Read + Write)) -> Result<(Self, Role), Error> {
+        Proven::by(keys, &read(stream)?)?.agree(stream)
     }
 
     fn agreed(state: HandshakeState) -> Result<Self, Error> {
@@ -59,6 +59,33 @@ impl Session {
     }
 }
 
+/// One who connects and has shown in its first message that it has a key.
+pub struct Proven {
+    state: HandshakeState,
+    role: Role,
+}
+
+impl Proven {
+    /// Tries each key on a first message: only who has one of them can make it. (A recorded one can
+    /// be played again; what follows it cannot.)
+    pub fn by(keys: &Keys, message: &[u8]) -> Result<Self, Error> {
+        for key in keys.iter() {
+            let mut state = builder(key)?.build_responder().map_err(refused)?;
+            // Nobody has proven anything yet: what the message carries is not looked at.
+            if state.read_message(message, &mut [0; MESSAGE]).is_ok() {
+                return Ok(Self { state, role: key.role() });
+            }
+        }
+        Err(Error::Refused)
+    }
+
+    /// Agrees on a session; and the role of the key.
+    pub fn agree(mut self, stream: &mut (impl Read + Write)) -> Result<(Session, Role), Error> {
+        speak(&mut self.state, stream)?;
+        Ok((Session::agreed(self.state)?, self.role))
+    }
+}
+
 fn builder(key: &Key) -> Result<Builder<'_>, Error> {
     let parameters = PATTERN.parse().map_err(refused)?;
     let builder = Builder::new(parameters).psk(0, key.bytes()).map_err(refused)?;
@@ -78,6 +105,9 @@ fn speak(state: &mut HandshakeState, stream: &mut impl Write) -> Result<(), Erro
 
 fn hear(state: &mut HandshakeState, stream: &mut impl Read) -> Result<(), Error> {
     let message = read(stream)?;
+    if message.is_empty() {
+        return Err(Error::Busy);
+    }
     // Nobody has proven anything yet: what the message carries is not looked at.
     state.read_message(&message, &mut vec![0; MESSAGE]).map_err(refused)?;
     Ok(())

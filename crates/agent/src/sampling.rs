@@ -4,9 +4,12 @@
 use crate::scratch::PIECE;
 use model::{Event, Record, What};
 use sample::{Capture, Layout, Scope, Wanted, Word};
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_bytes::ByteBuf;
+use std::fmt;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
 /// What an agent is to say of its machine.
@@ -35,6 +38,7 @@ pub struct Opened {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drained {
     /// Whole records of a ring, by its number.
+    #[serde(deserialize_with = "limited::<_, _, MAX_PIECES>")]
     pub pieces: Vec<(u16, ByteBuf)>,
     /// There is more, which did not fit.
     pub more: bool,
@@ -49,10 +53,44 @@ pub enum SymbolFile {
     Binary(PathBuf),
 }
 
-/// Bytes of rings that cross in one message at most.
-const MOST_DRAINED: usize = 8 << 20;
+/// Maximum number of bytes of rings in one message.
+const MOST_DRAINED: usize = 4 << 20;
+/// Maximum number of pieces in one message.
+const MAX_PIECES: usize = 16 << 10;
 /// Bytes of names that cross in one message, or a little more.
 const MOST_NAMES: usize = 1 << 20;
+/// Maximum number of names in one message: each counts for 64 bytes at least.
+pub(crate) const MAX_NAMES: usize = MOST_NAMES / 64 + 1;
+
+/// A list of at most `MAX` elements: the bytes of a message bound those of a list only loosely.
+pub(crate) fn limited<'de, D, T, const MAX: usize>(from: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct Limited<T, const MAX: usize>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for Limited<T, MAX> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "a list of at most {MAX} elements")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
+            let mut found = Vec::new();
+            while let Some(one) = list.next_element()? {
+                if found.len() >= MAX {
+                    return Err(A::Error::invalid_length(found.len() + 1, &self));
+                }
+                found.push(one);
+            }
+            Ok(found)
+        }
+    }
+
+    from.deserialize_seq(Limited::<T, MAX>(PhantomData))
+}
 /// The largest file that is given.
 const LARGEST_FILE: u64 = 1 << 30;
 /// How an ELF file begins.
@@ -105,7 +143,8 @@ impl Sampler {
     pub(crate) fn drain(&mut self) -> Result<Drained, String> {
         let (mut pieces, mut size) = (Vec::new(), 0);
         let drained = self.capture.drain(|ring, first, second| {
-            if size > 0 && size + first.len() + second.len() > MOST_DRAINED {
+            let is_full = size + first.len() + second.len() > MOST_DRAINED;
+            if size > 0 && (is_full || pieces.len() >= MAX_PIECES) {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
             size += first.len() + second.len();
@@ -129,7 +168,8 @@ impl Sampler {
     }
 }
 
-fn weight(record: &Record) -> usize {
+/// What a record counts for in bytes, in messages and in memory.
+pub(crate) fn weight(record: &Record) -> usize {
     64 + match &record.what {
         What::Map(map) => map.path.len(),
         What::Name { name, .. } => name.len(),

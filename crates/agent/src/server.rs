@@ -1,44 +1,31 @@
 //! The agent's loop: takes connections and answers requests, one after the other on each.
 
+use crate::agent::Agent;
+use crate::arrivals::{Arrivals, Arrived, busy};
 use crate::conversation::Conversation;
 use crate::line::Line;
-use crate::listener::Listener;
+use crate::listener::{Listener, Peer};
+use crate::log::Log;
 use crate::places::{LOOK, Places};
 use crate::scratch::Scratch;
-use crate::stream::Wait;
-use crate::{Channel, Error, Security};
-use platform::Choice;
+use crate::wait::Wait;
+use crate::{Channel, Error, Role, Security};
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 use workload::clock;
 
-/// What an agent reads counters of.
-#[derive(Debug, Clone)]
-pub struct Agent {
-    /// Which platform.
-    pub platform: Choice,
-    /// Below which root: `/`, or a saved tree.
-    pub root: PathBuf,
-    /// The arguments that make this program an instance of the CPU load.
-    pub instance: Vec<String>,
-    /// Where controllers' files lie; `None` is a private folder that goes with the agent.
-    pub dir: Option<PathBuf>,
-    /// Whether it runs, sets and takes nothing, whoever asks.
-    pub read_only: bool,
-}
-
 /// What all connections of a serving agent share.
 struct Service<'a> {
     agent: &'a Agent,
     security: &'a Security,
     scratch: Scratch,
-    trusted: bool,
+    /// What those may ask who come without a key.
+    role: Role,
     stop: &'a AtomicBool,
-    log: &'a (dyn Fn(&str) + Sync),
+    log: Log<'a>,
 }
 
 impl Agent {
@@ -50,9 +37,10 @@ impl Agent {
         stop: &AtomicBool,
         log: &(dyn Fn(&str) + Sync),
     ) {
-        let trusted = matches!(security, Security::Key(_)) || listener.is_private();
+        let role = if listener.is_private() { Role::Configure } else { Role::Read };
         let scratch = Scratch::new(self.dir.as_deref());
-        let service = Service { agent: self, security, scratch, trusted, stop, log };
+        let log = Log::new(log);
+        let service = Service { agent: self, security, scratch, role, stop, log };
         match listener {
             Listener::Line(line, path) => {
                 let mut line = line.lock().unwrap_or_else(PoisonError::into_inner);
@@ -66,57 +54,75 @@ impl Agent {
 impl Service<'_> {
     fn take_connections(&self, listener: &Listener) {
         let places = Places::default();
+        let mut arrivals = Arrivals::new(self.security);
         thread::scope(|scope| {
             while !self.stop.load(SeqCst) {
+                arrivals.wait(listener);
+                arrivals.accept(listener, &self.log);
+                let now = clock::now();
                 // Also while nobody comes: the time of those who are silent runs out.
-                places.drop_late(clock::now());
-                if !listener.comes(LOOK) {
-                    continue;
+                places.drop_late(now);
+                for arrived in arrivals.arrived(&self.log) {
+                    match places.take(&arrived.stream, now) {
+                        Ok(place) => {
+                            let places = &places;
+                            scope.spawn(move || self.attend(arrived, places, place));
+                        }
+                        Err(why) => {
+                            busy(&arrived.stream);
+                            let Peer { name, origin } = arrived.peer;
+                            let line = format!("{name}: turned away, {why}");
+                            if arrived.proven.is_some() {
+                                self.log.say(&line);
+                            } else {
+                                self.log.refused(origin, now, || line);
+                            }
+                        }
+                    }
                 }
-                let (stream, peer) = match listener.accept() {
-                    Ok(accepted) => accepted,
-                    Err(Error::Key(why)) => {
-                        (self.log)(&why);
-                        continue;
-                    }
-                    Err(_) => continue,
-                };
-                let place = match places.take(&stream, clock::now()) {
-                    Ok(place) => place,
-                    Err(why) => {
-                        (self.log)(&format!("{peer}: turned away, {why}"));
-                        continue;
-                    }
-                };
-                let places = &places;
-                scope.spawn(move || {
-                    let ended = self.converse(stream, || places.is_known(place));
-                    let dropped = places.leave(place);
-                    match ended {
-                        Err(error @ Error::NotRestored(_)) => {
-                            (self.log)(&format!("{peer}: {error}"));
-                        }
-                        // The agent's own end is no other end's fault.
-                        Ok(()) | Err(Error::Io(_)) if dropped && self.stop.load(SeqCst) => {}
-                        Ok(()) | Err(Error::Io(_)) if dropped => {
-                            (self.log)(&format!("{peer}: dropped, it said nothing"))
-                        }
-                        Err(error) => (self.log)(&format!("{peer}: {error}")),
-                        Ok(()) => {}
-                    }
-                });
+                self.log.sum_up(now);
             }
             // Their settings are undone at once, whatever the other ends do.
             places.drop_all();
         });
     }
 
+    /// Serves a connection in its place, to its end.
+    fn attend(&self, arrived: Arrived, places: &Places, place: u64) {
+        let Arrived { stream, peer, proven } = arrived;
+        let has_key = proven.is_some();
+        let agreed = Channel::of_arrived(stream, proven);
+        let ended = agreed
+            .and_then(|(channel, role)| self.converse(channel, role, || places.is_known(place)));
+        let dropped = places.leave(place);
+        let name = &peer.name;
+        let say = |line: String| {
+            if has_key {
+                self.log.say(&line);
+            } else {
+                self.log.refused(peer.origin, clock::now(), || line);
+            }
+        };
+        match ended {
+            Err(error @ Error::NotRestored(_)) => self.log.say(&format!("{name}: {error}")),
+            // The agent's own end is no other end's fault.
+            Ok(()) | Err(Error::Io(_)) if dropped && self.stop.load(SeqCst) => {}
+            Ok(()) | Err(Error::Io(_)) if dropped => {
+                say(format!("{name}: dropped, it said nothing"));
+            }
+            Err(error) => say(format!("{name}: {error}")),
+            Ok(()) => {}
+        }
+    }
+
     /// A line has one controller after the other.
     fn take_turns(&self, line: &mut Line, name: &str) {
         while !self.stop.load(SeqCst) {
             if line.begun(Duration::from_nanos(LOOK)) {
-                if let Err(error) = self.converse(&mut *line, || ()) {
-                    (self.log)(&format!("{name}: {error}"));
+                let agreed = Channel::accept(&mut *line, self.security);
+                let ended = agreed.and_then(|(channel, role)| self.converse(channel, role, || ()));
+                if let Err(error) = ended {
+                    self.log.say(&format!("{name}: {error}"));
                 }
                 line.end();
             }
@@ -125,11 +131,16 @@ impl Service<'_> {
 
     /// One connection, to its end; `known` is called when the other end has shown that it belongs
     /// here: it said something that only who has the key can say.
-    fn converse(&self, stream: impl Read + Write + Wait, known: impl Fn()) -> Result<(), Error> {
-        let mut channel = Channel::accept(stream, self.security)?;
+    fn converse(
+        &self,
+        mut channel: Channel<impl Read + Write + Wait>,
+        role: Option<Role>,
+        known: impl Fn(),
+    ) -> Result<(), Error> {
         let Some(first) = self.next(&mut channel)? else { return Ok(()) };
         known();
-        let mut conversation = Conversation::new(self.agent, &self.scratch, self.trusted);
+        let mut conversation =
+            Conversation::new(self.agent, &self.scratch, role.unwrap_or(self.role));
         let ended = self.answer(&mut channel, &mut conversation, first);
         let failed = conversation.end();
         if failed.is_empty() { ended } else { Err(Error::NotRestored(failed)) }

@@ -1,5 +1,7 @@
 //! What a controller sets on an agent's machine. It is undone when its connection ends.
 
+use crate::journal::Journal;
+use crate::undo::Undo;
 use platform::Source;
 use platform::host::Tree;
 use platform::tune::{self, Placed};
@@ -60,18 +62,12 @@ pub struct Changed {
     pub now: String,
 }
 
-/// Something that can be undone.
-#[derive(Debug)]
-enum Undo {
-    Placed(Placed),
-    Offload { device: String, feature: Feature, was: bool },
-}
-
 /// All that a connection has set, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Settings {
     undo: Vec<Undo>,
     made: usize,
+    journal: Journal,
 }
 
 impl Settings {
@@ -103,7 +99,7 @@ impl Settings {
         };
         let changes = placed.iter().map(changed).collect();
         self.undo.extend(placed.into_iter().map(Undo::Placed));
-        Ok(changes)
+        self.write_down().map(|()| changes)
     }
 
     fn offload(
@@ -120,21 +116,26 @@ impl Settings {
         let word = |on: bool| if on { "on" } else { "off" }.to_owned();
         let what = format!("{} of {device}", feature.word());
         self.undo.push(Undo::Offload { device: device.to_owned(), feature, was });
+        self.write_down()?;
         Ok(vec![Changed { what, was: word(was), now: word(on) }])
+    }
+
+    /// Writes down what is to be undone. Where that cannot be, all of it is undone now: a killed agent
+    /// would leave it.
+    fn write_down(&mut self) -> Result<(), String> {
+        self.journal.write(&self.undo).map_err(|why| {
+            let failed = self.restore();
+            [vec![why], failed].concat().join("; ")
+        })
     }
 
     /// Undoes everything, the last first; what could not be undone, and why.
     pub(crate) fn restore(&mut self) -> Vec<String> {
         let mut failed = Vec::new();
         while let Some(undo) = self.undo.pop() {
-            let undone = match &undo {
-                Undo::Placed(placed) => placed.restore().map_err(|error| error.to_string()),
-                Undo::Offload { device, feature, was } => {
-                    feature.set(device, *was).map(|_| ()).map_err(|error| error.to_string())
-                }
-            };
-            failed.extend(undone.err());
+            failed.extend(undo.undo().err());
         }
+        failed.extend(self.journal.write(&[]).err());
         failed
     }
 }

@@ -1,7 +1,7 @@
 //! A connection of any kind, at both ends.
 
 use crate::line::Line;
-use rustix::event::{PollFd, PollFlags, poll};
+use crate::wait::{PATIENCE, Wait, readable};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::net::sockopt;
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -13,21 +13,6 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 use workload::address::{addresses, first_of};
-use workload::clock;
-
-/// How long the other end may take to say what it began to say.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
-
-/// What an agent waits at.
-pub(crate) trait Wait {
-    /// Whether something comes within so many nanoseconds, or has come.
-    fn comes(&self, within: u64) -> bool;
-
-    /// After so many nanoseconds without a request the other end is taken for gone.
-    fn idle(&self) -> u64 {
-        u64::MAX
-    }
-}
 
 /// A connection with its timeouts.
 #[derive(Debug)]
@@ -173,10 +158,4 @@ impl Wait for Stream {
     fn comes(&self, within: u64) -> bool {
         readable(self, within)
     }
-}
-
-/// Whether something can be read, or accepted, within so many nanoseconds.
-pub(crate) fn readable(fd: &impl AsFd, within: u64) -> bool {
-    let wait = clock::timespec(within);
-    poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&wait)).is_ok_and(|ready| ready > 0)
 }

@@ -2,12 +2,17 @@
 
 use crate::marks::{Mark, mark};
 use crate::places::INTRODUCTION;
-use crate::{Agent, Error, Handle, Key, Line, Listener, Security, Stage, Stream, Work, encode};
+use crate::{
+    Agent, Error, Handle, Key, Keys, Line, Listener, Role, Security, Setting, Stage, Stream, Work,
+    encode,
+};
 use platform::Choice;
 use rustix::fd::OwnedFd;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use socket2::{Domain, SockRef, Socket, Type};
+use std::collections::VecDeque;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -36,7 +41,7 @@ fn serve(listener: &Listener, security: &Security, check: impl Fn()) -> Vec<Stri
 }
 
 fn key(byte: u8) -> Security {
-    Security::Key(Key::new([byte; 32]))
+    Key::new([byte; 32], Role::Configure).into()
 }
 
 /// A pty: the controller's end, and the path of the agent's.
@@ -169,7 +174,7 @@ fn a_vsock_serves_this_machine_or_the_kernel_says_why_not() {
                 let mut handle = Handle::connect(stream, &security).unwrap();
                 assert!(handle.offset().is_ok());
                 let work = Work::TcpReceive { listen: "127.0.0.1:0".to_owned() };
-                let trusted = matches!(security, Security::Key(_));
+                let trusted = matches!(security, Security::Keys(_));
                 assert_eq!(handle.start(&work).is_ok(), trusted, "any user can reach a vsock");
             }
             // The module vsock_loopback is not there.
@@ -248,8 +253,9 @@ fn a_stranger_who_drips_is_dropped() {
         let to = listener.address().unwrap();
         serve(&listener, &security, || {
             let (mut stream, begun) = (TcpStream::connect(to).unwrap(), Instant::now());
-            // Of a frame, or of Noise, of 200 bytes.
-            let mut bytes = [200, 0, 0, 0].into_iter().chain(std::iter::repeat(9));
+            // Of a frame of 200 bytes, or of the first message of Noise.
+            let length = if matches!(security, Security::Keys(_)) { 48 } else { 200 };
+            let mut bytes = [length, 0].into_iter().chain(std::iter::repeat(0));
             while stream.write_all(&[bytes.next().unwrap()]).is_ok() {
                 thread::sleep(Duration::from_millis(100));
                 assert!(begun.elapsed() < 2 * introduction(), "it still holds its place");
@@ -257,4 +263,125 @@ fn a_stranger_who_drips_is_dropped() {
             assert!(begun.elapsed() > introduction().mul_f64(0.9));
         });
     }
+}
+
+/// Connects from an address of this machine's, in blocking mode.
+fn connect_from(from: &str, to: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    let from: SocketAddr = format!("{from}:0").parse().unwrap();
+    socket.bind(&from.into())?;
+    socket.connect_timeout(&to.into(), Duration::from_secs(2))?;
+    Ok(socket.into())
+}
+
+/// Opens connections from 127.0.0.2 as fast as it can, says `first` on each and keeps the last 500
+/// open; how many there were.
+fn flood(to: SocketAddr, first: &[u8], stop: &AtomicBool) -> u64 {
+    let (mut count, mut open) = (0, VecDeque::new());
+    while !stop.load(SeqCst) {
+        // Closed by a reset, which leaves no port in TIME_WAIT.
+        if let Ok(mut stream) = connect_from("127.0.0.2", to) {
+            let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+            let _ = stream.write_all(first);
+            open.push_back(stream);
+            count += 1;
+        }
+        if open.len() > 500 {
+            open.pop_front();
+        }
+    }
+    count
+}
+
+/// However many connections come from one address, silent ones or with wrong keys, those who have
+/// the key get in from another, and what they cost in lines of the log is bounded.
+#[test]
+fn attack_by_a_flood_of_connections_keeps_no_key_holder_out() {
+    let mut wrong = vec![48, 0];
+    wrong.extend([9; 48]);
+    for (how, first) in [("silent", vec![]), ("with wrong keys", wrong)] {
+        let listener = tcp(&key(1));
+        let to = listener.address().unwrap();
+        let stop = AtomicBool::new(false);
+        let log = serve(&listener, &key(1), || {
+            thread::scope(|scope| {
+                let floods: Vec<_> =
+                    (0..2).map(|_| scope.spawn(|| flood(to, &first, &stop))).collect();
+                thread::sleep(Duration::from_millis(500));
+                let began = Instant::now();
+                let mut slowest = Duration::ZERO;
+                let mut failed = Vec::new();
+                for _ in 0..20 {
+                    let begun = Instant::now();
+                    let stream = connect_from("127.0.0.3", to).and_then(Stream::tcp);
+                    let served = stream
+                        .map_err(Error::from)
+                        .and_then(|stream| Handle::connect(stream, &key(1)))
+                        .and_then(|mut handle| handle.offset());
+                    failed.extend(served.err());
+                    slowest = slowest.max(begun.elapsed());
+                }
+                let took = began.elapsed().as_secs_f64() + 0.5;
+                stop.store(true, SeqCst);
+                let count: u64 = floods.into_iter().map(|flood| flood.join().unwrap()).sum();
+                println!(
+                    "{how}: {:.0} connections per second; 20 key holders, the slowest within {slowest:?}, \
+                     failed: {failed:?}",
+                    count as f64 / took
+                );
+                assert!(failed.is_empty() && slowest < Duration::from_secs(2));
+            });
+        });
+        println!("{} lines of log, the last: {:?}", log.len(), log.last());
+        assert!(log.len() < 60, "{}", log.len());
+    }
+}
+
+/// The address that is flooded from has key holders, too: they get in, or are told that it is busy.
+#[test]
+fn who_is_turned_away_is_told_so() {
+    let listener = tcp(&key(1));
+    let to = listener.address().unwrap();
+    serve(&listener, &key(1), || {
+        let connect = || Handle::connect(Stream::connect(&to.to_string()).unwrap(), &key(1));
+        let served: Vec<_> = (0..8).map(|_| connect().unwrap()).collect();
+        assert!(matches!(connect().err(), Some(Error::Busy)));
+        drop(served);
+    });
+}
+
+/// What each role may ask: counters, workloads and files, settings.
+#[test]
+fn a_key_is_good_for_its_role() {
+    let all = [(1, Role::Read), (2, Role::Measure), (3, Role::Configure)];
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("keys");
+    let made = all.map(|(_, role)| Key::create(&path, role, None, role != Role::Read).unwrap());
+    let keys = Security::Keys(Keys::read(&path).unwrap());
+    let listener = tcp(&keys);
+    let to = listener.address().unwrap().to_string();
+    serve(&listener, &keys, || {
+        for key in &made {
+            let security = Security::from(key.clone());
+            let mut handle = Handle::connect(Stream::connect(&to).unwrap(), &security).unwrap();
+            assert!(handle.offset().is_ok() && handle.snapshot(false).is_ok());
+            let refused = |error: Option<Error>, wanted: Role| {
+                let allowed = key.role() >= wanted;
+                let needs = format!("needs a key of the role {wanted}");
+                match error {
+                    Some(Error::Failed(why)) if why.contains(&needs) => assert!(!allowed, "{why}"),
+                    // What is asked for cannot be: that is said by who may ask.
+                    _ => assert!(allowed, "{:?} of {:?}: {error:?}", wanted, key.role()),
+                }
+            };
+            refused(handle.put("file", b"bytes").err(), Role::Measure);
+            refused(handle.start(&Work::Fileset { dir: "x".into(), dirs: 0 }).err(), Role::Measure);
+            let setting = Setting::Irq { matching: "none".into(), cpus: "0".into() };
+            refused(handle.set(&setting).err(), Role::Configure);
+        }
+        // A key that was withdrawn is another key.
+        let other = Security::from(Key::new([7; 32], Role::Configure));
+        let refused = Handle::connect(Stream::connect(&to).unwrap(), &other);
+        assert!(matches!(refused.err(), Some(Error::Refused)));
+    });
 }
