@@ -26,8 +26,10 @@ use machine::{Host, number, spec};
 fn main() {
     let chosen: Vec<String> =
         std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    if chosen.first().is_some_and(|first| first == many::STAND_IN) {
-        many::stand_in();
+    match chosen.first().map(String::as_str) {
+        Some(many::STAND_IN) => many::stand_in(false),
+        Some(many::AWAKE) => many::stand_in(true),
+        _ => {}
     }
     let wants = |part: &str| chosen.is_empty() || chosen.iter().any(|one| one == part);
     if wants("web") {

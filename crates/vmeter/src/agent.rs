@@ -6,13 +6,13 @@ use crate::init;
 use crate::install::{self, InstallArgs};
 use crate::interrupt::interruptible;
 use crate::monitor::AgentKey;
-use ::agent::{Agent, Handle, Key, Listener, Security, Stream};
+use ::agent::{Agent, Handle, Key, Listener, Role, Security, Stream};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use workload::address::addresses;
 
@@ -31,10 +31,17 @@ enum AgentCommand {
     /// encrypted, and whoever has not the key is refused (Noise NNpsk0). As the first process of
     /// a guest or container (PID 1) it also reaps orphans, and starts itself again where it fails.
     Run(RunArgs),
-    /// Makes a new key, for all agents and whoever talks to them
+    /// Makes a new key, for an agent and whoever connects to it
+    ///
+    /// A key file has a line for each key: 64 hexadecimal digits, its role and a name. An agent
+    /// accepts each key of its file, for what its role allows; a controller uses the one whose name
+    /// is the agent's VM or address, else the first without a name. Give each machine a key of its
+    /// own: whoever is root in a guest can read the guest's.
     Key(KeyArgs),
     /// Writes a systemd unit for the agent, with the least privileges that work
     Install(InstallArgs),
+    /// Undoes what agents of this machine had set that were killed (`agent run` does so, too)
+    Restore(RestoreArgs),
     /// Asks an agent who it is, what its clock says and what it reads
     Status(StatusArgs),
 }
@@ -69,7 +76,21 @@ struct KeyArgs {
     /// Where it is written; what is there is not overwritten
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// What its holder may ask: `read` counters; also `measure` (workloads, samples, files); also
+    /// `configure` (CPUs, interrupts)
+    #[arg(long, value_name = "ROLE", default_value = "measure", value_parser = clap::value_parser!(Role))]
+    role: Role,
+    /// The VM or address of its agent, for files with keys of several
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Adds it to the keys of FILE
+    #[arg(long)]
+    add: bool,
 }
+
+/// Undoes what killed agents had set.
+#[derive(Debug, Args)]
+struct RestoreArgs {}
 
 /// Looks at an agent.
 #[derive(Debug, Args)]
@@ -92,7 +113,8 @@ pub fn run(args: AgentArgs) -> Result<ExitCode> {
         AgentCommand::Run(_) if init::is_first() => init::run(),
         AgentCommand::Run(args) => serve(args),
         AgentCommand::Install(args) => install::run(&args),
-        AgentCommand::Key(args) => make_key(&args.file),
+        AgentCommand::Key(args) => make_key(&args),
+        AgentCommand::Restore(RestoreArgs {}) => restore(),
         AgentCommand::Status(args) => status(&args),
     }
 }
@@ -141,6 +163,7 @@ fn serve(args: RunArgs) -> Result<ExitCode> {
     let log = |line: &str| {
         let _ = writeln!(io::stderr(), "vmeter agent: {}", model::escape(line));
     };
+    ::agent::restore_left().iter().for_each(|line| log(line));
     log(&format!("serving at {}", listener.place()));
     let (platform, root) = args.read.into_parts();
     let instance = crate::bench::instance_arguments();
@@ -152,8 +175,15 @@ fn serve(args: RunArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn make_key(path: &Path) -> Result<ExitCode> {
-    Key::create(path)?;
+fn make_key(args: &KeyArgs) -> Result<ExitCode> {
+    Key::create(&args.file, args.role, args.name.as_deref(), args.add)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn restore() -> Result<ExitCode> {
+    for line in ::agent::restore_left() {
+        writeln!(io::stdout(), "{}", model::escape(&line))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -161,7 +191,7 @@ fn status(args: &StatusArgs) -> Result<ExitCode> {
     let security = args.key.security()?;
     let text = Stream::connect(&args.at)
         .map_err(anyhow::Error::from)
-        .and_then(|stream| describe(Handle::connect(stream, &security)?))
+        .and_then(|stream| describe(Handle::connect(stream, &security.of_agent(&[&args.at]))?))
         .with_context(|| args.at.clone())?;
     io::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)

@@ -2,7 +2,7 @@
 
 use crate::failure::Refused;
 use crate::pending::Pending;
-use ::agent::Key;
+use ::agent::{Key, Keys, Role};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use platform::host::Tree;
@@ -95,7 +95,7 @@ pub fn run(args: &InstallArgs) -> Result<ExitCode> {
     let mut said = String::new();
     let wrote = write_unit(&path, &text, args.force)?;
     let _ = writeln!(said, "{} {}", path.display(), if wrote { "is written" } else { "is so" });
-    if make_key(&key)? {
+    if make_key(&key, args.profile, &mut said)? {
         let _ = writeln!(said, "{} is made: copy it to the controller", key.display());
     }
     let _ = writeln!(said, "now: systemctl daemon-reload && systemctl enable --now vmeter-agent");
@@ -142,12 +142,24 @@ fn write_unit(path: &Path, text: &str, force: bool) -> Result<bool> {
 }
 
 /// Makes the key where there is none; false where it is there, which must be one.
-fn make_key(path: &Path) -> Result<bool> {
+fn make_key(path: &Path, profile: Profile, said: &mut String) -> Result<bool> {
     if path.exists() {
-        Key::read(path)?;
+        let keys = Keys::read(path)?;
+        if profile == Profile::Full && keys.iter().all(|key| key.role() < Role::Configure) {
+            let path = path.display();
+            let _ = writeln!(
+                said,
+                "{path} has no key of the role configure: vmeter agent key {path} --add --role \
+                 configure"
+            );
+        }
         return Ok(false);
     }
-    Key::create(path)?;
+    let role = match profile {
+        Profile::Reader => Role::Read,
+        Profile::Full => Role::Configure,
+    };
+    Key::create(path, role, None, false)?;
     Ok(true)
 }
 
@@ -250,7 +262,11 @@ impl Unit<'_> {
             }
             // No ProtectKernelTunables, which would close /proc/irq, and no
             // MemoryDenyWriteExecute: the CPU load writes the functions that it calls.
-            Profile::Full => "# For workloads and the files that controllers put.\nMemoryMax=4G\n",
+            Profile::Full => {
+                "# Where settings are written down, so that a killed agent's are undone.\n\
+                 RuntimeDirectory=vmeter\nRuntimeDirectoryPreserve=yes\n\
+                 # For workloads and the files that controllers put.\nMemoryMax=4G\n"
+            }
         };
         text
     }

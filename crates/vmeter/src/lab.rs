@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand, ValueEnum};
 use lab::{Accel, Cache, Clock, Kind, Machine, Progress, Receive, Spec};
+use model::quantity;
 
 /// Boots emulated testbeds: a real Xen, a real KVM host or plain Linux, on any machine
 #[derive(Debug, Args)]
@@ -215,19 +216,7 @@ fn receive(text: &str) -> Result<Receive, String> {
     let guest = number.parse().map_err(|_| format!("`{guest}` is no guest: write 1 or g1"))?;
     let bytes_per_second = match rate {
         None => Receive::DEFAULT_RATE,
-        Some(rate) => {
-            let digits = rate.trim_end_matches(['k', 'M']);
-            let unit = match &rate[digits.len()..] {
-                "" => 1,
-                "k" => 1_000,
-                "M" => 1_000_000,
-                other => return Err(format!("`{other}` is no unit: take k or M")),
-            };
-            let number = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit));
-            number
-                .filter(|&rate| rate > 0)
-                .ok_or_else(|| "a rate is bytes a second, like 500k or 2M".to_owned())?
-        }
+        Some(rate) => quantity::count(rate)?,
     };
     Ok(Receive { guest, bytes_per_second })
 }

@@ -6,6 +6,7 @@ mod args;
 mod bench;
 mod calibrate;
 mod capture;
+mod cli;
 mod cpu;
 mod failure;
 #[cfg(test)]
@@ -19,12 +20,13 @@ mod monitor;
 mod pending;
 mod record;
 mod report;
+mod samples;
 mod study;
 mod terminal;
 mod top;
 
-use args::{Cli, Command};
 use clap::Parser;
+use cli::{Cli, Command};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -1,8 +1,9 @@
 //! Agents that the command line names: `--agent [NAME=]ADDR --key FILE`.
 
-use agent::{Handle, Key, Security, Stream};
+use agent::{Handle, Keys, Security, Stream};
 use anyhow::{Context, Result};
 use clap::Args;
+use model::{Vm, escape};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -13,7 +14,8 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 /// `--key`: what agents know their controllers by.
 #[derive(Debug, Args)]
 pub struct AgentKey {
-    /// The key of the agents (`vmeter agent key FILE`)
+    /// The file with the key of the agents (`vmeter agent key FILE`); of several keys, the one named
+    /// as the agent's VM or address is used
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
 }
@@ -26,7 +28,7 @@ impl AgentKey {
     pub fn security(&self) -> Result<Security> {
         Ok(match &self.key {
             None => Security::Transport,
-            Some(path) => Security::Key(Key::read(path)?),
+            Some(path) => Security::Keys(Keys::read(path)?),
         })
     }
 }
@@ -62,8 +64,8 @@ impl Monitor {
     pub fn connect(&self, security: &Security) -> Result<(String, Handle<Stream>)> {
         let handle = Stream::connect(&self.address)
             .map_err(agent::Error::from)
-            .and_then(|stream| Handle::connect(stream, security))
-            .with_context(|| format!("the agent {}", model::escape(&self.address)))?;
+            .and_then(|stream| Handle::connect(stream, &self.security(security)))
+            .with_context(|| format!("the agent {}", escape(&self.address)))?;
         let name = self.name.clone().unwrap_or_else(|| handle.hello().host.clone());
         Ok((name, handle))
     }
@@ -79,7 +81,37 @@ impl Monitor {
     /// # Errors
     /// As before.
     pub fn connect_again(&self, security: &Security) -> Result<Handle<Stream>, agent::Error> {
-        Handle::connect(Stream::connect_within(&self.address, AT_ONCE)?, security)
+        let stream = Stream::connect_within(&self.address, AT_ONCE)?;
+        Handle::connect(stream, &self.security(security))
+    }
+
+    /// With this agent's key, where the file has several.
+    fn security(&self, all: &Security) -> Security {
+        all.of_agent(&[self.name.as_deref().unwrap_or_default(), &self.address])
+    }
+}
+
+/// The VM that a name on the command line means: the one with this id (the process of its VMM, its
+/// Xen domain), else the only one of this name. Guests and users choose VMs' names.
+///
+/// # Errors
+/// A sentence that says which VMs there are.
+pub fn vm_meant<'a>(vms: &'a [Vm], name: &str) -> Result<&'a Vm, String> {
+    if let Some(vm) = vms.iter().find(|vm| vm.id.to_string() == name) {
+        return Ok(vm);
+    }
+    let named: Vec<&Vm> = vms.iter().filter(|vm| vm.name == name).collect();
+    let shown = escape(name);
+    match named[..] {
+        [vm] => Ok(vm),
+        [] => {
+            let names: Vec<String> = vms.iter().map(|vm| escape(&vm.name)).collect();
+            Err(format!("no VM is named {shown}; there are: {}", names.join(", ")))
+        }
+        _ => {
+            let ids: Vec<String> = named.iter().map(|vm| vm.id.to_string()).collect();
+            Err(format!("several VMs are named {shown}: give one of {}", ids.join(", ")))
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a local monitor costs: idle, and for a snapshot of a hundred VMs.
 
 use crate::machine::program;
-use crate::many::StandIns;
+use crate::many::{STAND_IN, StandIns};
 use crate::processes::serving;
 use agent::{Handle, Security, Stream};
 use std::fs;
@@ -70,7 +70,7 @@ impl Drop for Agent {
 
 /// Prints both.
 pub fn measure() {
-    let stand_ins = StandIns::start(VMS);
+    let stand_ins = StandIns::start(VMS, STAND_IN);
     sleep(Duration::from_secs(1));
     let agent = Agent::start();
     let alone = agent.threads();

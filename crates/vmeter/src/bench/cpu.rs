@@ -6,6 +6,7 @@ use crate::args::bytes;
 use crate::interrupt::interruptible;
 use anyhow::Result;
 use clap::Args;
+use model::Cpus;
 use std::fmt::{self, Write as _};
 use std::process::ExitCode;
 use workload::Verdict;
@@ -22,7 +23,7 @@ pub struct CpuArgs {
     same_cpu: bool,
     /// On these CPUs in turn: 0,2-3
     #[arg(long, value_name = "LIST", value_parser = cpu_list)]
-    cpus: Option<CpuList>,
+    cpus: Option<Cpus>,
     /// Passes over the code: the fixed work of an instance, some 100 million instructions each
     /// (400)
     #[arg(long, value_name = "N", conflicts_with = "program")]
@@ -47,23 +48,13 @@ pub struct CpuArgs {
 #[derive(Debug, Args)]
 pub struct InstanceArgs {}
 
-/// CPUs by number.
-#[derive(Debug, Clone)]
-struct CpuList(Vec<usize>);
-
-fn cpu_list(text: &str) -> Result<CpuList, String> {
-    let wrong = || format!("`{text}` is no list of CPUs: write 0,2-3");
-    let mut cpus = Vec::new();
-    for part in text.split(',') {
-        let (from, to) = part.split_once('-').unwrap_or((part, part));
-        let (from, to): (usize, usize) =
-            (from.trim().parse().map_err(|_| wrong())?, to.trim().parse().map_err(|_| wrong())?);
-        if from > to || to > 1 << 16 {
-            return Err(wrong());
-        }
-        cpus.extend(from..=to);
-    }
-    Ok(CpuList(cpus))
+fn cpu_list(text: &str) -> Result<Cpus, String> {
+    Cpus::parse(text).ok_or_else(|| {
+        format!(
+            "invalid list of CPUs `{}`: expected CPU numbers such as 0,2-3",
+            model::escape(text)
+        )
+    })
 }
 
 /// Becomes an instance of its parent's load.
@@ -82,7 +73,7 @@ pub fn run(args: &CpuArgs) -> Result<ExitCode> {
         passes: args.passes.unwrap_or(default.passes),
         instances: args.instances,
         placement: match (&args.cpus, args.same_cpu) {
-            (Some(CpuList(cpus)), _) => Placement::Cpus(cpus.clone()),
+            (Some(cpus), _) => Placement::Cpus(cpus.iter().map(|cpu| cpu as usize).collect()),
             (None, true) => Placement::SameCpu,
             (None, false) => Placement::Free,
         },
@@ -170,7 +161,7 @@ mod tests {
 
     #[test]
     fn lists_of_cpus_are_understood() {
-        assert_eq!(cpu_list("0,2-3").unwrap().0, [0, 2, 3]);
+        assert_eq!(cpu_list("0,2-3").unwrap().to_string(), "0,2-3");
         for wrong in ["", "a", "3-1", "1,", "-1", "0-99999999"] {
             assert!(cpu_list(wrong).is_err(), "{wrong}");
         }

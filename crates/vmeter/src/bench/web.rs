@@ -7,6 +7,7 @@ use crate::failure::Refused;
 use crate::interrupt::interruptible;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
+use model::quantity;
 use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,18 +21,10 @@ pub struct WebArgs {
     load: WebLoad,
     /// Ends with status 3 where more than PERCENT of the requests had no reply, or one with a
     /// status of 400 or more [default: where all]
-    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    #[arg(long, value_name = "PERCENT", value_parser = quantity::percentage)]
     fail_above: Option<f64>,
     #[command(flatten)]
     output: OutputArgs,
-}
-
-fn percent(text: &str) -> Result<f64, String> {
-    let value = text.strip_suffix('%').unwrap_or(text).parse::<f64>();
-    value
-        .ok()
-        .filter(|value| (0.0..=100.0).contains(value))
-        .ok_or_else(|| format!("invalid percentage `{text}`: expected 0 to 100"))
 }
 
 /// What to ask for, and when: common to runs and to comparisons.
@@ -147,7 +140,7 @@ pub fn run(args: &WebArgs) -> Result<ExitCode> {
     let line = Line { what: "web", unit: "replies", length, total: None };
     let found = measured(watch(&line, &control, || web::run(&plan, &control)), &control)?;
     output.deliver(&text(&found), &found)?;
-    Ok(status(&control, found.verdict(args.fail_above.map(|percent| percent / 100.0))))
+    Ok(status(&control, found.verdict(args.fail_above)))
 }
 
 /// The result as people read it.

@@ -12,6 +12,7 @@ use crate::pending::Pending;
 use anyhow::{Context, Result};
 use clap::Args;
 use fit::{Cell, Fit};
+use model::quantity;
 use place::{Here, Place, Run, There};
 use sample::Word;
 pub use saved::shortest;
@@ -51,11 +52,13 @@ pub struct CalibrateArgs {
     json: Option<PathBuf>,
 }
 
-/// `0.25%` or `0.25`.
+/// `0.25%` or `0.25`, as a fraction between 0 and 1.
 fn percent(text: &str) -> Result<f64, String> {
-    let wrong = || format!("`{text}` is no percentage over 0 and under 100: write 0.25%");
-    let value: f64 = text.trim_end_matches('%').trim().parse().map_err(|_| wrong())?;
-    if value > 0.0 && value < 100.0 { Ok(value / 100.0) } else { Err(wrong()) }
+    let fraction = quantity::percentage(text)?;
+    let is_between = fraction > 0.0 && fraction < 1.0;
+    is_between
+        .then_some(fraction)
+        .ok_or_else(|| format!("invalid percentage `{text}`: expected over 0 and under 100"))
 }
 
 /// Periods of a clock at which sampling is felt, in nanoseconds.

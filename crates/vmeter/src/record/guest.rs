@@ -1,8 +1,10 @@
 //! A guest's part of a recording: its agent, and after a reboot the agent that is there then.
 
+use super::cuts::Cuts;
 use super::host::Vmms;
 use super::session::Session;
 use super::symbols::Source;
+use crate::failure::Refused;
 use crate::monitor::Monitor;
 use ::record::Writer;
 use agent::Security;
@@ -28,6 +30,8 @@ pub struct Wanted<'a> {
     pub events: &'a [String],
     /// The VMs of this host.
     pub vmms: &'a Vmms,
+    /// What ends connections to agents that do not end them.
+    pub cuts: &'a Cuts,
 }
 
 /// A guest whose agent records.
@@ -45,6 +49,8 @@ impl<'a> Guest<'a> {
     /// Connects, and takes what may not be there at the end.
     pub fn connect(monitor: &'a Monitor, wanted: &'a Wanted<'a>) -> Result<Self> {
         let (name, handle) = monitor.connect(wanted.security)?;
+        let name = wanted.vmms.meant(&name).map_err(Refused)?;
+        wanted.cuts.add(handle.cutter()?);
         let host = handle.hello().host.clone();
         let mut session = Session::new(&name, handle);
         session.take_symbols();
@@ -131,6 +137,8 @@ impl<'a> Guest<'a> {
         if handle.hello().host != self.host {
             return false;
         }
+        let Ok(cutter) = handle.cutter() else { return false };
+        self.wanted.cuts.add(cutter);
         let mut session = Session::new(&self.name, handle);
         if session.begin(self.wanted.host_samples, self.wanted.events).is_err() {
             return false;

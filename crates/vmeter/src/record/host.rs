@@ -6,7 +6,7 @@ use crate::args::ReadArgs;
 use crate::failure::INTERRUPTED;
 use ::record::Writer;
 use anyhow::{Context, Result};
-use model::{Absent, Duty, Event, Need, Part, Platform, Reading, Role, Serving, Stream, VmId};
+use model::{Absent, Duty, Event, Need, Part, Platform, Reading, Role, Serving, Stream, Vm, VmId};
 use platform::kvm::GuestCounter;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use sample::{Capture, Scope, Wanted, Word};
@@ -134,6 +134,48 @@ impl Vmms {
         self.processes().keys().cloned().collect()
     }
 
+    /// What a VM is called here: its name, with its process where another of these VMs has that
+    /// name already. Users and guests choose names; one that takes another's gets none of its
+    /// samples.
+    fn name(&self, vm: &Vm, vms: &[Vm]) -> String {
+        let VmId::Process(id) = &vm.id else { return vm.name.clone() };
+        let processes = self.processes();
+        if let Some((name, _)) = processes.iter().find(|(_, pid)| **pid == Some(id.pid)) {
+            return name.clone();
+        }
+        let is_there =
+            |pid: &u32| vms.iter().any(|vm| matches!(&vm.id, VmId::Process(id) if id.pid == *pid));
+        match processes.get(&vm.name).copied().flatten().filter(is_there) {
+            Some(_) => format!("{} ({})", vm.name, id.pid),
+            None => vm.name.clone(),
+        }
+    }
+
+    /// The VM of an agent: the one of this process, or the only one of this name.
+    ///
+    /// # Errors
+    /// A sentence that says which VMs have the name.
+    pub fn meant(&self, name: &str) -> Result<String, String> {
+        let processes = self.processes();
+        let of_process =
+            |(_, pid): &(&String, &Option<u32>)| pid.is_some_and(|pid| pid.to_string() == name);
+        if let Some((name, _)) = processes.iter().find(of_process) {
+            return Ok(name.clone());
+        }
+        let prefix = format!("{name} (");
+        let others = processes.iter().filter(|(other, _)| other.starts_with(&prefix));
+        let pids: Vec<String> =
+            others.filter_map(|(_, pid)| pid.map(|pid| pid.to_string())).collect();
+        match processes.get(name).copied().flatten() {
+            Some(first) if !pids.is_empty() => Err(format!(
+                "several VMs are named {}: give one of {first}, {} in its place",
+                model::escape(name),
+                pids.join(", ")
+            )),
+            _ => Ok(name.to_owned()),
+        }
+    }
+
     /// The time stamp counter of a VM of KVM's; none of others, and where it cannot be read.
     pub fn counter(&self, name: &str) -> Option<GuestCounter> {
         let process = *self.processes().get(name)?;
@@ -178,11 +220,18 @@ impl Host {
     }
 
     /// Takes note of VMs, and of threads that serve them.
-    fn met(&mut self, vms: Vec<model::Vm>) {
-        for vm in vms.into_iter().filter(|vm| vm.platform != Platform::Cgroup) {
+    fn met(&mut self, vms: Vec<Vm>) {
+        let mut vms: Vec<_> =
+            vms.into_iter().filter(|vm| vm.platform != Platform::Cgroup).collect();
+        vms.sort_by_key(|vm| match &vm.id {
+            VmId::Process(id) => (id.start, id.pid),
+            _ => (0, 0),
+        });
+        for vm in &vms {
             self.kvm |= vm.platform == Platform::Kvm;
+            let name = self.vmms.name(vm, &vms);
             let mut serves = |tid, part| {
-                let serving = Serving { tid, vm: vm.name.clone(), part };
+                let serving = Serving { tid, vm: name.clone(), part };
                 self.serving.entry(tid).or_insert(serving);
             };
             let process = match vm.id {
@@ -201,7 +250,7 @@ impl Host {
                     serves(task.pid, Part::Vcpu(vcpu.id));
                 }
             }
-            self.vmms.processes().insert(vm.name, process);
+            self.vmms.processes().insert(name, process);
         }
     }
 

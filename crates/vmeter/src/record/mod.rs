@@ -1,6 +1,7 @@
 //! `vmeter record`: samples of the host and of the VMs whose agents are named, in one recording.
 
 mod counters;
+mod cuts;
 mod guest;
 mod host;
 mod kernel;
@@ -14,11 +15,12 @@ pub use symbols::GuestFiles;
 use crate::args::{ReadArgs, duration};
 use crate::calibrate;
 use crate::failure::{self, NotRun, Refused};
-use crate::interrupt::interruptible;
+use crate::interrupt::{interruptible, was_interrupted};
 use crate::monitor::{AgentKey, Monitor};
 use ::record::{Environment, Writer};
 use anyhow::{Context, Result};
 use clap::Args;
+use cuts::Cuts;
 use guest::Guest;
 use host::Host;
 use model::Absent;
@@ -92,7 +94,14 @@ fn record(args: &RecordArgs, mut command: Option<&mut host::Command>) -> Result<
     let security = args.key.security()?;
     let words: Vec<String> = args.event.iter().map(Word::to_string).collect();
     let host_samples = host.samples_guests();
-    let wanted = guest::Wanted { security: &security, host_samples, events: &words, vmms: &vmms };
+    let cuts = Cuts::default();
+    let wanted = guest::Wanted {
+        security: &security,
+        host_samples,
+        events: &words,
+        vmms: &vmms,
+        cuts: &cuts,
+    };
     let guests = args.agent.iter().map(|monitor| Guest::connect(monitor, &wanted));
     let mut guests = guests.collect::<Result<Vec<_>>>()?;
     // All together: nobody empties their rings yet.
@@ -116,19 +125,49 @@ fn record(args: &RecordArgs, mut command: Option<&mut host::Command>) -> Result<
         command.go_on();
     }
     let status = std::thread::scope(|scope| {
-        for guest in &mut guests {
-            scope.spawn(|| guest.record(&writer, &control));
-        }
+        let threads: Vec<_> = guests
+            .iter_mut()
+            .map(|guest| scope.spawn(|| guest.record(&writer, &control)))
+            .collect();
         let ended = drain(&mut host, host_stream, &writer, command, until, &control);
-        // Guests end with the host.
+        // Guests end with the host: those that do not are cut off.
         control.stop();
+        scope.spawn(|| cuts.cut_after(LAST_TURN));
+        for thread in threads {
+            // One that panicked is reported by the scope.
+            let _ = thread.join();
+        }
+        cuts.done();
         ended
     })?;
     let mut writer = writer.into_inner().unwrap_or_else(PoisonError::into_inner);
     host.end_counters(&mut writer)?;
-    let damages = finish(args, host, host_stream, guests, writer)?;
+    cuts.again();
+    let damages = std::thread::scope(|scope| {
+        let cutting = scope.spawn(|| cuts.cut_after(symbols_time()));
+        let damages = finish(args, host, host_stream, guests, writer);
+        cuts.done();
+        if cutting.join().is_ok_and(|cut| cut) {
+            let _ = writeln!(
+                io::stderr(),
+                "vmeter: guests' agents took too long: names of some of their programs are missing"
+            );
+        }
+        damages
+    })?;
     summary(args, &damages)?;
     Ok(status)
+}
+
+/// How long a guest's agent may take for its last turn.
+const LAST_TURN: Duration = Duration::from_secs(2);
+/// How long guests' agents may take to give the symbols of their programs, all together: after Ctrl-C
+/// someone waits for the prompt.
+const SYMBOLS: Duration = Duration::from_secs(60);
+const SYMBOLS_AFTER_CTRL_C: Duration = Duration::from_secs(2);
+
+fn symbols_time() -> Duration {
+    if was_interrupted() { SYMBOLS_AFTER_CTRL_C } else { SYMBOLS }
 }
 
 /// The VMs that reports show, where they were named: a file of the recording.

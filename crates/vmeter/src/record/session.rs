@@ -14,6 +14,10 @@ use std::time::{Duration, Instant};
 const PING: Duration = Duration::from_secs(1);
 /// What is known of its clock is kept whenever so many parts of the time so far passed.
 const SAVED_PARTS: u32 = 50;
+/// Maximum rate at which a guest's agent may fill the recording, beyond a burst: 64 CPUs that are
+/// sampled 10,000 times per second come to half of it.
+const BYTES_PER_SECOND: u64 = 64_000_000;
+const BURST_BYTES: u64 = 256_000_000;
 /// The largest kallsyms that is taken from a guest.
 const MOST_SYMBOLS: u64 = 64 << 20;
 
@@ -34,6 +38,8 @@ pub struct Session {
     began: Instant,
     saved: Instant,
     until: Option<Nanos>,
+    /// Bytes that came from its rings.
+    bytes: u64,
     kallsyms: Reading<Kallsyms>,
     notes: Vec<String>,
 }
@@ -53,6 +59,7 @@ impl Session {
             began: Instant::now(),
             saved: Instant::now(),
             until: None,
+            bytes: 0,
             kallsyms: Err(Absent::NotReported),
             notes: Vec::new(),
         }
@@ -177,8 +184,17 @@ impl Session {
             let drained = handle.drain().map_err(text)?;
             let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
             for (ring, bytes) in &drained.pieces {
+                self.bytes += bytes.len() as u64;
                 let time = self.pings.last();
                 writer.append(self.number, *ring, time, bytes).map_err(|e| e.to_string())?;
+            }
+            let seconds = self.began.elapsed().as_secs();
+            if self.bytes > BURST_BYTES + BYTES_PER_SECOND.saturating_mul(seconds) {
+                let mb = BYTES_PER_SECOND / 1_000_000;
+                return Err(format!("it sends more than {mb} MB per second"));
+            }
+            if drained.pieces.is_empty() && drained.more {
+                return Err("it has more and sends nothing".to_owned());
             }
             if !drained.more {
                 return Ok(());

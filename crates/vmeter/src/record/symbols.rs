@@ -157,7 +157,7 @@ impl Met {
 }
 
 fn met_by_all(recording: &Recording) -> Result<Met> {
-    let profile = crate::report::read(recording, Options::default())?.0;
+    let profile = crate::samples::read(recording, Options::default())?.0;
     let mut met = Met::default();
     for (key, _) in &profile.entries {
         let Some(stream) = profile.image_stream(key.image) else { continue };

@@ -3,8 +3,6 @@
 mod browse;
 mod input;
 
-pub use input::read;
-
 use crate::failure::Refused;
 use crate::pending::Pending;
 use anyhow::{Context, Result};

@@ -7,7 +7,7 @@ mod watch;
 use crate::failure::Refused;
 use crate::interrupt::interruptible;
 use ::study::{Means, PLANS, Plan, Store, Study};
-use agent::Key;
+use agent::{Key, Role};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand, ValueEnum};
 use std::fmt::Write as _;
@@ -184,7 +184,7 @@ fn means(args: &RunArgs, plan: &Plan) -> Result<Means> {
     }
     let lab_key = args.output.join("key");
     if plan.needs_lab() && !lab_key.exists() {
-        Key::create(&lab_key)?;
+        Key::create(&lab_key, Role::Configure, None, false)?;
     }
     Ok(Means { program, lab_key, key: args.key.clone() })
 }

@@ -75,7 +75,7 @@ fn print(text: &mut Vec<u8>, usage: &Usage, plan: &Plan, first: bool) -> Result<
             if first {
                 text.extend_from_slice(csv::HEADER.as_bytes());
             }
-            text.extend_from_slice(csv::text(usage, &plan.view).as_bytes());
+            text.extend_from_slice(&csv::text(usage, &plan.view)?);
         }
         Format::Json => json::write(text, usage, &plan.view)?,
     }

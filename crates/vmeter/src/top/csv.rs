@@ -3,8 +3,10 @@
 
 use super::{View, json, rows};
 use account::{DriverUsage, HostUsage, Usage, VmUsage};
-use model::{Nanos, Reading};
-use std::fmt::{Display, Write};
+use csv::{Terminator, Writer, WriterBuilder};
+use model::{Nanos, Reading, csv_text, escape, shorten};
+use std::fmt::Display;
+use std::io;
 
 /// The first line.
 pub const HEADER: &str = "time,interval_s,kind,id,name,platform,state,vcpus,memory_bytes,\
@@ -13,74 +15,73 @@ net_rx_packets,net_tx_packets,net_rx_bytes,net_tx_bytes,\
 disk_reads,disk_writes,disk_read_bytes,disk_write_bytes,exits,halt_poll_s,cpupool,\
 cpu_guest_os_s,cpu_guest_programs_s,steal_s\n";
 
-/// Names are cut to so many characters.
-const LONGEST_NAME: usize = 256;
+/// Maximum length of a name in characters.
+const MAX_NAME: usize = 256;
 
 /// The interval's lines.
-pub fn text(usage: &Usage, view: &View) -> String {
+///
+/// # Errors
+/// A row that has not as many fields as [`HEADER`], which no input causes.
+pub fn text(usage: &Usage, view: &View) -> io::Result<Vec<u8>> {
     let shown = rows::vms(usage, view);
+    let to = Vec::with_capacity(192 * (shown.len() + 3));
     let mut lines = Lines {
-        text: String::with_capacity(192 * (shown.len() + 3)),
-        start: format!("{},{}", json::time(usage.moment.unix), usage.interval.seconds()),
+        to: WriterBuilder::new().terminator(Terminator::Any(b'\n')).from_writer(to),
+        start: [json::time(usage.moment.unix), usage.interval.seconds().to_string()],
+        row: Vec::new(),
     };
     for vm in shown {
-        lines.vm(vm);
+        lines.vm(vm)?;
     }
     for driver in &usage.drivers {
-        lines.driver(driver);
+        lines.driver(driver)?;
     }
-    lines.host(&usage.host);
-    lines.text
+    lines.host(&usage.host)?;
+    lines.to.into_inner().map_err(|error| io::Error::other(error.to_string()))
 }
 
 struct Lines {
-    text: String,
-    /// The fields that all lines of the interval begin with.
-    start: String,
+    to: Writer<Vec<u8>>,
+    /// The fields with which all lines of the interval start.
+    start: [String; 2],
+    row: Vec<String>,
 }
 
 impl Lines {
     fn begin(&mut self, kind: &str, id: impl Display, name: &str) {
-        self.text.push_str(&self.start);
+        self.row.clear();
+        self.row.extend_from_slice(&self.start);
         self.put(kind);
-        self.quoted(&id.to_string());
-        self.quoted(name);
+        self.outside(&id.to_string());
+        self.outside(name);
     }
 
-    /// Appends a field. Writing to a String cannot fail.
+    fn end(&mut self) -> io::Result<()> {
+        Ok(self.to.write_record(&self.row)?)
+    }
+
     fn put(&mut self, value: impl Display) {
-        let _ = write!(self.text, ",{value}");
+        self.row.push(value.to_string());
     }
 
     fn reading<T: Copy + Into<u64>>(&mut self, value: &Reading<T>) {
-        match value {
-            Ok(value) => self.put((*value).into()),
-            Err(_) => self.text.push(','),
-        }
+        self.row.push(value.as_ref().map_or(String::new(), |value| (*value).into().to_string()));
     }
 
     fn seconds(&mut self, value: &Reading<Nanos>) {
-        match value {
-            Ok(time) => self.put(time.seconds()),
-            Err(_) => self.text.push(','),
-        }
+        self.row.push(value.as_ref().map_or(String::new(), |time| time.seconds().to_string()));
     }
 
     fn blank(&mut self, fields: usize) {
-        self.text.extend(std::iter::repeat_n(',', fields));
+        self.row.extend(std::iter::repeat_n(String::new(), fields));
     }
 
-    /// Text from outside: control characters escaped, quoted as RFC 4180 says.
-    fn quoted(&mut self, text: &str) {
-        let text = model::escape(&model::shorten(text, LONGEST_NAME));
-        if text.contains([',', '"']) {
-            let _ = write!(self.text, ",\"{}\"", text.replace('"', "\"\""));
-        } else {
-            self.put(text);
-        }
+    /// Text from outside: without control characters and formulas.
+    fn outside(&mut self, text: &str) {
+        self.put(csv_text(&escape(&shorten(text, MAX_NAME))));
     }
 
-    fn vm(&mut self, vm: &VmUsage) {
+    fn vm(&mut self, vm: &VmUsage) -> io::Result<()> {
         self.begin("vm", &vm.id, &vm.name);
         self.put(vm.platform);
         self.put(vm.state.word());
@@ -111,10 +112,10 @@ impl Lines {
         for time in [&vm.guest_system, &vm.guest_programs, &vm.steal] {
             self.seconds(time);
         }
-        self.text.push('\n');
+        self.end()
     }
 
-    fn driver(&mut self, driver: &DriverUsage) {
+    fn driver(&mut self, driver: &DriverUsage) -> io::Result<()> {
         self.begin("idd", driver.id, &driver.name);
         self.blank(2);
         self.reading(&driver.vcpus);
@@ -125,22 +126,22 @@ impl Lines {
         self.seconds(&driver.shared);
         self.seconds(&driver.own);
         self.blank(15);
-        self.text.push('\n');
+        self.end()
     }
 
-    fn host(&mut self, host: &HostUsage) {
+    fn host(&mut self, host: &HostUsage) -> io::Result<()> {
         self.begin("unattributed", "", "");
         self.blank(4);
         self.seconds(&host.unattributed);
         self.blank(20);
-        self.text.push('\n');
+        self.end()?;
         self.begin("host", "", &host.system);
         self.blank(2);
         self.put(host.cpus);
         self.reading(&host.memory);
         self.seconds(&host.busy);
         self.blank(20);
-        self.text.push('\n');
+        self.end()
     }
 }
 
@@ -149,26 +150,30 @@ mod tests {
     use super::*;
     use crate::top::fixture;
 
+    fn lines(usage: &Usage, view: &View) -> String {
+        String::from_utf8(text(usage, view).unwrap()).unwrap()
+    }
+
     #[test]
     fn the_rows_are_the_documented_ones() {
         let view = View { sort: None, ..View::default() };
         let all = format!(
             "{HEADER}{}{}",
-            text(&fixture::xen(), &view),
-            text(&fixture::unprivileged(), &view)
+            lines(&fixture::xen(), &view),
+            lines(&fixture::unprivileged(), &view)
         );
         crate::golden::check("top/intervals.csv", &all);
     }
 
     #[test]
-    fn every_row_has_a_field_per_title_and_a_name_stays_in_its_field() {
+    fn attack_by_a_name_stays_in_its_field_and_is_no_formula() {
         let mut usage = fixture::unprivileged();
-        usage.vms[0].name = "a,\"b\"\r\n\u{1b}c".to_owned();
-        let text = text(&usage, &View::default());
-        assert!(text.contains(",\"a,\"\"b\"\"\\r\\n\\u{1b}c\","));
-        let fields = HEADER.matches(',').count();
-        for line in text.lines().filter(|line| !line.contains('"')) {
-            assert_eq!(line.matches(',').count(), fields, "{line}");
+        for (name, field) in [("a,\"b\"\r\n\u{1b}c", "a,\"b\"\\r\\n\\u{1b}c"), ("=1+1", "'=1+1")] {
+            usage.vms[0].name = name.to_owned();
+            let text = format!("{HEADER}{}", lines(&usage, &View::default()));
+            let mut read = csv::Reader::from_reader(text.as_bytes());
+            let rows: Vec<_> = read.records().map(Result::unwrap).collect();
+            assert!(rows.len() >= 3 && rows.iter().any(|row| &row[4] == field), "{text}");
         }
     }
 }

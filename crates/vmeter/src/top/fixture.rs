@@ -176,13 +176,19 @@ pub struct Fake {
 impl Fake {
     /// With VMs of these names, of which nothing is known.
     pub fn with_vms(names: &[&str]) -> Self {
-        Self { reads: 0, vms: names.iter().map(|name| unknown(name)).collect() }
+        let vms = names.iter().enumerate().map(|(at, name)| unknown(Self::id(at), name));
+        Self { reads: 0, vms: vms.collect() }
+    }
+
+    /// What tells the VM at this place from the others.
+    pub fn id(at: usize) -> VmId {
+        VmId::Domain { id: 1 + at as u16, handle: [0; 16] }
     }
 }
 
-fn unknown(name: &str) -> Vm {
+fn unknown(id: VmId, name: &str) -> Vm {
     Vm {
-        id: VmId::Domain { id: 1, handle: [0; 16] },
+        id,
         name: name.to_owned(),
         platform: Platform::Xen,
         state: State::Unknown,

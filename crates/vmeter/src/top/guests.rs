@@ -1,10 +1,10 @@
 //! The agents in guests (`--agent`): what only they can tell joins what the host reads.
 
 use crate::failure::Refused;
-use crate::monitor::Monitor;
+use crate::monitor::{Monitor, vm_meant};
 use agent::{Handle, Security, Stream};
 use anyhow::Result;
-use model::{Absent, Inside, Reading, Snapshot, Vm};
+use model::{Absent, Inside, Reading, Snapshot, Vm, VmId, escape};
 use platform::{OpenError, Source, Want};
 use std::io::ErrorKind;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -37,19 +37,20 @@ impl Guests {
         security: &Security,
         warn: &mut dyn FnMut(&str),
     ) -> Result<Self> {
-        let vms: Vec<String> =
-            host.read(Want::default())?.vms.into_iter().map(|vm| vm.name).collect();
-        let mut watches = Vec::with_capacity(agents.len());
+        let vms = host.read(Want::default())?.vms;
+        let mut watches: Vec<Watch> = Vec::with_capacity(agents.len());
         for monitor in agents {
-            let watch = Watch::start(monitor, security, warn)?;
-            if let Some(vm) = watch.vm.as_ref().filter(|vm| !vms.contains(vm)) {
-                return Err(Refused(format!(
-                    "the agent {} is of {vm}, and no VM has this name (there are: {}); give \
-                     NAME=ADDR",
-                    monitor.address,
-                    vms.join(", ")
-                ))
-                .into());
+            let mut watch = Watch::start(monitor, security, warn)?;
+            let address = escape(&monitor.address);
+            let refused = |why: String| {
+                Refused(format!("the agent {address}: {why}; give NAME=ADDR or ID=ADDR"))
+            };
+            if let Some(name) = &watch.vm {
+                let id = vm_meant(&vms, name).map_err(refused)?.id.clone();
+                if watches.iter().any(|other| other.bound.as_ref() == Some(&id)) {
+                    return Err(refused(format!("VM {} has another agent", escape(name))).into());
+                }
+                watch.bound = Some(id);
             }
             watches.push(watch);
         }
@@ -67,9 +68,10 @@ impl Source for Guests {
         let until = Instant::now() + PATIENCE;
         for watch in &mut self.watches {
             let inside = watch.answer(self.turn, until);
-            let is_its = |vm: &&mut Vm| watch.vm.as_ref() == Some(&vm.name);
-            for vm in snapshot.vms.iter_mut().filter(is_its) {
-                vm.inside.clone_from(&inside);
+            watch.bind(&snapshot.vms);
+            let is_its = |vm: &&mut Vm| watch.bound.as_ref() == Some(&vm.id);
+            if let Some(vm) = snapshot.vms.iter_mut().find(is_its) {
+                vm.inside = inside;
             }
         }
         Ok(snapshot)
@@ -80,6 +82,8 @@ impl Source for Guests {
 struct Watch {
     /// `None` until an agent without a given name is first connected.
     vm: Option<String>,
+    /// The VM that it is the agent of. Another VM that takes its name gets nothing of it.
+    bound: Option<VmId>,
     asks: Sender<u64>,
     answers: Receiver<Answer>,
 }
@@ -100,12 +104,12 @@ impl Watch {
         match talk.connect() {
             Ok(()) => {}
             Err(error) if is_unreachable(&error) => {
-                let address = model::escape(&talk.monitor.address);
+                let address = escape(&talk.monitor.address);
                 warn(&format!("the agent {address}: {error}: connecting again every 2 s"));
                 talk.lost(&error);
             }
             Err(error) => {
-                let address = model::escape(&talk.monitor.address);
+                let address = escape(&talk.monitor.address);
                 return Err(anyhow::Error::new(error).context(format!("the agent {address}")));
             }
         }
@@ -122,7 +126,15 @@ impl Watch {
                 }
             }
         })?;
-        Ok(Self { vm, asks, answers })
+        Ok(Self { vm, bound: None, asks, answers })
+    }
+
+    /// Finds the VM again where it has started anew, or the agent was first reached now.
+    fn bind(&mut self, vms: &[Vm]) {
+        if !vms.iter().any(|vm| self.bound.as_ref() == Some(&vm.id)) {
+            let name = self.vm.as_deref();
+            self.bound = name.and_then(|name| Some(vm_meant(vms, name).ok()?.id.clone()));
+        }
     }
 
     fn ask(&self, turn: u64) {
@@ -262,7 +274,32 @@ mod tests {
             let host = Box::new(fixture::Fake::with_vms(&["g1", "g2"]));
             Guests::connect(host, &agents, &Security::Transport, &mut |_| ()).err().unwrap()
         });
-        assert!(error.to_string().contains("of g3") && error.to_string().contains("g1, g2"));
+        let wanted = "no VM is named g3; there are: g1, g2; give NAME=ADDR or ID=ADDR";
+        assert!(error.to_string().contains(wanted), "{error}");
+    }
+
+    #[test]
+    fn attack_by_a_vm_of_anothers_name_gets_nothing_of_its_agent() {
+        let place = tempfile::tempdir().unwrap();
+        let socket = place.path().join("agent");
+        let connect = |name: &str, vms: &[&str]| {
+            let host = Box::new(fixture::Fake::with_vms(vms));
+            let agent = format!("{name}={}", socket.display()).parse().unwrap();
+            Guests::connect(host, &[agent], &Security::Transport, &mut |_| ())
+        };
+        with_agent(&socket, || {
+            let error = connect("g1", &["g1", "g2", "g1"]).err().unwrap().to_string();
+            assert!(error.contains("several VMs are named g1: give one of "), "{error}");
+            // By its id it is told apart; and one that comes later changes nothing.
+            let first = fixture::Fake::id(0).to_string();
+            for (name, vms) in [(first.as_str(), ["g1", "g2", "g1"]), ("g1", ["g1", "g2", "g3"])] {
+                let mut guests = connect(name, &vms).unwrap();
+                guests.host = Box::new(fixture::Fake::with_vms(&["g1", "g2", "g1"]));
+                let vms = guests.read(Want::default()).unwrap().vms;
+                assert!(vms[0].inside.is_ok(), "{name}: {:?}", vms[0].inside);
+                assert_eq!(vms[2].inside, Err(Absent::NotReported), "{name}");
+            }
+        });
     }
 
     #[test]

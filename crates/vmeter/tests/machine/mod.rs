@@ -87,7 +87,7 @@ pub const AGENTS: &str =
 fn key() -> PathBuf {
     static KEY: LazyLock<TempDir> = LazyLock::new(|| {
         let place = tempfile::tempdir().unwrap();
-        agent::Key::create(&place.path().join("key")).unwrap();
+        agent::Key::create(&place.path().join("key"), agent::Role::Configure, None, false).unwrap();
         place
     });
     KEY.path().join("key")

@@ -115,7 +115,7 @@ fn what_would_be_open_to_others_is_refused() {
     fs::write(&key, "no key").unwrap();
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     let found = vmeter(&["run", "--key", text(&key)]);
-    assert!(said(&found).contains("holds no key"), "{found:?}");
+    assert!(said(&found).contains("invalid key file"), "{found:?}");
     let found = vmeter(&["status", "127.0.0.1:1"]);
     assert_eq!(found.status.code(), Some(1));
     assert!(said(&found).contains("refused"), "{found:?}");

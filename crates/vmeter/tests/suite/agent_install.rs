@@ -65,7 +65,7 @@ fn a_unit_is_written_once_and_replaced_only_by_force() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing else lies about");
     fs::write(&key, "no key").unwrap();
     assert!(said(&install(&to[..])).contains("--force"));
-    assert!(said(&install(&other)).contains("holds no key"));
+    assert!(said(&install(&other)).contains("invalid key file"));
     for wrong in [["--listen", "nowhere"], ["--user", "a b"], ["--listen", "vsock:port"]] {
         assert_eq!(install(&wrong).status.code(), Some(2), "{wrong:?}");
     }

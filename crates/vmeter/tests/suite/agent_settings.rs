@@ -83,6 +83,27 @@ fn gro(on: bool) -> Setting {
     Setting::Offload { device: "v0".to_owned(), feature: Feature::Gro, on }
 }
 
+/// An agent that is killed leaves what it had set; the next one, or `agent restore`, undoes it.
+#[test]
+fn what_a_killed_agent_had_set_is_undone() {
+    let mut lab = Lab::new("killed");
+    let before = lab.offloads().gro.unwrap();
+    let mut handle = lab.connect();
+    let set = Setting::Offload { device: "v0".to_owned(), feature: Feature::Gro, on: !before };
+    handle.set(&set).unwrap();
+    kill_process(Pid::from_child(&lab.agent), Signal::KILL).unwrap();
+    lab.agent.wait().unwrap();
+    assert_eq!(lab.offloads().gro, Some(!before), "nobody has undone it");
+    // Not by someone in another network, where the name is another device's.
+    let restore = |before: &str| sh(&format!("{before} {VMETER} agent restore"));
+    let elsewhere = restore("");
+    assert_eq!(lab.offloads().gro, Some(!before), "{elsewhere}");
+    let said = restore(&format!("ip netns exec {}", lab.namespace));
+    assert!(said.contains("gro of v0"), "{said}");
+    assert_eq!(lab.offloads().gro, Some(before));
+    assert_eq!(restore(&format!("ip netns exec {}", lab.namespace)), "");
+}
+
 #[test]
 fn an_offload_is_set_and_undone_on_demand_and_at_the_end() {
     let lab = Lab::new("offload");

@@ -15,6 +15,7 @@ mod agent_init;
 mod agent_install;
 mod agent_settings;
 mod alignment;
+mod attack_agents;
 mod attack_files;
 mod bench_addresses;
 mod bench_cpu;
@@ -25,6 +26,7 @@ mod browse;
 #[path = "../../../report/tests/chromium/mod.rs"]
 #[allow(dead_code, reason = "the page's own tests use the rest")]
 mod chromium;
+mod circles;
 mod cpu;
 mod dependencies;
 mod exports;
