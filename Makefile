@@ -54,8 +54,7 @@ test-lab: program
 
 # Tests whose names hold `attack`.
 attack: setup
-	cargo test --locked --workspace --lib attack
-	cargo test --locked -p vmeter --bins --test suite attack
+	cargo test --locked --workspace --lib --bins --test suite --test taps attack
 
 soak: setup
 	@.ci/soak $(or $(COUNT),10)
