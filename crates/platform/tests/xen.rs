@@ -57,10 +57,10 @@ fn tell(snapshot: &Snapshot) -> String {
     text
 }
 
-/// Compares with a golden file, which has to be there; `VMETER_BLESS=1` writes it.
+/// Compares with a golden file, which has to be there; `VMETER_GOLDEN=write` writes it.
 fn golden(name: &str, text: &str) {
     let path = fixture(name).join("golden.txt");
-    if std::env::var_os("VMETER_BLESS").is_some() {
+    if std::env::var_os("VMETER_GOLDEN").is_some_and(|value| value == "write") {
         std::fs::write(&path, text).unwrap();
     }
     let expected = std::fs::read_to_string(&path).expect("a golden file");

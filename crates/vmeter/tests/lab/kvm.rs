@@ -23,6 +23,7 @@ fn kvm_with_vhost() {
                 ("a build is its own", a_build_is_its_own),
                 ("workloads", workloads),
                 ("a CPU goes offline", a_cpu_goes_offline),
+                ("a guest attacks its host", a_guest_attacks_its_host),
                 ("a guest boots again", a_guest_boots_again),
                 ("a guest ends", a_guest_ends),
             ],
@@ -30,28 +31,57 @@ fn kvm_with_vhost() {
     });
 }
 
-/// The part of its time that a guest was busy between two of its own `/proc/stat`s, in % of a
-/// CPU. Its fields but idle and iowait are samples of its tick, which a guest that wakes for
-/// packets hardly ever meets: only a guest that computes can be held against them.
+/// A guest's root has the guest's key, and may connect to the host's agent as often as it likes: it gets
+/// nothing, and the host's own controller gets in.
+fn a_guest_attacks_its_host(host: &mut Host) {
+    host.sh("vmeter agent key /tmp/host.key --role configure
+         vmeter agent run --listen 0.0.0.0:5299 --key /tmp/host.key >/tmp/host-agent 2>&1 & \
+         until grep -q serving /tmp/host-agent; do sleep 0.1; done");
+    let refused = host
+        .sh("guest 1 '/lab/agent/vmeter agent status 10.0.2.15:5299 --key /lab/agent/key 2>&1 || \
+         echo refused with $?'");
+    assert!(refused.contains("another key") && refused.contains("refused with 1"), "{refused}");
+    // Connections that say nothing, hundreds of them, kept open.
+    host.sh("guest 1 'for i in 1 2 3 4 5 6 7 8 9 10; do for j in 1 2 3 4 5 6 7 8 9 10 11 12; do \
+         (sleep 15 | /bin/busybox nc 10.0.2.15 5299) </dev/null >/dev/null 2>&1 & done; done; \
+         echo sent' | \
+         grep sent");
+    let status = host.sh("vmeter agent status 127.0.0.1:5299 --key /tmp/host.key");
+    assert!(status.contains("protocol"), "{status}");
+    let log = host.sh("killall vmeter 2>/dev/null; cat /tmp/host-agent");
+    println!("{log}");
+    assert!(log.lines().count() < 60, "{log}");
+}
+
+/// The part of its time that a guest was busy between two readings of its own `/proc/stat` and
+/// `/proc/uptime`, in % of a CPU: what it was neither idle nor robbed of. The kernel knows idle time
+/// exactly; the other fields are samples of its tick, which a guest that wakes for packets hardly ever
+/// meets.
 fn busy(before: &str, after: &str) -> f64 {
-    let fields = |stat: &str| -> Vec<f64> {
-        let line = stat.lines().find(|line| line.starts_with("cpu ")).unwrap();
-        line.split_whitespace().skip(1).map(|field| field.parse().unwrap()).collect()
+    let fields = |text: &str| -> (f64, f64, f64, f64) {
+        let number = |word: &str| word.parse::<f64>().unwrap();
+        let cpus = text.lines().filter(|line| line.starts_with("cpu")).count() - 1;
+        let all = text.lines().find(|line| line.starts_with("cpu ")).unwrap();
+        // cpu user nice system idle iowait irq softirq steal
+        let steal = number(all.split_whitespace().nth(8).unwrap()) / 100.0;
+        let mut uptime = text.lines().last().unwrap().split_whitespace().map(number);
+        (cpus as f64, uptime.next().unwrap(), uptime.next().unwrap(), steal)
     };
-    let (before, after) = (fields(before), fields(after));
-    let grown: Vec<f64> = before.iter().zip(&after).map(|(old, new)| new - old).collect();
-    // user nice system idle iowait irq softirq steal
-    let idle = grown[3] + grown[4];
-    let busy = grown[0] + grown[1] + grown[2] + grown[5] + grown[6];
-    100.0 * busy / (busy + idle)
+    let ((cpus, start, idle, steal), (_, end, idle_after, steal_after)) =
+        (fields(before), fields(after));
+    let time = end - start;
+    100.0 * (cpus * time - (idle_after - idle) - (steal_after - steal)) / time
 }
 
 /// One guest computes, the other is idle: each says so itself.
 fn guest_time(host: &mut Host) {
-    let top = "guest-stat 1 >/tmp/g1.0; guest-stat 2 >/tmp/g2.0; \
-         vmeter top --batch --count 1 --interval 10s --format json; \
-         guest-stat 1 >/tmp/g1.1; guest-stat 2 >/tmp/g2.1";
-    let top = host.json(&while_busy("2", top)).remove(0);
+    let read = |moment| {
+        let one =
+            |guest| format!("guest {guest} cat /proc/stat /proc/uptime >/tmp/g{guest}.{moment}");
+        [one(1), one(2)].join("; ")
+    };
+    let top = "vmeter top --batch --count 1 --interval 10s --format json";
+    let top = host.json(&while_busy("2", &[&read(0), top, &read(1)].join("; "))).remove(0);
     let interval = number(&top, "/interval_s");
     for guest in [1, 2] {
         let mut at = |moment| host.sh(&format!("cat /tmp/g{guest}.{moment}"));
