@@ -40,7 +40,7 @@ fn not_idle(span: &Span, within: Nanos) -> Reading<Nanos> {
         return Err(changed("was added or removed"));
     }
     if hotplugged(span) {
-        return Err(changed("went offline or came back"));
+        return Err(changed("went offline or online"));
     }
     let slack = within + within;
     let idle = match increase(&from.idle, &to.idle) {

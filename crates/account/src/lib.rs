@@ -21,10 +21,12 @@ use model::Snapshot;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AccountError {
     /// The counters started anew between the two.
-    #[error("the two snapshots are of different boots: counters cannot be subtracted")]
+    #[error("the two snapshots are from different boots: counters cannot be subtracted")]
     OtherBoot,
     /// The second is not later than the first.
-    #[error("the second is not later than the first (a saved tree of one moment has no rates)")]
+    #[error(
+        "the second snapshot is not later than the first (a saved tree of one reading has no rates)"
+    )]
     NotLater,
 }
 

@@ -289,7 +289,7 @@ impl Pair<'_> {
         match self.new.platform {
             Platform::Xen => inside.as_ref().map(|inside| inside.steal).map_err(|_| {
                 Absent::NotProvided(
-                    "Xen tells no domain another's runnable time: ask the guest for its steal"
+                    "Xen does not report the runnable time of other domains: use an agent in the guest"
                         .into(),
                 )
             }),

@@ -257,7 +257,7 @@ fn a_cpu_that_was_offline_makes_busy_time_unknown() {
     processes(&mut to)[1].cpu = Nanos(9);
     let found = usage(&from, &to).unwrap();
     let reason = found.host.busy.unwrap_err().to_string();
-    assert!(reason.contains("went offline or came back"), "{reason}");
+    assert!(reason.contains("went offline or online"), "{reason}");
     assert!(found.host.unattributed.is_err() && found.drivers[0].shared.is_err());
     let mut jumped = later(&from, 1);
     jumped.host.idle = Ok(Nanos(9 * SECOND));

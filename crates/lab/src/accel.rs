@@ -21,7 +21,12 @@ pub(crate) fn choose(spec: &Spec, entries: &Entries, cache: &Cache) -> Result<Ac
     if spec.accel != Accel::Auto {
         return Ok(spec.accel);
     }
-    if spec.clock == Clock::Instructions || !may_use_kvm() {
+    if spec.clock == Clock::Instructions {
+        tracing::debug!("emulating: the instruction clock exists only under emulation");
+        return Ok(Accel::Tcg);
+    }
+    if !may_use_kvm() {
+        tracing::info!("emulating: cannot open /dev/kvm");
         return Ok(Accel::Tcg);
     }
     let works = match remembered(cache, spec.kind)? {
@@ -32,6 +37,9 @@ pub(crate) fn choose(spec: &Spec, entries: &Entries, cache: &Cache) -> Result<Ac
             works
         }
     };
+    if !works {
+        tracing::info!(kind = spec.kind.name(), "emulating: a trial machine did not boot with KVM");
+    }
     Ok(if works { Accel::Kvm } else { Accel::Tcg })
 }
 

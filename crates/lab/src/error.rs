@@ -53,7 +53,7 @@ pub enum LabError {
         path: PathBuf,
     },
     /// The packages do not hold what the lab needs.
-    #[error("{what} is not in the packages of {suite}: the lab knows no other place for it")]
+    #[error("{what} not found in the packages of {suite}")]
     Missing {
         /// The file or pattern looked for.
         what: String,
@@ -95,7 +95,7 @@ pub enum LabError {
         problem: String,
     },
     /// A command did not end in time.
-    #[error("the command did not end within {} s; the console ends:\n{console}", limit.as_secs())]
+    #[error("the command timed out after {} s; the console ends:\n{console}", limit.as_secs())]
     CommandLimit {
         /// The limit that was reached.
         limit: Duration,
@@ -119,7 +119,7 @@ pub enum LabError {
         console: String,
     },
     /// The command's output could not be passed on.
-    #[error("cannot pass on the command's output")]
+    #[error("cannot write the command's output")]
     Output(#[source] io::Error),
 }
 

@@ -17,7 +17,7 @@ pub(crate) fn elf_image(path: &Path, bzimage: &[u8]) -> Result<Vec<u8>, LabError
     if elf::is_elf(&image) {
         Ok(image)
     } else {
-        Err(LabError::format(path, "the kernel inside is no ELF image"))
+        Err(LabError::format(path, "the kernel inside is not an ELF image"))
     }
 }
 
@@ -35,7 +35,12 @@ pub(crate) fn unpacked(path: &Path, contents: &[u8]) -> Result<Vec<u8>, LabError
             .and_then(|mut decoder| decoder.read_to_end(&mut out))
             .map(drop),
         [0x1f, 0x8b, ..] => flate2::read::GzDecoder::new(input).read_to_end(&mut out).map(drop),
-        _ => return Err(LabError::format(path, "neither ELF nor xz, zstd or gzip")),
+        _ => {
+            return Err(LabError::format(
+                path,
+                "unsupported compression: expected ELF, xz, zstd or gzip",
+            ));
+        }
     }
     .map_err(failed("unpack", path))?;
     Ok(out)

@@ -162,6 +162,7 @@ impl Images {
     fn ready(&self, spec: &Spec, accel: Accel) -> Result<Machine, LabError> {
         // With the host's KVM a boot takes no longer than reading a snapshot.
         let mut machine = if spec.fresh || accel == Accel::Kvm {
+            tracing::debug!(kind = spec.kind.name(), ?accel, spec.fresh, "booting, not restoring");
             Machine::boot(spec, &self.entries, accel, self.cache.work_dir()?)?
         } else {
             self.restored(spec, accel)?
@@ -175,16 +176,22 @@ impl Images {
         if let Some(saved) = snapshot.saved() {
             let work = self.cache.work_dir()?;
             match Machine::restore(spec, &self.entries, accel, work, &saved) {
-                Ok(machine) => return Ok(machine),
+                Ok(machine) => {
+                    tracing::debug!(kind = spec.kind.name(), "restored from the cache");
+                    return Ok(machine);
+                }
                 Err(error) => {
                     note_mishap(spec.kind.name(), &error);
                     snapshot.discard()?;
                 }
             }
         }
+        tracing::debug!(kind = spec.kind.name(), ?accel, "booting: no saved state");
         let machine = Machine::boot(spec, &self.entries, accel, self.cache.work_dir()?)?;
         // A cache that has no room for it makes the next start slow, and this one no worse.
-        let _ = snapshot.save(&machine);
+        if let Err(error) = snapshot.save(&machine) {
+            tracing::warn!(error = ?error.to_string(), "cannot save the machine in the cache");
+        }
         Ok(machine)
     }
 }

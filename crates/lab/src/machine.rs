@@ -177,7 +177,8 @@ impl Machine {
     /// When the folder exists or cannot be written, and for one of two machines that are joined.
     pub fn keep(&self, folder: &Path) -> Result<(), LabError> {
         if !self.origin.spec.wires.is_empty() {
-            let problem = "a machine that is joined to another one cannot be kept".to_owned();
+            let problem =
+                "a machine that is connected to another machine cannot be saved".to_owned();
             return Err(LabError::Spec { problem });
         }
         std::fs::create_dir_all(folder.parent().unwrap_or(folder))
@@ -276,7 +277,7 @@ impl Machine {
     /// When there is no such guest.
     pub fn receive(&self, receive: Receive) -> Result<Stream, LabError> {
         let port = self.port(receive.guest, SINK_PORT).ok_or_else(|| LabError::Spec {
-            problem: format!("no guest {} takes streams in this machine", receive.guest),
+            problem: format!("guest {} does not receive streams in this machine", receive.guest),
         })?;
         Ok(Stream::start(port, receive.bytes_per_second))
     }

@@ -11,6 +11,7 @@ const VARIABLE: &str = "VMETER_LAB_MISHAPS";
 /// Notes a machine's mishap in the file that `$VMETER_LAB_MISHAPS` names, if it names one: the
 /// machine's kind and the error's first line, with the console's last where there is one.
 pub fn note_mishap(kind: &str, error: &LabError) {
+    tracing::warn!(kind, error = ?error.to_string(), "the machine failed; starting it again");
     let Some(path) = std::env::var_os(VARIABLE).filter(|path| !path.is_empty()) else { return };
     let text = error.to_string();
     let mut lines = text.lines().filter(|line| !line.trim().is_empty());

@@ -59,7 +59,7 @@ impl Modules {
             let packed = fs::read(path).map_err(failed("read", path))?;
             let contents = kernel::unpacked(path, &packed)?;
             let info = elf::modinfo(&contents)
-                .ok_or_else(|| LabError::format(path, "no kernel module: it has no .modinfo"))?;
+                .ok_or_else(|| LabError::format(path, "not a kernel module: it has no .modinfo"))?;
             loaded.insert(name.to_owned(), contents);
             Ok(depends(&info))
         })?;

@@ -117,8 +117,9 @@ impl Monitor {
         let mut line = String::new();
         match self.stream.read_line(&mut line) {
             Ok(0) => Err(refused("QEMU's monitor was closed", "QEMU exited")),
-            Ok(_) => serde_json::from_str(&line)
-                .map_err(|error| refused("QEMU's monitor is not understood", &error.to_string())),
+            Ok(_) => serde_json::from_str(&line).map_err(|error| {
+                refused("unexpected message of QEMU's monitor", &error.to_string())
+            }),
             Err(error) => Err(refused("cannot read QEMU's monitor", &error.to_string())),
         }
     }

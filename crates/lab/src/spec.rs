@@ -165,14 +165,14 @@ impl Spec {
         let problem = if self.kind == Kind::Native && self.guests != 0 {
             "a native machine has no guests: use 0 guests, or kind xen or kvm".to_owned()
         } else if self.guests > MOST_GUESTS {
-            format!("{} guests asked for, at most {MOST_GUESTS} have an address", self.guests)
+            format!("invalid number of guests {}: expected at most {MOST_GUESTS}", self.guests)
         } else if self.cpus == 0 || self.vcpus == 0 {
-            "a machine needs at least one CPU".to_owned()
+            "invalid number of CPUs 0: expected at least 1".to_owned()
         } else if self.clock == Clock::Instructions && self.accel == Accel::Kvm {
             "the instruction clock exists only under emulation: use accel tcg or auto".to_owned()
         } else if self.wires.len() > MOST_WIRES {
             format!(
-                "{} data networks asked for, at most {MOST_WIRES} are possible",
+                "invalid number of data networks {}: expected at most {MOST_WIRES}",
                 self.wires.len()
             )
         } else if self.role == Role::Client && self.kind != Kind::Native {
@@ -180,9 +180,9 @@ impl Spec {
         } else if self.suite.is_empty()
             || !self.suite.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
         {
-            format!("`{}` is no suite's name: use bookworm or trixie", self.suite.escape_debug())
+            format!("invalid suite `{}`: expected bookworm or trixie", self.suite.escape_debug())
         } else if let Some(receive) = self.receive.iter().find(|r| !self.has_sink(r.guest)) {
-            format!("no guest {} to receive: there are {}", receive.guest, self.guests)
+            format!("invalid guest {} to receive: the machine has {}", receive.guest, self.guests)
         } else {
             return Ok(());
         };
@@ -267,7 +267,7 @@ mod tests {
         let mut spec = Spec::new(Kind::Xen);
         spec.check().unwrap();
         spec.receive = vec![Receive { guest: 3, bytes_per_second: 1 }];
-        assert!(spec.check().unwrap_err().to_string().contains("no guest 3"));
+        assert!(spec.check().unwrap_err().to_string().contains("invalid guest 3"));
         let mut spec = Spec::new(Kind::Native);
         spec.receive = vec![Receive { guest: 0, bytes_per_second: 1 }];
         spec.check().unwrap();

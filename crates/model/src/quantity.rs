@@ -88,7 +88,9 @@ pub fn rate(text: &str, bare: Bare) -> Result<f64, String> {
     };
     let rate = number * factor;
     let is_rate = rate > 0.0 && rate.is_finite();
-    is_rate.then_some(rate).ok_or_else(|| format!("invalid rate `{}`: not over 0", escape(text)))
+    is_rate
+        .then_some(rate)
+        .ok_or_else(|| format!("invalid rate `{}`: expected more than 0", escape(text)))
 }
 
 /// Parses a whole number from 1 of things that have no unit: `1000000`, `100k`, `10M`, `2G`, `1e6`.
@@ -201,7 +203,7 @@ mod tests {
             rate("100 Hz", Refused).unwrap_err(),
             "invalid unit `Hz`: expected /s, k/s or M/s"
         );
-        assert_eq!(rate("0/s", Refused).unwrap_err(), "invalid rate `0/s`: not over 0");
+        assert_eq!(rate("0/s", Refused).unwrap_err(), "invalid rate `0/s`: expected more than 0");
         assert_eq!(
             duration("5 d", Refused).unwrap_err(),
             "invalid unit `d`: expected ns, us, ms, s, min or h"

@@ -51,12 +51,12 @@ pub struct Host {
 
 /// The absence of what only some snapshots have.
 fn not_asked() -> Reading<Vec<Nanos>> {
-    Err(Absent::NotProvided("it was not asked for".into()))
+    Err(Absent::NotProvided("not requested".into()))
 }
 
 /// The absence of what snapshots of earlier versions do not have.
 fn unread() -> Reading<Nanos> {
-    Err(Absent::NotProvided("it was not read".into()))
+    Err(Absent::NotProvided("not read".into()))
 }
 
 /// A driver domain (IDD): where the real device drivers run.

@@ -43,7 +43,7 @@ impl Column {
 
 /// What is not a column.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no column: use vm, layer, part, process, image or symbol, with commas between")]
+#[error("invalid column {0:?}: expected vm, layer, part, process, image or symbol")]
 pub struct NotAColumn(String);
 
 impl FromStr for Column {

@@ -83,18 +83,18 @@ pub(crate) fn time(
     let hertz = match name {
         Some(name) if name.is_time => 1e9,
         Some(name) if name.counted == "cycles" => hertz.ok_or(Absent::NotProvided(
-            "the rate of the CPUs, without which cycles are no time".into(),
+            "the clock rate of the CPUs (--hertz), which converts cycles to time".into(),
         ))?,
-        _ => return Err(Absent::NotApplicable("the event is no time".into())),
+        _ => return Err(Absent::NotApplicable("the event does not measure time".into())),
     };
     let event = report.and_then(|report| report.events.iter().find(|own| own.event == event));
     let share = event.map_or(Ok(1.0), |event| event.share.clone())?;
     if !(share > 0.0 && share <= 1.0) {
-        return Err(Absent::Malformed("the event's share of the time".into()));
+        return Err(Absent::Malformed("the event's running fraction".into()));
     }
     // s · C is the sum of the periods.
     equations::sampled(1, count.events, hertz * share)
-        .ok_or(Absent::Malformed("the rate of the CPUs".into()))
+        .ok_or(Absent::Malformed("the clock rate of the CPUs".into()))
 }
 
 /// Writes the busy times as text.
@@ -137,7 +137,7 @@ pub fn warnings(report: &StreamReport) -> Vec<String> {
         said.push(format!("{count} records lost on CPU {cpu}: use a longer period"));
     }
     if let Some((from, to)) = report.since_begin(report.lost_span) {
-        said.push(format!("the losses were told from {from:.3} s to {to:.3} s after the begin"));
+        said.push(format!("losses were reported from {from:.3} s to {to:.3} s after the start"));
     }
     let mut say = |count: u64, what: &str| {
         if count > 0 {
@@ -147,18 +147,18 @@ pub fn warnings(report: &StreamReport) -> Vec<String> {
     for (cpu, &count) in &report.throttled {
         say(count, &format!("times throttled on CPU {cpu}: use a longer period"));
     }
-    say(report.uncertain, "samples so near a switch that their process may be the other");
-    say(report.unplaced, "samples of processes that are not known: no switch was seen before");
-    say(report.unheard, "samples after its agent was lost: their programs are not known");
+    say(report.uncertain, "samples near a context switch: the process may be the other one");
+    say(report.unplaced, "samples of unknown tasks: no context switch was recorded before");
+    say(report.unheard, "samples after the agent was lost: the program is unknown");
     say(
         report.misread,
-        "samples told of its kernel at a program's address, or the reverse: the address decides",
+        "samples with a corrected CPU mode: kernel or user mode contradicted the address",
     );
-    say(report.duplicates, "samples of the host in this guest, which it took itself: left out");
-    say(report.unaligned, "records left out: the guest's clock was not aligned");
-    say(report.invalid, "samples of an event that the stream does not have: left out");
-    say(report.dropped.maps, "maps left out: more than are kept");
-    say(report.dropped.tasks, "processes or threads left out: more than are kept");
+    say(report.duplicates, "samples of this guest by the host omitted: the guest samples itself");
+    say(report.unaligned, "records omitted: the clock of the guest is not aligned");
+    say(report.invalid, "samples of an unknown event omitted");
+    say(report.dropped.maps, "maps omitted: limit exceeded");
+    say(report.dropped.tasks, "processes or threads omitted: limit exceeded");
     said
 }
 
@@ -205,6 +205,6 @@ pub fn write_streams(named: &Named<'_>, to: &mut dyn Write) -> io::Result<()> {
     }
     match named.profile.dropped_names() {
         0 => Ok(()),
-        dropped => writeln!(to, "{dropped} names or images left out: more than are kept"),
+        dropped => writeln!(to, "{dropped} names or images omitted: limit exceeded"),
     }
 }

@@ -207,7 +207,7 @@ impl Table {
     /// As of the writer.
     pub fn write_notes(&self, most: usize, to: &mut dyn Write) -> io::Result<()> {
         if self.idle > 0 {
-            writeln!(to, "{} samples of idle CPUs are left out", self.idle)?;
+            writeln!(to, "{} samples of idle CPUs omitted", self.idle)?;
         }
         let sum = |images: &BTreeMap<String, u64>| images.values().sum::<u64>();
         let mut reasons: Vec<_> = self.missing.iter().collect();

@@ -137,7 +137,7 @@ fn idle_time_is_no_work_unless_it_is_asked_for() {
     let notes = String::from_utf8(notes).unwrap();
     assert_eq!(
         notes,
-        "2 samples of idle CPUs are left out\n\
+        "2 samples of idle CPUs omitted\n\
          1 samples without names: no symbol at the address: [kernel] (1)\n"
     );
     let with = &tables(&named, &Choice { idle: true, ..Choice::default() })[0];

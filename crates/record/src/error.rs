@@ -20,7 +20,7 @@ pub enum Error {
     },
     /// It is of another version.
     #[error(
-        "{path}: is of version {theirs}, this vmeter reads {ours}: use the vmeter that recorded it",
+        "{path}: unsupported version {theirs}: expected {ours}; use the vmeter that recorded it",
         path = path.display()
     )]
     Version {
@@ -32,7 +32,7 @@ pub enum Error {
         ours: &'static str,
     },
     /// The recording has no such stream.
-    #[error("there is no stream {stream}, the recording has {count}")]
+    #[error("stream {stream} not found: the recording has {count}")]
     NoStream {
         /// Which was asked for.
         stream: usize,
@@ -40,7 +40,7 @@ pub enum Error {
         count: usize,
     },
     /// Rings of such a layout cannot be decoded.
-    #[error("the samples cannot be read: {0}")]
+    #[error("cannot decode samples: {0}")]
     Unfit(#[from] sample::Unfit),
     /// A Parquet file cannot be made.
     #[error("cannot write {path} as Parquet: {why}", path = path.display())]
@@ -84,39 +84,39 @@ pub struct Damage {
 pub enum Cause {
     /// The file ends inside of a chunk: what was being written when the recorder was killed, or
     /// the disk was full.
-    #[error("the file is cut off here")]
+    #[error("the file is truncated")]
     Cut,
     /// The file ends, and its last chunk does not say so.
-    #[error("the file has no end: what followed is lost")]
+    #[error("the end of the file is missing: later records are lost")]
     Endless,
     /// No chunk begins here.
-    #[error("no chunk begins here")]
+    #[error("invalid chunk header")]
     Chunk,
     /// Its checksum is another.
-    #[error("its checksum is wrong")]
+    #[error("wrong checksum")]
     Checksum,
     /// Its columns make no sense.
-    #[error("its columns are malformed")]
+    #[error("malformed columns")]
     Columns,
     /// Its ring's bytes are not what a kernel writes.
     #[error("{0}")]
     Ring(sample::Fault),
     /// It is compressed, as perf does with -z.
-    #[error("it is compressed, which is not read: record it without -z")]
+    #[error("compressed data are not supported: record without -z")]
     Compressed,
     /// Its type is none that a kernel or perf writes.
-    #[error("its type is unknown: it and others like it are left out")]
+    #[error("unknown record type: records of this type are skipped")]
     Kind,
     /// Its process or thread cannot be.
-    #[error("its process or thread has a number that Linux does not use")]
+    #[error("invalid process or thread id")]
     Thread,
     /// Its CPU is not there.
-    #[error("its CPU is not one of the machine's")]
+    #[error("invalid CPU number")]
     Cpu,
     /// Its time is before that of records that came before it.
-    #[error("its time is out of order")]
+    #[error("time out of order")]
     Order,
     /// It cannot be read.
-    #[error("it cannot be read: {0}")]
+    #[error("cannot read: {0}")]
     Io(io::ErrorKind),
 }

@@ -84,7 +84,7 @@ impl Head {
         let path = folder.join(NAME);
         let text = read_limited(&path, MAX_HEAD)?;
         let foreign = |why: serde_json::Error| {
-            Error::wrong(&path, format!("is no recording's head, or is damaged: {why}"))
+            Error::wrong(&path, format!("not a recording, or damaged: {why}"))
         };
         let version: Version = serde_json::from_slice(&text).map_err(foreign)?;
         if version.schema != SCHEMA {
@@ -95,7 +95,7 @@ impl Head {
         if let Some(name) = head.files().find(|name| !is_plain(name)) {
             let name: String = name.escape_debug().take(80).collect();
             let problem =
-                format!("names a file outside of its folder (\"{name}\"): do not trust it");
+                format!("invalid file name `{name}`: outside of the recording's directory");
             return Err(Error::Wrong { path, problem });
         }
         Ok(head)
@@ -113,7 +113,7 @@ impl Head {
     pub(crate) fn write(&self, folder: &Path) -> Result<(), Error> {
         let path = folder.join(NAME);
         let text = serde_json::to_vec_pretty(self)
-            .map_err(|why| Error::wrong(&path, format!("cannot be written: {why}")))?;
+            .map_err(|why| Error::wrong(&path, format!("cannot write: {why}")))?;
         replace(&path, &text, self.closed)
     }
 }
@@ -176,7 +176,8 @@ mod tests {
                 Some(bad) => {
                     let error = read.unwrap_err().to_string();
                     assert!(
-                        error.contains("outside of its folder") && error.contains(bad),
+                        error.contains("outside of the recording's directory")
+                            && error.contains(bad),
                         "{error}"
                     );
                 }

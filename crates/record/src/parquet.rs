@@ -16,7 +16,7 @@ const SCHEMA: &str = "vmeter.samples/1";
 /// Where the file is there already, or cannot be written, or a stream cannot be opened.
 pub fn export_parquet(recording: &Recording, path: &Path) -> Result<Vec<Damage>, Error> {
     if path.exists() {
-        return Err(Error::wrong(path, "is there already: choose another file"));
+        return Err(Error::wrong(path, "exists: use another file"));
     }
     let draft = Draft::create(path).map_err(failed("make", path))?;
     write(recording, draft, path)

@@ -83,7 +83,7 @@ fn layouts(order: &[&Attribute]) -> Vec<Layout> {
 fn stream(header: &Header, order: &[&Attribute]) -> Stream {
     let mut notes = Vec::new();
     if !header.finished {
-        notes.push("perf did not come to end this file: it may lack records".to_owned());
+        notes.push("perf did not finish this file: records may be missing".to_owned());
     }
     // Each event was opened on each CPU, and has a number there.
     let opened = || order.iter().map(|one| one.ids.len()).max().unwrap_or_default() as u32;
@@ -95,7 +95,7 @@ fn stream(header: &Header, order: &[&Attribute]) -> Stream {
         serving: Vec::new(),
         clock: Vec::new(),
         until: None,
-        kallsyms: Err(Absent::NotProvided("a perf.data holds no kernel symbols".into())),
+        kallsyms: Err(Absent::NotProvided("perf.data has no kernel symbols".into())),
         notes,
     }
 }
@@ -119,7 +119,7 @@ fn event(attribute: &Attribute) -> Event {
         share: if kind == SOFTWARE {
             Ok(1.0)
         } else {
-            Err(Absent::NotProvided("a perf.data does not tell how long it counted".into()))
+            Err(Absent::NotProvided("perf.data has no running time".into()))
         },
     }
 }

@@ -92,7 +92,7 @@ impl Recording {
     pub fn kept(&self, name: &str, limit: usize) -> Result<Vec<u8>, Error> {
         if self.perf_data.is_some() || !head::is_plain(name) {
             let name: String = name.escape_debug().take(80).collect();
-            return Err(Error::wrong(&self.path, format!("has no file of the name \"{name}\"")));
+            return Err(Error::wrong(&self.path, format!("has no file with the name \"{name}\"")));
         }
         head::read_limited(&self.path.join(name), limit)
     }

@@ -152,7 +152,7 @@ impl Writer {
     fn free(&self, name: &str) -> Result<PathBuf, Error> {
         let path = self.folder.join(name);
         if !head::is_plain(name) || (path.exists() && !self.drafts.contains(name)) {
-            let problem = "is taken, or no plain name: choose another one for the file";
+            let problem = "invalid or duplicate file name: use another name";
             return Err(Error::wrong(&self.folder.join(name.escape_debug().to_string()), problem));
         }
         Ok(path)
@@ -194,7 +194,7 @@ impl Writer {
     ) -> Result<(), Error> {
         let file = self.file(stream)?;
         if records.iter().any(is_too_long) {
-            return Err(Error::wrong(&file.path, "a name or path is too long: leave it out"));
+            return Err(Error::wrong(&file.path, "a name or path is too long"));
         }
         let mut builder = Builder::default();
         for record in records {
@@ -324,10 +324,10 @@ pub(crate) fn write_compact(
 
 /// Makes a folder for a recording, and takes it.
 pub(crate) fn make(folder: &Path) -> Result<File, Error> {
-    files::make_folders(folder).map_err(failed("make the folder", folder))?;
+    files::make_folders(folder).map_err(failed("create directory", folder))?;
     let mut entries = fs::read_dir(folder).map_err(failed("read", folder))?;
     if entries.next().is_some() {
-        return Err(Error::wrong(folder, "is not empty: choose another folder"));
+        return Err(Error::wrong(folder, "is not empty: use another directory"));
     }
     lock(folder)
 }
@@ -335,7 +335,7 @@ pub(crate) fn make(folder: &Path) -> Result<File, Error> {
 fn lock(folder: &Path) -> Result<File, Error> {
     let file = File::open(folder).map_err(failed("open", folder))?;
     flock(&file, FlockOperation::NonBlockingLockExclusive)
-        .map_err(|_| Error::wrong(folder, "is being recorded by another vmeter: wait for it"))?;
+        .map_err(|_| Error::wrong(folder, "in use by another vmeter: wait for it"))?;
     Ok(file)
 }
 

@@ -320,7 +320,7 @@ pub fn report() -> Report {
         runs: Runs { planned: 360, valid: 351, invalid: 6, again: 2, failed: 3 },
         method: vec![
             "Native and VM runs are interleaved in random order, five of each at every rate. \
-             Counters are read on the host at the begin and the end of the measured window."
+             Counters are read on the host at the start and the end of the measured interval."
                 .into(),
             "Intervals of ratios are Fieller's; no outlier is dropped.".into(),
         ],

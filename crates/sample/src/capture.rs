@@ -100,7 +100,9 @@ impl Capture {
         let first = *numbers.first().ok_or(Error::NoCpu)?;
         let features = Features::of_this_kernel();
         if !features.build_id {
-            notes.push("this kernel (before Linux 5.12) tells no build ids of maps".to_owned());
+            notes.push(
+                "this kernel does not report build ids of maps (requires Linux 5.12)".to_owned(),
+            );
         }
         let mut openings: Vec<Opening> = Vec::new();
         for word in &wanted.events {
@@ -113,7 +115,7 @@ impl Capture {
             };
             match openings.iter().find(is).map(|other| other.event.asked.clone()) {
                 Some(other) => notes.push(format!(
-                    "{} is left out: {} is counted for {other} already",
+                    "{} omitted: {} is already counted for {other}",
                     opening.event.asked, opening.event.counted
                 )),
                 None => openings.push(opening),
@@ -133,7 +135,7 @@ impl Capture {
         };
         if wanted.ring < asked {
             notes.push(format!(
-                "rings have {} KiB, as kernel.perf_event_mlock_kb and RLIMIT_MEMLOCK allow no more",
+                "rings reduced to {} KiB, the limit of kernel.perf_event_mlock_kb and RLIMIT_MEMLOCK",
                 wanted.ring >> 10
             ));
         }
@@ -315,7 +317,8 @@ impl Capture {
     /// A kernel before Linux 6.0, which does not count it.
     pub fn lost(&self) -> Reading<Vec<Lost>> {
         let of = |event: &OwnedFd| {
-            let none = || Absent::NotProvided("this kernel (before Linux 6.0) counts none".into());
+            let none =
+                || Absent::NotProvided("not reported by this kernel (requires Linux 6.0)".into());
             Count::of(event)?.lost.ok_or_else(none)
         };
         let each = self.cpus.iter().map(|cpu| {
@@ -348,7 +351,7 @@ impl Capture {
             if self.events.get(place).is_some_and(|event| event.kind == SOFTWARE) {
                 return Ok(1.0);
             }
-            return Err(Absent::NotProvided("it was never enabled".into()));
+            return Err(Absent::NotProvided("it was not enabled".into()));
         }
         Ok((running as f64 / enabled as f64).min(1.0))
     }
@@ -358,16 +361,15 @@ impl Count {
     /// value, time_enabled, time_running and, where the kernel knows it, lost.
     fn of(event: &OwnedFd) -> Reading<Self> {
         let mut bytes = [0; 32];
-        let read = rustix::io::read(event, &mut bytes).map_err(|error| {
-            Absent::Failed(format!("its counter cannot be read: {error}").into())
-        })?;
+        let read = rustix::io::read(event, &mut bytes)
+            .map_err(|error| Absent::Failed(format!("cannot read its counter: {error}").into()))?;
         let words: Vec<u64> =
             bytes[..read].as_chunks().0.iter().map(|word| u64::from_ne_bytes(*word)).collect();
         match words[..] {
             [_, enabled, running] => Ok(Self { enabled, running, lost: None }),
             [_, enabled, running, lost] => Ok(Self { enabled, running, lost: Some(lost) }),
             // An event that the kernel could not put on the CPU reads as nothing.
-            _ => Err(Absent::Failed("its counter reads as nothing".into())),
+            _ => Err(Absent::Failed("its counter returned no data".into())),
         }
     }
 }

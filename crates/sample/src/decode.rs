@@ -43,7 +43,7 @@ pub struct Damage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// The bytes end inside of it: what is missing was never written, or was cut off.
-    #[error("a record is cut off")]
+    #[error("a record is truncated")]
     Cut,
     /// It says that it is shorter than its own header; where the next begins is unknown.
     #[error("a record claims {0} bytes, less than its header")]
@@ -52,7 +52,7 @@ pub enum Fault {
     #[error("a record of type {0} is too short for its fields")]
     Short(u32),
     /// A sample of an event that was not opened.
-    #[error("a sample of an event that is not known (number {0})")]
+    #[error("a sample of an unknown event (number {0})")]
     Event(u64),
 }
 
@@ -68,16 +68,16 @@ impl Fault {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
     /// There is no event.
-    #[error("no event is laid out")]
+    #[error("no events")]
     Empty,
     /// A field that every sample must have is not asked for.
     #[error("samples have no {0}: record them with it")]
     Lacks(&'static str),
     /// Several events, and no number in a place that they share.
-    #[error("samples do not tell which of several events they are of (PERF_SAMPLE_IDENTIFIER)")]
+    #[error("samples do not identify their event (PERF_SAMPLE_IDENTIFIER)")]
     Ambiguous,
     /// An event's samples carry no period, and it has no fixed one.
-    #[error("event {0} has neither a period of its own nor one in its samples")]
+    #[error("event {0} has no period, and neither do its samples")]
     Period(u16),
 }
 

@@ -8,13 +8,13 @@ use std::io;
 pub enum Error {
     /// A word that names no event.
     #[error(
-        "`{0}` is no event: take cycles, instructions, cache-misses, llc-misses, l2-misses, \
+        "invalid event `{0}`: expected cycles, instructions, cache-misses, llc-misses, l2-misses, \
          dtlb-misses, branch-misses, cpu-clock, task-clock, page-faults, context-switches, a raw \
          code (r01c2) or an event of /sys/bus/event_source/devices (cpu/event=0x3c/)"
     )]
     NoEvent(String),
     /// A period that this kernel would not keep.
-    #[error("{event}: a period of {period} is too short for this kernel: the shortest is {least}")]
+    #[error("invalid period {period} of {event}: expected at least {least} on this kernel")]
     Period {
         /// The event.
         event: String,
@@ -37,10 +37,10 @@ pub enum Error {
         paranoid: String,
     },
     /// The process is not there.
-    #[error("there is no process {0}: it may have ended")]
+    #[error("process {0} not found: it may have exited")]
     NoProcess(u32),
     /// Each event of each CPU is an open file.
-    #[error("too many open files for all events and CPUs: raise the limit (ulimit -n)")]
+    #[error("too many open files: raise the limit (ulimit -n)")]
     Files,
     /// The event cannot be counted here, and nothing can in its place.
     #[error("cannot open {event}: {source}")]
@@ -51,7 +51,9 @@ pub enum Error {
         source: io::Error,
     },
     /// A ring cannot be mapped or read.
-    #[error("the ring of CPU {cpu}: {source} (kernel.perf_event_mlock_kb limits rings' memory)")]
+    #[error(
+        "cannot map the ring of CPU {cpu}: {source} (kernel.perf_event_mlock_kb limits rings' memory)"
+    )]
     Ring {
         /// The CPU.
         cpu: u32,
@@ -59,6 +61,6 @@ pub enum Error {
         source: io::Error,
     },
     /// No CPU to sample on.
-    #[error("no online CPU is found below /sys/devices/system/cpu")]
+    #[error("no online CPU found in /sys/devices/system/cpu")]
     NoCpu,
 }

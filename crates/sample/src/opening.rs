@@ -52,16 +52,17 @@ impl Opening {
             let opening = Self::with(word, &word.name, &asked, wanted, features)?;
             match opening.probe(cpu, notes) {
                 Ok(opening) if !asked.is_in_any_loop || opening.counts() => return Ok(opening),
-                Ok(_) => "it stands still while a program runs".to_owned(),
+                Ok(_) => "it does not count while a program runs".to_owned(),
                 Err(Error::Open { source, .. }) if is_absent(&source) && !asked.is_software() => {
                     source.to_string()
                 }
                 Err(error) => return Err(error),
             }
         } else {
-            "no code of it is known for this processor".to_owned()
+            "its code for this processor is unknown".to_owned()
         };
-        notes.push(format!("{} cannot be counted here ({why}): cpu-clock in its place", word.name));
+        tracing::info!(event = ?word.name, ?why, cpu, "event not supported: using cpu-clock");
+        notes.push(format!("{} is not supported here ({why}): using cpu-clock instead", word.name));
         // A period of cycles is none of nanoseconds.
         let word = Word { name: word.name.clone(), period: None };
         Self::with(&word, "cpu-clock", &Encoding::cpu_clock(), wanted, features)?.probe(cpu, notes)
@@ -86,7 +87,7 @@ impl Opening {
             config: encoding.config[0],
             period,
             is_time: encoding.is_time,
-            share: Err(Absent::NotProvided("sampling was never ended".into())),
+            share: Err(Absent::NotProvided("sampling was not stopped".into())),
         };
         let mut attr = base(features);
         attr.type_ = encoding.kind;
@@ -106,7 +107,8 @@ impl Opening {
                 self.attr.set_exclude_kernel(1);
                 self.attr.set_exclude_hv(1);
                 self.open(cpu, Wanted::RING)?;
-                notes.push(format!("{}: the kernel's part may not be sampled", self.event.asked));
+                tracing::info!(event = ?self.event.asked, "not permitted: excluding the kernel");
+                notes.push(format!("{}: not permitted to sample the kernel", self.event.asked));
             }
             // Where KVM hands the counters over to guests (mediated vPMU), the host must say that
             // it does without them.
@@ -115,7 +117,8 @@ impl Opening {
             {
                 self.attr.set_exclude_guest(1);
                 self.open(cpu, Wanted::RING)?;
-                notes.push(format!("{}: guests count it themselves, if at all", self.event.asked));
+                tracing::info!(event = ?self.event.asked, "guests own the counters: excluding them");
+                notes.push(format!("{}: not counted in guests by the host", self.event.asked));
             }
             Err(error) => return Err(error),
             Ok(_) => {}

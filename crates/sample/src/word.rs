@@ -34,7 +34,10 @@ impl FromStr for Word {
             _ => (text, None),
         };
         if name.is_empty() || name.len() > 256 || name.chars().any(char::is_control) {
-            return Err("an event has a name: cycles, cpu-clock:1000000, r01c2".to_owned());
+            return Err(
+                "invalid event: expected a name such as cycles, cpu-clock:1000000 or r01c2"
+                    .to_owned(),
+            );
         }
         Ok(Self { name: name.to_owned(), period })
     }

@@ -178,7 +178,7 @@ fn a_clock_stands_in_once() {
     assert_eq!(clocks, [1_000_000, 2_000_000]);
     let named = |name: &str| {
         events.iter().any(|event| event.asked == name)
-            || capture.notes().iter().any(|note| note.contains(&format!("{name} is left out")))
+            || capture.notes().iter().any(|note| note.contains(&format!("{name} omitted")))
     };
     assert!(named("cycles") && named("l2-misses"));
     assert_eq!(capture.layout().ids.len(), events.len() * capture.cpus() as usize);

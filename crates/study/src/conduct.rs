@@ -94,10 +94,7 @@ impl Study<'_> {
                 break;
             }
             if attempt > 0 {
-                watch.says(&format!(
-                    "{} runs failed or are not valid, and are tried again",
-                    left.len()
-                ));
+                watch.says(&format!("{} runs failed or are invalid: retrying them", left.len()));
             }
             for (done, run) in left.iter().enumerate() {
                 if self.stopped() {
@@ -135,6 +132,7 @@ impl Study<'_> {
             if stations.contains_key(&at) || !wanted {
                 continue;
             }
+            tracing::debug!(machine = ?machine.name, first, "opening a machine");
             let opened = Station::open(self.plan, machine, self.means, watch)
                 .and_then(|mut station| station.check(machine).map(|()| station));
             stations.insert(
@@ -143,6 +141,7 @@ impl Study<'_> {
                     Ok(station) => Ok(station),
                     // Emulated machines hang now and then; the others can be measured.
                     Err(error) if error.is_mishap(&machine.place) => {
+                        tracing::warn!(machine = ?machine.name, "skipping its runs in this pass");
                         watch.says(&error.to_string());
                         Err(error.to_string())
                     }
@@ -209,9 +208,16 @@ impl Study<'_> {
             watch.says(&format!("run {}: {warning}", run.number));
         }
         let invalid = ledger.note(&record);
+        tracing::debug!(
+            run = run.number,
+            attempt = record.attempt,
+            valid = ledger.valid.contains(&run.number),
+            ?invalid,
+            "run stored"
+        );
         let amiss = match &record.ending {
             Ending::Failed(why) => Some(format!("failed: {why}")),
-            Ending::Measured(_) => invalid.map(|why| format!("not valid: {why}")),
+            Ending::Measured(_) => invalid.map(|why| format!("invalid: {why}")),
         };
         watch.ended(record.took_s, amiss.as_deref());
         Ok(())
@@ -230,7 +236,8 @@ impl Study<'_> {
         let Some(Ok(station)) = stations.get_mut(&at) else { return };
         station.forget();
         if error.is_loss() && station.check(&self.plan.machines[at]).is_err() {
-            watch.says(&format!("{} is lost: {error}", station.name));
+            tracing::info!(machine = ?station.name, error = ?error.to_string(), "machine lost: opening it again");
+            watch.says(&format!("connection to {} lost: {error}", station.name));
             stations.remove(&at);
         }
     }

@@ -4,7 +4,7 @@
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// An agent was lost, or refused.
-    #[error("the agent of {who}: {source}")]
+    #[error("agent of {who}: {source}")]
     Agent {
         /// Whose.
         who: String,
@@ -23,7 +23,7 @@ pub enum RunError {
     #[error("{0}")]
     Machine(String),
     /// It was asked to end.
-    #[error("ended early")]
+    #[error("interrupted")]
     Stopped,
 }
 

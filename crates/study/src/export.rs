@@ -44,7 +44,7 @@ fn put(
     let path = store.root().join(name);
     let bytes = made.map_err(|error| StoreError::Wrong {
         path: path.clone(),
-        problem: format!("cannot be made from the stored runs: {error}"),
+        problem: format!("cannot convert the stored runs: {error}"),
     })?;
     store.replace(name, &bytes)?;
     Ok(path)

@@ -32,7 +32,7 @@ pub enum FleetError {
         why: lab::LabError,
     },
     /// An agent that does not answer as it should.
-    #[error("machine {machine}: the agent of {who} at {address}: {why}")]
+    #[error("machine {machine}: agent of {who} at {address}: {why}")]
     Agent {
         /// Which machine.
         machine: String,
@@ -300,7 +300,7 @@ fn answer(peer: &mut Peer, machine: &Machine) -> Result<Environment, FleetError>
     let unfit = |problem: String| FleetError::Unfit { machine: name.clone(), problem };
     let (cpus, needs) = (environment.cpus, machine.needs_cpus);
     if peer.who == "host" && cpus < needs {
-        return Err(unfit(format!("it has {cpus} CPUs, the plan needs {needs}")));
+        return Err(unfit(format!("it has {cpus} CPUs, but the plan needs {needs}")));
     }
     if let Some(why) = unreadable.filter(|_| peer.who == "host") {
         return Err(unfit(format!("its counters cannot be read: {why}")));
@@ -308,7 +308,7 @@ fn answer(peer: &mut Peer, machine: &Machine) -> Result<Environment, FleetError>
     if offset.bound > MOST_APART {
         let bound = offset.bound / 1_000_000;
         return Err(unfit(format!(
-            "the clock of {} cannot be aligned: an answer takes {bound} ms at least",
+            "cannot align the clock of {}: an answer takes at least {bound} ms",
             peer.who
         )));
     }
@@ -329,6 +329,6 @@ fn security(machine: &Machine, key: Option<&Path>, address: &str) -> Result<Secu
         return Ok(Security::Transport);
     }
     Err(unfit(format!(
-        "its agent at {address} needs a key: give `key = \"FILE\"` in the plan, or --key"
+        "its agent at {address} requires a key: add `key = \"FILE\"` to the plan, or use --key"
     )))
 }

@@ -160,7 +160,7 @@ impl Measures {
 
     fn tcp(&mut self, outcomes: &[tcp::Outcome], of: usize) {
         if outcomes.len() != of || of == 0 {
-            self.invalid = Some("the load's result is not of this version".to_owned());
+            self.invalid = Some("unsupported version of the load's result".to_owned());
             return;
         }
         let seconds = |one: &tcp::Outcome| one.data_segments as f64 / one.duration_s;
@@ -171,13 +171,13 @@ impl Measures {
             .fold((0, 0), |(data, acks), one| (data + one.data_segments, acks + one.acks));
         self.acks = (data > 0).then(|| acks as f64 / data as f64);
         if outcomes.iter().any(|one| one.partial) {
-            self.invalid = Some("the load ended before its time".to_owned());
+            self.invalid = Some("the load ended early".to_owned());
         }
     }
 
     fn web(&mut self, outcomes: &[web::Outcome], of: usize) {
         if outcomes.len() != of || of == 0 {
-            self.invalid = Some("the load's result is not of this version".to_owned());
+            self.invalid = Some("unsupported version of the load's result".to_owned());
             return;
         }
         let sum = |part: fn(&web::Outcome) -> Option<f64>| -> Option<f64> {
@@ -187,7 +187,7 @@ impl Measures {
         self.replies_per_s = sum(|one| one.replies_per_s);
         self.events_per_s = self.replies_per_s;
         if let Some(bad) = outcomes.iter().find(|one| !one.valid || one.partial) {
-            let ended = "the load ended before its time".to_owned();
+            let ended = "the load ended early".to_owned();
             self.invalid = Some(bad.invalid_reasons.first().cloned().unwrap_or(ended));
         } else {
             self.invalid = outcomes.iter().find_map(|one| refusals(&one.status));
@@ -202,7 +202,7 @@ impl Measures {
             Some(summary) => self.seconds = Some(summary.mean),
             None => {
                 let why = all.iter().find_map(|one| one.error.clone());
-                self.invalid = Some(why.unwrap_or_else(|| "not all programs ended".to_owned()));
+                self.invalid = Some(why.unwrap_or_else(|| "not all programs finished".to_owned()));
             }
         }
     }

@@ -51,7 +51,7 @@ fn unused(plan: &Plan) -> Vec<String> {
     let runs = |at: usize| schedule(plan).iter().filter(|r| r.treatment.workload == at).count();
     all.map(|(at, workload)| {
         format!(
-            "workload `{}` is in no figure: its {} runs are measured and stored, but not shown",
+            "workload `{}` is not in any figure: its {} runs are measured and stored, but not shown",
             workload.name.escape_debug(),
             runs(at)
         )
@@ -72,7 +72,7 @@ fn incomparable(plan: &Plan) -> Vec<String> {
     let all = (0..plan.machines.len()).filter(alone);
     all.map(|at| {
         format!(
-            "machine `{}` is compared with none: there is no baseline by its clock",
+            "machine `{}` is not compared: no baseline has the same clock",
             plan.machines[at].name.escape_debug()
         )
     })
@@ -88,7 +88,7 @@ fn same_agents(plan: &Plan) -> Vec<String> {
             if let Some(other) = known.insert(address, who.clone()) {
                 let name = machine.name.escape_debug();
                 remarks.push(format!(
-                    "machine `{name}`: {other} and {who} have the same agent, {}",
+                    "machine `{name}`: {other} and {who} use the same agent, {}",
                     address.escape_debug()
                 ));
             }
@@ -138,15 +138,18 @@ mod tests {
             quick.replacen("[[figures]]\nid = \"fig-6.10\"\nworkload = \"compute\"\n", "", 1);
         let remarks = of(&without).remarks;
         let [unused] = &remarks[..] else { panic!("{remarks:?}") };
-        assert!(unused.starts_with("workload `compute` is in no figure: its 32 runs"), "{unused}");
+        assert!(
+            unused.starts_with("workload `compute` is not in any figure: its 32 runs"),
+            "{unused}"
+        );
         let alone = quick.replacen(
             "name = \"native-host\"\nlab = { kind = \"native\", clock = \"host\" }",
             "name = \"other\"\nlab = { kind = \"native\" }",
             1,
         );
         let remarks = of(&alone).remarks;
-        assert!(remarks[0].starts_with("machine `other` is compared with none"), "{remarks:?}");
-        assert!(remarks[1].starts_with("machine `kvm` is compared with none"), "{remarks:?}");
+        assert!(remarks[0].starts_with("machine `other` is not compared"), "{remarks:?}");
+        assert!(remarks[1].starts_with("machine `kvm` is not compared"), "{remarks:?}");
     }
 
     #[test]
@@ -168,6 +171,6 @@ rate = "1000/s"
 id = "fig-6.5"
 "#;
         let remarks = of(text).remarks;
-        assert_eq!(remarks, ["machine `kvm`: host and g1 have the same agent, 10.0.0.1:5203"]);
+        assert_eq!(remarks, ["machine `kvm`: host and g1 use the same agent, 10.0.0.1:5203"]);
     }
 }

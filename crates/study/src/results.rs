@@ -142,7 +142,7 @@ fn method(plan: &Plan) -> Vec<String> {
              machines falls on all alike.",
             plan.repetitions, plan.seed
         ),
-        "CPU time is the difference of cumulative counters of the host, read at the begin and at \
+        "CPU time is the difference of cumulative counters of the host, read at the start and at \
          the end of the load's window, after its warm-up: on Xen the hypervisor's per-domain run \
          time and per-CPU idle time, on Linux the kernel's idle time and each thread's run time. \
          The agent's own time is taken off."
@@ -277,7 +277,7 @@ fn warnings(
     let mut all = Vec::new();
     if measured.len() < planned {
         let left = planned - measured.len();
-        all.push(format!("{left} of {planned} runs are not measured: the study can be resumed."));
+        all.push(format!("{left} of {planned} runs are not measured yet: resume the study."));
     }
     let mut said: BTreeMap<String, usize> = BTreeMap::new();
     for record in measured {

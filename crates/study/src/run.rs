@@ -105,7 +105,7 @@ impl<'a> Conduct<'a> {
                 Some(busy) if busy > BUSY && Instant::now() < until => {}
                 Some(busy) if busy > BUSY => {
                     data.warnings.push(format!(
-                        "{busy:.2} CPUs of the host were busy before the load began"
+                        "{busy:.2} CPUs of the host were busy before the load started"
                     ));
                     return Ok(());
                 }
@@ -162,7 +162,7 @@ impl<'a> Conduct<'a> {
     fn serve(&mut self, data: &mut Data) -> Result<(), RunError> {
         let targets = self.targets();
         let Some(mut client) = self.station.client.take() else {
-            let why = "this load comes from a client, and the machine has none".to_owned();
+            let why = "this load needs a client, but the machine has none".to_owned();
             return Err(RunError::Load { who: self.station.name.clone(), why });
         };
         let outcome = self.serve_from(&mut client, &targets, data);
@@ -253,7 +253,7 @@ impl<'a> Conduct<'a> {
             let (job, address) = with(peer, |agent| agent.start(&server))?;
             let address = address.ok_or_else(|| RunError::Load {
                 who,
-                why: "its server does not say where it listens".to_owned(),
+                why: "its server does not report its address".to_owned(),
             })?;
             servers.push((target, job));
             works.push(work(address));
@@ -343,7 +343,7 @@ impl Waiting<'_> {
                 Stage::Failed(why) => Some(Err(why)),
                 stage => ends(stage),
             };
-            let hung = || Err("its load hangs".to_owned());
+            let hung = || Err("its load timed out".to_owned());
             match end.or_else(|| (Instant::now() >= until).then(hung)) {
                 None => self.pause(LOOK)?,
                 Some(end) => {
@@ -359,7 +359,7 @@ impl Waiting<'_> {
         jobs.iter().try_for_each(|&job| {
             self.ask(client, job, until, |stage| match stage {
                 Stage::Running { measuring, .. } => measuring.then_some(Ok(())),
-                _ => Some(Err("the load was over before its window began".to_owned())),
+                _ => Some(Err("the load ended before the measured interval started".to_owned())),
             })
         })
     }
@@ -370,7 +370,7 @@ impl Waiting<'_> {
         self.ask(peer, job, until, |stage| match stage {
             Stage::Over(text) => {
                 let read = serde_json::from_str(&text);
-                Some(read.map_err(|error| format!("its result is no JSON: {error}")))
+                Some(read.map_err(|error| format!("invalid JSON in its result: {error}")))
             }
             _ => None,
         })

@@ -34,7 +34,7 @@ pub(crate) fn data(record: &mut Record) -> &mut Data {
 }
 
 /// Why a run says that it is not valid after [`invalidate`].
-pub(crate) const INVALID: &str = "the load ended before its time";
+pub(crate) const INVALID: &str = "the load ended early";
 
 /// Has a run's load say that it ended early.
 pub(crate) fn invalidate(record: &mut Record) {

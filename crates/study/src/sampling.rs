@@ -70,7 +70,7 @@ impl Samplers {
         self.stop.store(true, Relaxed);
         let mut found = BTreeMap::new();
         for Sampler { who, thread } in self.all.drain(..) {
-            let panicked = || Err(Error::Failed("its samples were not taken".to_owned()));
+            let panicked = || Err(Error::Failed("it was not sampled".to_owned()));
             let taken = thread.join().unwrap_or_else(|_| panicked());
             let lost = |source| RunError::Agent { who: who.clone(), source };
             let sampled = taken.map_err(lost)?.sampled(&who, files.as_deref_mut()).map_err(lost)?;
@@ -107,7 +107,7 @@ impl Taken {
             let drained = self.handle.drain()?;
             self.pieces.extend(drained.pieces.into_iter().map(|(_, bytes)| bytes.into_vec()));
             if self.pieces.iter().map(Vec::len).sum::<usize>() > MOST_BYTES {
-                let why = "more samples than a run can hold: take a longer period";
+                let why = "too many samples for a run: use a longer period";
                 return Err(Error::Failed(why.to_owned()));
             }
             if !drained.more {

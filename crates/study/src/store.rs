@@ -86,15 +86,15 @@ impl Store {
         let held = |name: &str| root.join(name).exists();
         files::check(root).map_err(failed("open", root))?;
         if root.exists() && !held("study.json") && !is_empty(root)? && !is_begun(root)? {
-            let problem = "is not empty and holds no study: choose another folder";
+            let problem = "is not empty and is not a study: use another directory";
             return Err(wrong(problem.to_owned()));
         }
         let runs = root.join("runs");
-        files::make_folders(&runs).map_err(failed("make the folder", &runs))?;
+        files::make_folders(&runs).map_err(failed("create directory", &runs))?;
         let lock = root.join("lock");
         let file = files::open_lock(&lock).map_err(failed("open", &lock))?;
         flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
-            wrong("another vmeter runs this study: wait for it, or choose another folder".into())
+            wrong("in use by another vmeter: wait for it, or use another directory".into())
         })?;
         if held("study.json") {
             let store = Self { _lock: Some(file), ..Self::open(root)? };
@@ -112,7 +112,7 @@ impl Store {
             plan_crc32,
         };
         let text = serde_json::to_vec_pretty(&head)
-            .map_err(|error| wrong(format!("study.json cannot be written: {error}")))?;
+            .map_err(|error| wrong(format!("cannot write as JSON: {error}")))?;
         store.replace("study.json", &text)?;
         Ok(store)
     }
@@ -126,10 +126,10 @@ impl Store {
         let text = files::read_without_link(&path, MAX_HEAD).map_err(failed("read", &path))?;
         let wrong = |problem: String| StoreError::Wrong { path: path.clone(), problem };
         let head: Head = serde_json::from_slice(&text)
-            .map_err(|error| wrong(format!("is no study's head: {error}")))?;
+            .map_err(|error| wrong(format!("not a study: {error}")))?;
         if head.schema != STUDY {
             let theirs = head.schema.escape_debug();
-            return Err(wrong(format!("is of version {theirs}, this vmeter reads {STUDY}")));
+            return Err(wrong(format!("unsupported version {theirs}: expected {STUDY}")));
         }
         Ok(Self { root: root.to_owned(), plan_crc32: head.plan_crc32, _lock: None })
     }
@@ -158,9 +158,10 @@ impl Store {
         match &self.plan_crc32 {
             Some(begun) if *begun != checksum(&text) => Err(StoreError::Wrong {
                 path: path.to_owned(),
-                problem: "was changed after the study began, and its runs are of the plan before: \
-                          put that back, or measure the changed plan in another folder"
-                    .to_owned(),
+                problem:
+                    "was changed after the study was started: restore the old plan, or run the \
+                          changed plan in another directory"
+                        .to_owned(),
             }),
             _ => Ok(text),
         }
@@ -174,8 +175,8 @@ impl Store {
         }
         let differ = text.lines().zip(plan.text.lines()).take_while(|(a, b)| a == b).count();
         let problem = format!(
-            "is of another plan (they differ at line {}): runs of both cannot be mixed; choose \
-             another folder for `{}`",
+            "belongs to another plan, which differs at line {}: use another directory for the plan \
+             `{}`",
             differ + 1,
             plan.id
         );
@@ -214,19 +215,19 @@ impl Store {
         let text = text(&path, MAX_RUN)?;
         let damaged = |why: &str| StoreError::Wrong {
             path: path.clone(),
-            problem: format!("{why}; move it out of the folder, and the run is measured again"),
+            problem: format!("{why}: move it out of the directory to repeat the run"),
         };
-        let envelope: Envelope<'_> = serde_json::from_str(&text)
-            .map_err(|error| damaged(&format!("is damaged: {error}")))?;
+        let envelope: Envelope<'_> =
+            serde_json::from_str(&text).map_err(|error| damaged(&format!("damaged: {error}")))?;
         if envelope.schema != RUN {
             let theirs = envelope.schema.escape_debug();
-            return Err(damaged(&format!("is of version {theirs}, not {RUN}")));
+            return Err(damaged(&format!("unsupported version {theirs}: expected {RUN}")));
         }
         if envelope.crc32 != checksum(envelope.run.get()) {
-            return Err(damaged("is damaged: its checksum is wrong"));
+            return Err(damaged("damaged: wrong checksum"));
         }
         serde_json::from_str(envelope.run.get())
-            .map_err(|error| damaged(&format!("is no run of this version: {error}")))
+            .map_err(|error| damaged(&format!("invalid run: {error}")))
     }
 
     /// Keeps an attempt: whole, or not at all.
@@ -238,10 +239,10 @@ impl Store {
         let path = self.root.join(&name);
         let wrong = |problem: String| StoreError::Wrong { path: path.clone(), problem };
         let run = serde_json::value::to_raw_value(record)
-            .map_err(|error| wrong(format!("cannot be written as JSON: {error}")))?;
+            .map_err(|error| wrong(format!("cannot write as JSON: {error}")))?;
         let crc32 = checksum(run.get());
         let text = serde_json::to_vec(&Envelope { schema: RUN.to_owned(), crc32, run: &run })
-            .map_err(|error| wrong(format!("cannot be written as JSON: {error}")))?;
+            .map_err(|error| wrong(format!("cannot write as JSON: {error}")))?;
         self.replace(&name, &text)
     }
 

@@ -20,9 +20,9 @@ fn a_plan_that_was_changed_since_is_refused() {
     drop(store);
     let changed = Plan::parse(&format!("{}\n# one more run\n", PLANS[0].text), "quick").unwrap();
     let other = Store::create(place.path(), &changed).unwrap_err().to_string();
-    assert!(other.contains("is of another plan"), "{other}");
+    assert!(other.contains("belongs to another plan"), "{other}");
     fs::write(place.path().join("plan.toml"), &changed.text).unwrap();
-    let wanted = "plan.toml: was changed after the study began";
+    let wanted = "plan.toml: was changed after the study was started";
     let read = Store::open(place.path()).unwrap().plan().unwrap_err().to_string();
     assert!(read.contains(wanted), "{read}");
     // Neither does it go on by the changed plan, nor by the one before.

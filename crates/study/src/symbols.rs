@@ -53,10 +53,10 @@ pub(crate) struct Nothing;
 
 impl Images for Nothing {
     fn open(&mut self, _: usize, _: &[u8], _: Option<&BuildId>) -> Result<Binary, Reason> {
-        Err(Reason::NotSent("nobody asked for it".to_owned()))
+        Err(Reason::NotSent("not requested".to_owned()))
     }
 
     fn kallsyms(&mut self, _: usize) -> Result<Arc<[u8]>, Reason> {
-        Err(Reason::NoKallsyms("nobody asked for them".to_owned()))
+        Err(Reason::NoKallsyms("not requested".to_owned()))
     }
 }

@@ -5,6 +5,7 @@ use super::devices::{OpenFiles, open_files};
 use super::threads::{Role, Vmm, role, vcpu};
 use crate::host::{ProcessStat, Task, Tree, fields, parse_number, text};
 use model::{Platform, Reading, TaskId};
+use tracing::debug;
 
 /// The vCPU threads are among the first that a VMM starts.
 const MOST_THREADS: usize = 4096;
@@ -48,9 +49,13 @@ impl Found {
 /// work is known from before.
 pub(super) fn examine(tree: &Tree, task: &Task, known: &[Thread]) -> Option<Found> {
     let pid = task.id.pid;
+    let not_a_vm = |why: &str| {
+        debug!(pid, name = ?task.name, "not a VM: {why}");
+        None
+    };
     // Every VMM has a thread for itself besides those of its vCPUs.
     if task.kernel || task.threads < 2 {
-        return None;
+        return not_a_vm("it has one thread");
     }
     let mut threads = threads(tree, pid);
     let named = threads.iter().find_map(|thread| vcpu(thread.name.as_bytes()));
@@ -59,22 +64,22 @@ pub(super) fn examine(tree: &Tree, task: &Task, known: &[Thread]) -> Option<Foun
         Command(tree.read_claim(&format!("/proc/{pid}/cmdline"), &mut line).unwrap_or_default());
     let is_qemu = command.is_qemu();
     if named.is_none() && !is_qemu && task.threads > MOST_UNKNOWN {
-        return None;
+        return not_a_vm("no thread is named as a vCPU, and it has too many to look at its files");
     }
     if is_qemu && command.is_probe() {
-        return None;
+        return not_a_vm("QEMU without a machine, as libvirt starts to ask what it can do");
     }
     let files = open_files(tree, pid);
     let has_vm = files.as_ref().ok().map(|files| files.vm);
     let (vmm, platform) = match named {
         // Any user can name threads so; KVM gives those that run its VMs a file.
         Some((_, Platform::Kvm, _)) if has_vm == Some(false) && is_ordinary_users(tree, pid) => {
-            return None;
+            return not_a_vm("a user's process with threads named as vCPUs, without a file of KVM");
         }
         Some((vmm, platform, _)) => (vmm, platform),
         None if is_qemu => (Vmm::Qemu, command.accelerator(has_vm).unwrap_or(Platform::Other)),
         None if has_vm == Some(true) => (Vmm::Other, Platform::Kvm),
-        None => return None,
+        None => return not_a_vm("no thread is named as a vCPU, and it has no file of KVM"),
     };
     let asked_vcpus = if is_qemu { command.vcpus() } else { None };
     for thread in &mut threads {
@@ -98,6 +103,15 @@ pub(super) fn examine(tree: &Tree, task: &Task, known: &[Thread]) -> Option<Foun
     if !found.threads.iter().any(|thread| thread.role.is_vcpu()) {
         name_vcpus(tree, pid, &mut found, command.iothreads());
     }
+    debug!(
+        pid,
+        name = ?found.name,
+        vmm = ?found.vmm,
+        platform = %found.platform,
+        by = if named.is_some() { "threads' names" } else { "command line or files" },
+        kvm_file = ?has_vm,
+        "a VM"
+    );
     Some(found)
 }
 

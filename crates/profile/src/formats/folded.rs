@@ -45,7 +45,7 @@ pub fn flame_graph(
 ) -> io::Result<()> {
     let lines = lines(named, choice, event);
     if lines.is_empty() {
-        return Err(io::Error::other("no sample of the event was taken in what was chosen"));
+        return Err(io::Error::other("the selection has no samples of the event"));
     }
     let lines: Vec<_> = lines.iter().map(|(stack, samples)| format!("{stack} {samples}")).collect();
     let mut options = Options::default();

@@ -121,7 +121,7 @@ fn json_has_every_row_and_says_why_something_is_absent() {
     assert_eq!(find("poll")["image"], "[virtio_net]");
     let bash = rows.iter().find(|row| row["image"] == "/bin/bash").unwrap();
     assert_eq!((&bash["symbol"], &bash["address"]), (&Value::Null, &"0x420".into()));
-    assert_eq!(bash["absent"]["symbol"], "file gone");
+    assert_eq!(bash["absent"]["symbol"], "file deleted");
     assert_eq!(rows.iter().filter(|row| row["idle"] == true).count(), 1);
     let web1 = json["vms"].as_array().unwrap().iter().find(|vm| vm["vm"] == "web1").unwrap();
     assert_eq!((&web1["busy_s"], &web1["layers"]["guest-kernel"]), (&4e-6.into(), &3.into()));

@@ -41,7 +41,7 @@ impl HostFiles {
 impl Images for HostFiles {
     fn open(&mut self, stream: usize, path: &[u8], _: Option<&BuildId>) -> Result<Binary, Reason> {
         if self.own.get(stream) != Some(&true) {
-            return Err(Reason::NotSent("no file of it is here".to_owned()));
+            return Err(Reason::NotSent("file not found on this machine".to_owned()));
         }
         if path.ends_with(b" (deleted)") {
             return Err(Reason::Gone);
@@ -53,7 +53,7 @@ impl Images for HostFiles {
     fn kallsyms(&mut self, stream: usize) -> Result<Arc<[u8]>, Reason> {
         let path = match self.kallsyms.get(stream) {
             Some(path) => path.as_ref().map_err(Clone::clone)?,
-            None => return Err(Reason::NoKallsyms("none was recorded".to_owned())),
+            None => return Err(Reason::NoKallsyms("not recorded".to_owned())),
         };
         let unreadable = |error| Reason::NoKallsyms(format!("{}: {error}", path.display()));
         Ok(files::read_without_link(path, BYTES).map_err(unreadable)?.into())

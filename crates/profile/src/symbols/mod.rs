@@ -32,7 +32,7 @@ pub enum Reason {
     #[error("stripped: install its debug symbols")]
     Stripped,
     /// The file is not there any more.
-    #[error("file gone")]
+    #[error("file deleted")]
     Gone,
     /// The file is another than the one that ran.
     #[error("build id differs: {recorded} ran, {found} is there now")]
@@ -67,7 +67,7 @@ pub enum Reason {
     #[error("not sent by the guest: {0}")]
     NotSent(String),
     /// Nothing in the guest tells what its processes are.
-    #[error("no agent names the guest's programs")]
+    #[error("no agent reports the guest's programs")]
     Passive,
     /// No map was there, or the process is not known.
     #[error("no map at the address")]
@@ -229,7 +229,7 @@ impl Finder<'_> {
         addresses: &[u64],
     ) -> Result<Vec<Result<Function, Reason>>, Reason> {
         let Some(stream) = self.profile.image_stream(image) else {
-            return Err(Reason::NoKallsyms("the VM sent none".to_owned()));
+            return Err(Reason::NoKallsyms("not sent by the VM".to_owned()));
         };
         let images = &mut *self.images;
         let kernel = self

@@ -35,9 +35,7 @@ impl Pieces {
     /// Why nothing was found, where that is because no more was read.
     pub(super) fn explain(&self, reason: Reason) -> Reason {
         if self.exceeded.get() {
-            return Reason::TooLarge(
-                "its tables are larger than what is read of a file".to_owned(),
-            );
+            return Reason::TooLarge("its tables exceed the limit for a file".to_owned());
         }
         reason
     }

@@ -143,8 +143,8 @@ fn the_hosts_files_say_why_they_have_no_names() {
     lines.sort();
     let expected = [
         "//anon //anon+0x50004 no file",
-        "/gone gone+0x204 file gone",
-        "/old (deleted) old (deleted)+0x204 file gone",
+        "/gone gone+0x204 file deleted",
+        "/old (deleted) old (deleted)+0x204 file deleted",
         "/spin spin ",
         "/text text+0x204 malformed",
         "[vdso] [vdso]+0x60004 no file",

@@ -92,7 +92,7 @@ impl Header {
         let start = source.read(Section { offset: 0, size: length.min(HEADER as u64) })?;
         source.check_magic(&start)?;
         let mut fields = Fields::of(start.get(16..).unwrap_or_default());
-        let cut = || source.wrong("its header is cut off");
+        let cut = || source.wrong("truncated header");
         let attr_size = fields.u64().ok_or_else(cut)?;
         let attributes = section(&mut fields).ok_or_else(cut)?;
         let data = section(&mut fields).ok_or_else(cut)?;
@@ -118,7 +118,7 @@ impl Header {
         let set = |bit: &usize| bits.get(bit / 8).is_some_and(|byte| byte >> (bit % 8) & 1 != 0);
         let bits: Vec<usize> = (0..bits.len() * 8).filter(set).collect();
         if bits.contains(&COMPRESSED) {
-            return Err(source.wrong("is compressed: record it without -z"));
+            return Err(source.wrong("compressed data are not supported: record without -z"));
         }
         let table = Section { offset: self.data.end, size: (bits.len() * SECTION) as u64 };
         let table = source.read(table)?;
@@ -210,7 +210,7 @@ impl Source<'_> {
         let Section { offset, size } = section;
         let end = offset.checked_add(size).filter(|end| *end <= self.length && size <= MOST);
         if end.is_none() {
-            let problem = format!("is cut off or damaged: {size} bytes at {offset} are not there");
+            let problem = format!("truncated or damaged: {size} bytes at {offset} are missing");
             return Err(self.wrong(problem));
         }
         let mut bytes = vec![0; size as usize];
@@ -223,12 +223,12 @@ impl Source<'_> {
         match (fields.bytes(8), fields.u64()) {
             (Some(b"PERFILE2"), Some(104)) => Ok(()),
             (Some(b"PERFILE2"), Some(16)) => Err(self.wrong(
-                "was written to a pipe: make a file of it by `perf inject -i FILE -o OTHER`",
+                "pipe format is not supported: convert it with `perf inject -i FILE -o OTHER`",
             )),
-            (Some(b"2ELIFREP"), _) => {
-                Err(self.wrong("is of a big-endian machine, which is not read"))
-            }
-            _ => Err(self.wrong("is no perf.data: give a recording's folder, or a perf.data")),
+            (Some(b"2ELIFREP"), _) => Err(self.wrong("big-endian data are not supported")),
+            _ => Err(self.wrong(
+                "not a perf.data file: expected the directory of a recording, or a perf.data file",
+            )),
         }
     }
 
@@ -239,14 +239,14 @@ impl Source<'_> {
             size => data.offset.saturating_add(size),
         };
         if data.offset > self.length || data.offset < HEADER as u64 {
-            return Err(self.wrong("is damaged: its data are not in it"));
+            return Err(self.wrong("damaged: data section out of range"));
         }
         Ok(data.offset..end)
     }
 
     /// The attributes, each followed by where its numbers are.
     fn attributes(&self, section: Section, attr_size: u64) -> Result<Vec<Attribute>, Error> {
-        let damaged = || self.wrong("is damaged: its events make no sense");
+        let damaged = || self.wrong("damaged: invalid events");
         // PERF_ATTR_SIZE_VER0 and the section of numbers, at least.
         let size =
             usize::try_from(attr_size).ok().filter(|size| (64 + SECTION..4096).contains(size));
@@ -259,7 +259,7 @@ impl Source<'_> {
     }
 
     fn attribute(&self, bytes: &[u8]) -> Result<Attribute, Error> {
-        let damaged = || self.wrong("is damaged: its events make no sense");
+        let damaged = || self.wrong("damaged: invalid events");
         let (attr, numbers) = bytes.split_at(bytes.len() - SECTION);
         let mut fields = Fields::of(attr);
         let kind = fields.u32().ok_or_else(damaged)?;
@@ -267,8 +267,9 @@ impl Source<'_> {
         let mut next = || fields.u64().ok_or_else(damaged);
         let [config, period, sample_type, _, flags] = [next()?, next()?, next()?, next()?, next()?];
         if flags & SAMPLE_ID_ALL == 0 {
-            return Err(self
-                .wrong("is of an old perf, that gave names no time: record it with a newer one"));
+            return Err(self.wrong(
+                "records without sample_id_all are not supported: record with a newer perf",
+            ));
         }
         let numbers = section(&mut Fields::of(numbers)).ok_or_else(damaged)?;
         let numbers = self.read(numbers)?;

@@ -113,7 +113,7 @@ fn a_file_that_perf_did_not_end_reads_up_to_there() {
     let scratch = Scratch::new();
     for cut in (start..start + 12_000).step_by(101) {
         let recording = scratch.open(&bytes[..cut]).unwrap();
-        assert!(recording.streams()[0].notes[0].contains("did not come to end"));
+        assert!(recording.streams()[0].notes[0].contains("did not finish"));
         let found: Vec<_> = recording.records(0).unwrap().collect();
         let good: Vec<&Record> = found.iter().filter_map(|found| found.as_ref().ok()).collect();
         assert!(found.len() - good.len() <= 1);
@@ -211,12 +211,12 @@ fn what_cannot_be_read_is_told_with_a_remedy() {
         file[at..at + bytes.len()].copy_from_slice(bytes);
         scratch.open(&file).unwrap_err().to_string()
     };
-    assert!(told(0, b"PERFILE1").contains("no perf.data"));
+    assert!(told(0, b"PERFILE1").contains("not a perf.data"));
     assert!(told(0, b"2ELIFREP").contains("big-endian"));
     assert!(told(8, &[16]).contains("perf inject"));
     // HEADER_COMPRESSED.
     assert!(told(72 + 3, &[good[75] | 8]).contains("without -z"));
-    assert!(told(16, &[0; 8]).contains("make no sense"));
+    assert!(told(16, &[0; 8]).contains("invalid events"));
     // The first event's sample_type, without a time.
     let attr = 24 + 8 + u64::from_le_bytes(good[24..32].try_into().unwrap()) as usize - 8;
     assert!(told(attr, &[good[attr] & !4]).contains("PERF_SAMPLE_TIME"));

@@ -31,7 +31,7 @@ pub fn html(report: &Report) -> String {
                 main {
                     (head(report))
                     @for figure in &report.figures { (figure::figure(figure, &palette)) }
-                    @if report.figures.is_empty() { p { "There is no figure." } }
+                    @if report.figures.is_empty() { p { "No figures." } }
                     (foot(report))
                 }
                 (PreEscaped(plot::library()))
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn an_empty_report_is_a_page() {
         let page = page(&sample::empty());
-        assert!(page.contains("There is no figure.") && page.contains("0 of 0 runs valid"));
+        assert!(page.contains("No figures.") && page.contains("0 of 0 runs valid"));
         assert!(!page.contains("<h2>Findings") && !page.contains("<h2>Machines"));
     }
 

@@ -61,7 +61,7 @@ pub fn draw(plot: &mut Plot, axes: &[Axis], rings: &[Ring], palette: &Palette) -
             .to_owned(),
     ];
     if rings.is_empty() || axes.is_empty() {
-        notes = vec!["There is no ring to draw.".to_owned()];
+        notes = vec!["No data.".to_owned()];
     } else if lost > 0 {
         notes.push("A ring is open where a value is not known.".to_owned());
     }

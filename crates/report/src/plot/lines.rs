@@ -54,7 +54,7 @@ fn notes(x: &Axis, y: &Axis, lines: &[Line], floor: Option<f64>) -> Vec<String> 
     let bare = points().filter(|point| point.y.interval.is_none()).count();
     let mut notes = Vec::new();
     if points().next().is_none() {
-        notes.push("There is no point to draw.".to_owned());
+        notes.push("No data.".to_owned());
     }
     if lost > 0 {
         notes.push(format!(

@@ -39,7 +39,7 @@ pub fn draw(plot: &mut Plot, y: &Axis, parts: &[String], bars: &[Bar]) -> Vec<St
     let up = if y.log { up } else { up.range_mode(RangeMode::ToZero) };
     plot.set_layout(layout().x_axis(x).y_axis(up).bar_mode(BarMode::Relative).bar_gap(0.35));
     if bars.is_empty() {
-        return vec!["There is no bar to draw.".to_owned()];
+        return vec!["No data.".to_owned()];
     }
     let note = "Parts that are not known are hatched together, up to the measured whole.";
     if unknown { vec![note.to_owned()] } else { Vec::new() }

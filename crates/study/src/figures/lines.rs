@@ -127,8 +127,8 @@ pub(super) fn cpu_by_rate(rows: &Rows<'_>) -> Figure {
 pub(super) fn replies(rows: &Rows<'_>) -> Figure {
     figure(
         "Replies of the web server, by connections",
-        &format!("Replies a second over the connections a second that the load offers. {BANDS}"),
-        "Native and guest replied alike up to 500 connections a second; then the guest's CPU was \
+        &format!("Replies per second by the offered connections per second. {BANDS}"),
+        "Native and guest replied alike up to 500 connections per second; then the guest's CPU was \
          saturated.",
         Axis::new("Connections offered", "/s"),
         Axis::new("Replies", "/s"),
@@ -176,7 +176,7 @@ pub(super) fn idd_by_packets(rows: &Rows<'_>) -> Figure {
 pub(super) fn acks(rows: &Rows<'_>) -> Figure {
     figure(
         "ACKs for each data packet",
-        &format!("Segments without data that the receiver sent for a data segment. {BANDS}"),
+        &format!("Segments without data that the receiver sent per data segment. {BANDS}"),
         "The ACKs for each data packet fell as the rate rose, and with them the CPU for a packet.",
         Axis::new("Data packets", "/s"),
         Axis::new("ACKs per data packet", ""),

@@ -213,11 +213,11 @@ impl Told {
             if asked == counted {
                 format!("the event is {asked}")
             } else {
-                format!("{asked} could not be counted, {counted} was in its place")
+                format!("{asked} was not supported and {counted} was used instead")
             }
         });
         let words: Vec<String> = words.collect();
-        if words.is_empty() { "nothing was sampled".to_owned() } else { words.join("; ") }
+        if words.is_empty() { "no samples".to_owned() } else { words.join("; ") }
     }
 
     fn missing(&self) -> Vec<Missing> {

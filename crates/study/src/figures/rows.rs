@@ -174,7 +174,7 @@ impl<'a> Rows<'a> {
                 && !self.rows.iter().any(|row| row.machine == Some(at))
             {
                 let what = format!("all of {}", machine.name);
-                let reason = "no run of it is valid".to_owned();
+                let reason = "it has no valid run".to_owned();
                 missing.push(Missing { what, reason });
             }
         }

@@ -28,13 +28,13 @@ fn machines(plan: &Plan) -> Result<(), String> {
     for machine in &plan.machines {
         let name = machine.name.escape_debug();
         if !names.insert(&machine.name) {
-            return Err(format!("two machines are called `{name}`"));
+            return Err(format!("duplicate machine `{name}`"));
         }
         let mut configurations = BTreeSet::new();
         for configuration in &machine.configurations {
             if !configurations.insert(&configuration.name) {
                 let other = configuration.name.escape_debug();
-                return Err(format!("machine `{name}` has two configurations `{other}`"));
+                return Err(format!("duplicate configuration `{other}` of machine `{name}`"));
             }
         }
         match &machine.place {
@@ -53,14 +53,14 @@ fn machines(plan: &Plan) -> Result<(), String> {
                 }
                 if addresses.is_empty() && guests.is_empty() && !plan.only_computes() {
                     return Err(format!(
-                        "machine `{name}` has neither guests nor addresses: where does its load go?"
+                        "machine `{name}` has neither guests nor addresses: its workload needs a target"
                     ));
                 }
                 // The dataset and the page tell machines apart by these words.
                 let role = |name: &&str| ["host", "client"].contains(name);
                 if let Some(taken) = guests.iter().map(|guest| guest.name.as_str()).find(role) {
                     return Err(format!(
-                        "machine `{name}` has a guest called `{taken}`: call it something else"
+                        "machine `{name}` has a guest with the reserved name `{taken}`: rename it"
                     ));
                 }
             }
@@ -77,21 +77,27 @@ fn agent_address(address: &str) -> Result<(), String> {
         let numbers = numbers.map(|(cid, port)| (cid.parse::<u32>(), port.parse::<u32>()));
         return match numbers {
             Some((Ok(_), Ok(_))) => Ok(()),
-            _ => Err(format!("`{shown}`: expected vsock:CID:PORT, two numbers")),
+            _ => {
+                Err(format!("invalid address `{shown}`: expected vsock:CID:PORT, with two numbers"))
+            }
         };
     }
     if address.contains('/') {
         return Ok(());
     }
     let Some((host, port)) = address.rsplit_once(':').filter(|(host, _)| !host.is_empty()) else {
-        return Err(format!("`{shown}` has no port: expected HOST:PORT, such as 10.0.0.1:5203"));
+        return Err(format!(
+            "missing port in `{shown}`: expected HOST:PORT, such as 10.0.0.1:5203"
+        ));
     };
     if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
-        return Err(format!("`{shown}`: expected [IPv6 address]:PORT, with brackets"));
+        return Err(format!(
+            "invalid address `{shown}`: expected [IPv6 address]:PORT, with brackets"
+        ));
     }
     match port.parse::<u16>() {
         Ok(1..) => Ok(()),
-        _ => Err(format!("`{shown}`: expected a port from 1 to 65535")),
+        _ => Err(format!("invalid port in `{shown}`: expected 1 to 65535")),
     }
 }
 
@@ -100,17 +106,17 @@ fn workloads(plan: &Plan) -> Result<(), String> {
     for workload in &plan.workloads {
         let name = workload.name.escape_debug();
         if !names.insert(&workload.name) {
-            return Err(format!("two workloads are called `{name}`"));
+            return Err(format!("duplicate workload `{name}`"));
         }
         if workload.window.is_zero() {
-            return Err(format!("workload `{name}`: a window of no time measures nothing"));
+            return Err(format!("workload `{name}`: invalid duration: expected more than 0"));
         }
         for load in &workload.points {
             load_is_possible(load).map_err(|error| format!("workload `{name}`: {error}"))?;
         }
         let needs_machine = !matches!(workload.points.first(), Some(Load::Fileset { .. }));
         if needs_machine && plan.machines.is_empty() {
-            return Err(format!("workload `{name}` needs a machine, and there is none"));
+            return Err(format!("workload `{name}` needs a machine, but the plan has none"));
         }
         for machine in &plan.machines {
             let has = match &machine.place {
@@ -121,7 +127,7 @@ fn workloads(plan: &Plan) -> Result<(), String> {
             let computes = matches!(workload.points.first(), Some(Load::Cpu { .. }));
             if needs_machine && !computes && !(1..=has).contains(&workload.targets) {
                 return Err(format!(
-                    "workload `{name}` has {} targets, machine `{}` has {has}",
+                    "workload `{name}` needs {} targets, but machine `{}` has {has}",
                     workload.targets,
                     machine.name.escape_debug()
                 ));
@@ -149,7 +155,7 @@ fn guests_for_programs<'a>(
     match short {
         None => Ok(()),
         Some(instances) => Err(format!(
-            "{instances} programs in a guest each, and machine `{}` has {guests}",
+            "{instances} programs in one guest each, but machine `{}` has {guests} guests",
             machine.name.escape_debug()
         )),
     }
@@ -178,7 +184,7 @@ fn load_is_possible(load: &Load) -> Result<(), String> {
             if (1..=10_000).contains(dirs) {
                 Ok(())
             } else {
-                Err("1 to 10000 directories".to_owned())
+                Err("invalid dirs: expected 1 to 10000".to_owned())
             }
         }
     }

@@ -118,31 +118,29 @@ impl FigureKind {
         };
         if !fits {
             let name = plan.workloads[workload].name.escape_debug();
-            return Err(format!("workload `{name}` is of a kind that it does not show"));
+            return Err(format!("it does not support the kind of workload `{name}`"));
         }
         let points = &plan.workloads[workload].points;
         let sampled = points.iter().any(|load| !load.sample().is_empty());
         if matches!(self, Self::Table52 | Self::Fig52 | Self::Fig611) && !sampled {
-            return Err("it is of samples: say `sample = \"EVENT\"` in the workload".to_owned());
+            return Err("it needs samples: add `sample = \"EVENT\"` to the workload".to_owned());
         }
         let compared = (0..plan.machines.len()).any(|machine| plan.baseline(machine).is_some());
         let virtual_ones = plan.machines.iter().any(|machine| !machine.place.is_native());
         match self {
             Self::Fig52 if points.iter().all(|load| !load.sample().is_empty()) => {
-                Err("it compares with no sampling: add `none` to `sample`".to_owned())
+                Err("it needs runs without sampling: add `none` to `sample`".to_owned())
             }
             Self::Fig610 | Self::Fig611 | Self::Ratio if !compared => {
                 let remedy = "add a machine without guests that goes by the same clock, or name \
                               any machine to compare with: `baseline = \"NAME\"`";
-                Err(format!(
-                    "it compares machines with a baseline, and the plan has none: {remedy}"
-                ))
+                Err(format!("it needs a baseline, which the plan does not have: {remedy}"))
             }
             Self::Fig64 if !virtual_ones => Err("it needs a machine with guests".to_owned()),
             Self::Fig67 | Self::Fig69
                 if !plan.machines.iter().any(|m| m.configurations.len() > 1) =>
             {
-                Err("it compares configurations of a machine, and none has two".to_owned())
+                Err("it needs a machine with two or more configurations".to_owned())
             }
             _ => Ok(()),
         }

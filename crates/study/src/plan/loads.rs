@@ -70,8 +70,10 @@ pub(super) fn workload(
         "cpu" => cpu(source, here, &raw)?,
         "fileset" => vec![Load::Fileset { dirs: raw.dirs.unwrap_or(61) }],
         other => {
-            let problem =
-                format!("`{}` is no workload: tcp, web, cpu or fileset", other.escape_debug());
+            let problem = format!(
+                "invalid workload `{}`: expected tcp, web, cpu or fileset",
+                other.escape_debug()
+            );
             return Err(source.error(at(&raw.kind), problem));
         }
     };
@@ -98,7 +100,8 @@ fn only(source: &Source<'_>, raw: &RawWorkload) -> Result<(), PlanError> {
     ];
     for (name, place, kinds) in given {
         if let Some(place) = place.filter(|_| !kinds.contains(&kind)) {
-            let problem = format!("`{name}` does not belong to a workload of kind {kind}");
+            let problem =
+                format!("invalid key `{name}`: not supported by a workload of kind {kind}");
             return Err(source.error(place, problem));
         }
     }
@@ -121,8 +124,10 @@ fn web(source: &Source<'_>, here: usize, raw: &RawWorkload) -> Result<Vec<Load>,
         None | Some("connection") => workload::web::Per::Connection,
         Some("request") => workload::web::Per::Request,
         Some(other) => {
-            let problem =
-                format!("`{}`: a rate is per connection or request", other.escape_debug());
+            let problem = format!(
+                "invalid unit of the rate `{}`: expected connection or request",
+                other.escape_debug()
+            );
             return Err(source.error(raw.per.as_ref().map_or(here, at), problem));
         }
     };
@@ -158,7 +163,7 @@ fn server(source: &Source<'_>, raw: Option<&Spanned<String>>) -> Result<Software
     let Some(raw) = raw else { return Ok(Software::default()) };
     Software::ALL.into_iter().find(|known| known.name() == raw.get_ref()).ok_or_else(|| {
         let name = raw.get_ref().escape_debug();
-        source.error(at(raw), format!("`{name}` is no server: vmeter, nginx or apache"))
+        source.error(at(raw), format!("invalid server `{name}`: expected vmeter, nginx or apache"))
     })
 }
 
@@ -175,14 +180,19 @@ fn cpu(source: &Source<'_>, here: usize, raw: &RawWorkload) -> Result<Vec<Load>,
             .into_iter()
             .map(|one| match one {
                 Value::Integer(count @ 1..=64) => Ok(*count as usize),
-                _ => Err(source.error(at(value), "instances are numbers from 1 to 64")),
+                _ => {
+                    Err(source.error(at(value), "invalid instances: expected numbers from 1 to 64"))
+                }
             })
             .collect::<Result<_, _>>()?,
     };
     let place = |text: &str| match text {
         "same-guest" => Ok(CpuPlace::SameGuest),
         "different-guests" => Ok(CpuPlace::DifferentGuests),
-        other => Err(format!("`{}`: same-guest or different-guests", other.escape_debug())),
+        other => Err(format!(
+            "invalid place `{}`: expected same-guest or different-guests",
+            other.escape_debug()
+        )),
     };
     let places = match &raw.place {
         None => vec![CpuPlace::SameGuest],
@@ -215,17 +225,21 @@ fn texts<T>(
     read: impl Fn(&str) -> Result<T, String>,
 ) -> Result<Vec<T>, PlanError> {
     let Some(value) = value else {
-        return Err(source.error(here, format!("the workload says no `{name}`")));
+        return Err(source.error(here, format!("missing `{name}` of the workload")));
     };
     let wrong = |problem: String| source.error(at(value), format!("{name}: {problem}"));
     let all: Vec<T> = list(value.get_ref())
         .into_iter()
         .map(|one| match one {
             Value::String(text) => read(text).map_err(wrong),
-            other => Err(wrong(format!("`{other}` has no unit: write it as text with its unit"))),
+            other => Err(wrong(format!("missing unit of `{other}`: expected text with a unit"))),
         })
         .collect::<Result<_, _>>()?;
-    if all.is_empty() { Err(wrong("an empty list".to_owned())) } else { Ok(all) }
+    if all.is_empty() {
+        Err(wrong("invalid list: expected at least one value".to_owned()))
+    } else {
+        Ok(all)
+    }
 }
 
 /// A list's elements, or the one that it is.

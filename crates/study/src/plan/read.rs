@@ -141,17 +141,19 @@ pub(super) fn plan(text: &str, file: &str) -> Result<Plan, PlanError> {
         source.error(error.span().map_or(0, |span| span.start), error.message().to_owned())
     })?;
     if raw.schema.get_ref() != SCHEMA {
-        let problem = format!("schema is not `{SCHEMA}`: this vmeter reads no other");
+        let problem = format!("unsupported schema: expected `{SCHEMA}`");
         return Err(source.error(at(&raw.schema), problem));
     }
     let letters = |id: &str| id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
     if raw.id.get_ref().is_empty() || !letters(raw.id.get_ref()) {
-        return Err(source.error(at(&raw.id), "an id is made of letters, digits, - and ."));
+        return Err(source.error(at(&raw.id), "invalid id: expected letters, digits, - and ."));
     }
     let repetitions = raw.repetitions.as_ref().map_or(5, |count| *count.get_ref());
     if !(1..=1000).contains(&repetitions) {
         let place = raw.repetitions.as_ref().map_or(0, at);
-        return Err(source.error(place, format!("1 to 1000 repetitions, not {repetitions}")));
+        return Err(
+            source.error(place, format!("invalid repetitions {repetitions}: expected 1 to 1000"))
+        );
     }
     let settle = match &raw.settle {
         None => SETTLE,
@@ -201,7 +203,7 @@ fn lab(source: &Source<'_>, raw: Option<Spanned<RawLab>>) -> Result<Lab, PlanErr
     let clock = clock(source, raw.clock.as_ref())?.unwrap_or(lab::Clock::Instructions);
     let networks = raw.networks.as_ref().map_or(1, |count| *count.get_ref());
     if networks > lab::MOST_WIRES {
-        let problem = format!("{networks} networks: a lab machine has at most {}", lab::MOST_WIRES);
+        let problem = format!("invalid networks {networks}: expected at most {}", lab::MOST_WIRES);
         return Err(source.error(raw.networks.as_ref().map_or(0, at), problem));
     }
     Ok(Lab {
@@ -221,7 +223,8 @@ fn clock(
         "instructions" => Ok(Some(lab::Clock::Instructions)),
         "host" => Ok(Some(lab::Clock::Host)),
         other => {
-            let problem = format!("`{}` is no clock: instructions or host", other.escape_debug());
+            let problem =
+                format!("invalid clock `{}`: expected instructions or host", other.escape_debug());
             Err(source.error(at(raw), problem))
         }
     }
@@ -238,7 +241,8 @@ fn machine(source: &Source<'_>, raw: Spanned<RawMachine>, lab: &Lab) -> Result<M
                 "kvm" => (lab::Kind::Kvm, machine.guests.unwrap_or(1)),
                 other => {
                     let other = other.escape_debug();
-                    let problem = format!("`{other}` is no lab machine: native, xen or kvm");
+                    let problem =
+                        format!("invalid lab machine `{other}`: expected native, xen or kvm");
                     return Err(source.error(at(&machine.kind), problem));
                 }
             };
@@ -257,7 +261,7 @@ fn machine(source: &Source<'_>, raw: Spanned<RawMachine>, lab: &Lab) -> Result<M
                 .collect(),
         },
         _ => {
-            let problem = "a machine comes from `lab = {…}` or is there with `agents = {…}`";
+            let problem = "invalid machine: expected either `lab = {…}` or `agents = {…}`";
             return Err(source.error(here, problem));
         }
     };
@@ -286,7 +290,7 @@ fn baseline(
     found.map(Some).ok_or_else(|| {
         let known: Vec<&str> = machines.iter().map(|machine| machine.name.as_str()).collect();
         let name = raw.get_ref().escape_debug();
-        let problem = format!("baseline: there is no machine `{name}`: {}", known.join(", "));
+        let problem = format!("invalid baseline `{name}`: expected one of {}", known.join(", "));
         source.error(at(raw), problem)
     })
 }
@@ -294,19 +298,22 @@ fn baseline(
 fn figure(source: &Source<'_>, raw: &RawFigure, workloads: &[String]) -> Result<Figure, PlanError> {
     let Some(kind) = FigureKind::named(raw.id.get_ref()) else {
         let known: Vec<&str> = FigureKind::ALL.iter().map(|kind| kind.id()).collect();
-        let problem =
-            format!("`{}` is no figure: {}", raw.id.get_ref().escape_debug(), known.join(", "));
+        let problem = format!(
+            "invalid figure `{}`: expected one of {}",
+            raw.id.get_ref().escape_debug(),
+            known.join(", ")
+        );
         return Err(source.error(at(&raw.id), problem));
     };
     let workload = match &raw.workload {
         None if workloads.len() == 1 => 0,
         None => {
-            let problem = "there are several workloads: say which one the figure is of";
+            let problem = "missing workload of the figure: the plan has several";
             return Err(source.error(at(&raw.id), problem));
         }
         Some(name) => workloads.iter().position(|w| w == name.get_ref()).ok_or_else(|| {
             let problem = format!(
-                "there is no workload `{}`: {}",
+                "workload `{}` not found: expected one of {}",
                 name.get_ref().escape_debug(),
                 workloads.join(", ")
             );

@@ -19,7 +19,7 @@ pub(super) struct Data {
 impl Data {
     /// `bytes` of records, all written.
     pub(super) fn new(seed: u64, bytes: u64) -> Result<Self, Error> {
-        let what = || format!("memory for {bytes} bytes of data");
+        let what = || format!("cannot allocate {bytes} bytes of data");
         let length = usize::try_from(bytes).map_err(|_| Error::Plan(what()))?;
         let mut records = MmapMut::map_anon(length).map_err(Error::io(what()))?;
         let count = bytes / RECORD;

@@ -98,7 +98,7 @@ impl Events {
 pub(super) fn unexpected(event: Event) -> Error {
     match event {
         Event::Order(Err(error)) => error,
-        other => Error::Peer(format!("the other process said what it should not: {other:?}")),
+        other => Error::Peer(format!("unexpected message of the other process: {other:?}")),
     }
 }
 

@@ -87,11 +87,14 @@ impl Plan {
     pub(super) fn cpus(&self) -> Result<Vec<Option<usize>>, Error> {
         let plan = |text: String| Err(Error::Plan(text));
         if !(1..=1024).contains(&self.instances) {
-            return plan(format!("{} instances: 1 to 1024 are possible", self.instances));
+            return plan(format!(
+                "invalid number of instances {}: expected 1 to 1024",
+                self.instances
+            ));
         }
         match &self.program {
             Some(command) if command.trim().is_empty() => {
-                return plan("the program is an empty command: give one for sh -c".into());
+                return plan("invalid program: expected a command for sh -c".into());
             }
             Some(_) => {}
             None => self.check_generated()?,
@@ -103,30 +106,35 @@ impl Plan {
             Placement::Cpus(cpus) => cpus.clone(),
         };
         if cpus.is_empty() {
-            return plan("no CPU is given to place the instances on".into());
+            return plan("invalid list of CPUs: expected at least one".into());
         }
         if let Some(other) = cpus.iter().find(|cpu| !allowed.contains(cpu)) {
             let list: Vec<String> = allowed.iter().map(ToString::to_string).collect();
-            return plan(format!("CPU {other} may not be used here, only {}", list.join(",")));
+            return plan(format!(
+                "CPU {other} is not allowed for this process: expected {}",
+                list.join(",")
+            ));
         }
         Ok(cpus.into_iter().cycle().take(self.instances).map(Some).collect())
     }
 
     fn check_generated(&self) -> Result<(), Error> {
         if cfg!(not(target_arch = "x86_64")) {
-            let what = "the CPU load is generated for x86-64 only; a program can be run instead";
+            let what = "the CPU workload supports only x86-64: use --program";
             return Err(Error::Plan(what.into()));
         }
         if !(64 * KIB..=GIB).contains(&self.text) {
-            let what = format!("{} bytes of text: 64 KiB to 1 GiB are possible", self.text);
+            let what =
+                format!("invalid size of the text, {} bytes: expected 64 KiB to 1 GiB", self.text);
             return Err(Error::Plan(what));
         }
         if !(64 * KIB..=16 * GIB).contains(&self.data) {
-            let what = format!("{} bytes of data: 64 KiB to 16 GiB are possible", self.data);
+            let what =
+                format!("invalid size of the data, {} bytes: expected 64 KiB to 16 GiB", self.data);
             return Err(Error::Plan(what));
         }
         if self.passes == 0 {
-            return Err(Error::Plan("0 passes: at least one is needed".into()));
+            return Err(Error::Plan("invalid passes 0: expected at least 1".into()));
         }
         Ok(())
     }
@@ -152,12 +160,15 @@ mod tests {
             (refused(|plan| plan.text = 1000), "64 KiB to 1 GiB"),
             (refused(|plan| plan.text = 2 * GIB), "64 KiB to 1 GiB"),
             (refused(|plan| plan.data = 17 * GIB), "64 KiB to 16 GiB"),
-            (refused(|plan| plan.passes = 0), "at least one"),
+            (refused(|plan| plan.passes = 0), "at least 1"),
             (refused(|plan| plan.instances = 0), "1 to 1024"),
             (refused(|plan| plan.instances = 1025), "1 to 1024"),
-            (refused(|plan| plan.program = Some(" ".into())), "empty command"),
-            (refused(|plan| plan.placement = Placement::Cpus(vec![])), "no CPU"),
-            (refused(|plan| plan.placement = Placement::Cpus(vec![1023])), "CPU 1023 may not"),
+            (refused(|plan| plan.program = Some(" ".into())), "expected a command"),
+            (refused(|plan| plan.placement = Placement::Cpus(vec![])), "at least one"),
+            (
+                refused(|plan| plan.placement = Placement::Cpus(vec![1023])),
+                "CPU 1023 is not allowed",
+            ),
         ] {
             assert!(text.contains(part), "{text}");
         }

@@ -50,7 +50,7 @@ pub(super) fn work(
 fn failure(ended: &Ended) -> String {
     let said = String::from_utf8_lossy(&ended.said);
     match said.trim() {
-        "" => format!("the program failed ({}) and said nothing", ended.status),
+        "" => format!("the program failed ({}) without output", ended.status),
         said => format!("the program failed ({}): {said}", ended.status),
     }
 }
@@ -101,7 +101,7 @@ impl Run {
     fn end(mut self, events: &Events) -> Result<Option<Ended>, Error> {
         match events.next() {
             Event::ProgramEnded { at_ns } => {
-                let status = self.kill().map_err(Error::io("waiting for the program"))?;
+                let status = self.kill().map_err(Error::io("cannot wait for the program"))?;
                 let said = self.said.recv_timeout(TAIL_WAIT).unwrap_or_default();
                 Ok(Some(Ended { at_ns, status, said }))
             }

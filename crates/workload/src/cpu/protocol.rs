@@ -104,7 +104,7 @@ fn switches(used: &Usage) -> Option<Switches> {
 
 /// Sends a message.
 pub(super) fn send(to: &mut impl Write, message: &impl Serialize) -> Result<(), Error> {
-    let what = || Error::io::<std::io::Error>("telling the other process");
+    let what = || Error::io::<std::io::Error>("cannot send to the other process");
     let mut line = serde_json::to_vec(message).map_err(|error| what()(error.into()))?;
     line.push(b'\n');
     to.write_all(&line).and_then(|()| to.flush()).map_err(what())
@@ -113,10 +113,11 @@ pub(super) fn send(to: &mut impl Write, message: &impl Serialize) -> Result<(), 
 /// The next message; `None` at the end.
 pub(super) fn receive<M: DeserializeOwned>(from: &mut impl BufRead) -> Result<Option<M>, Error> {
     let mut line = String::new();
-    let read = from.read_line(&mut line).map_err(Error::io("hearing from the other process"))?;
+    let read =
+        from.read_line(&mut line).map_err(Error::io("cannot receive from the other process"))?;
     if read == 0 {
         return Ok(None);
     }
-    let wrong = |_| Error::Peer(format!("the other process said what it should not: {line:.80}"));
+    let wrong = |_| Error::Peer(format!("unexpected message of the other process: {line:.80}"));
     serde_json::from_str(&line).map(Some).map_err(wrong)
 }

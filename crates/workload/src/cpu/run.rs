@@ -28,7 +28,7 @@ const START_EACH_NS: u64 = 1_000_000;
 /// instance could not be started or prepared. What fails later is in that instance's outcome.
 pub fn run(plan: &Plan, control: &Control) -> Result<Outcome, Error> {
     let executable =
-        std::env::current_exe().map_err(Error::io("where this program's executable is"))?;
+        std::env::current_exe().map_err(Error::io("cannot find the executable of this program"))?;
     let arguments = plan.child.iter().map(Into::into).collect();
     run_with(plan, control, &Starter { executable, arguments })
 }
@@ -117,7 +117,7 @@ impl<'a> Run<'a> {
                     continue;
                 }
                 Heard::Reply(Reply::Failed { error }) => error,
-                Heard::Reply(other) => format!("said {other:?} before it was ready"),
+                Heard::Reply(other) => format!("unexpected message {other:?} before it was ready"),
                 Heard::End => set.ended(index),
             };
             return Err(Error::Peer(format!("instance {index}: {failed}")));
@@ -134,7 +134,10 @@ impl<'a> Run<'a> {
                 Heard::Reply(Reply::Counted(counted)) => self.counted(index, counted),
                 Heard::Reply(Reply::Failed { error }) => self.failed(index, error),
                 Heard::Reply(other) => {
-                    self.failed(index, format!("said {other:?} while it worked"));
+                    self.failed(
+                        index,
+                        format!("unexpected message {other:?} while it was running"),
+                    );
                 }
                 Heard::End => self.failed(index, set.ended(index)),
             }
@@ -372,6 +375,6 @@ mod tests {
         let arguments = vec!["-c".into(), "exit 7".into()];
         let starter = Starter { executable: "sh".into(), arguments };
         let error = run_with(&plan(2, Some("true")), &Control::default(), &starter).unwrap_err();
-        assert!(error.to_string().contains("ended early (exit status: 7)"), "{error}");
+        assert!(error.to_string().contains("exited early (exit status: 7)"), "{error}");
     }
 }

@@ -102,8 +102,8 @@ impl Set {
         let one = &mut self.instances[index];
         one.orders = None;
         match one.wait(Instant::now() + GRACE) {
-            Some(status) => format!("its process ended early ({status})"),
-            None => "its process says nothing more".to_owned(),
+            Some(status) => format!("its process exited early ({status})"),
+            None => "its process timed out".to_owned(),
         }
     }
 }

@@ -22,11 +22,11 @@ impl Text {
             return Err(Error::Plan("the CPU load is generated for x86-64 only".into()));
         }
         let mut map = MmapMut::map_anon(bytes)
-            .map_err(Error::io(format!("memory for {bytes} bytes of text")))?;
+            .map_err(Error::io(format!("cannot allocate {bytes} bytes of text")))?;
         // A program's text is a file, in small pages; old kernels know no large ones.
         let _ = map.advise(Advice::NoHugePage);
         write(&mut map);
-        let code = map.make_exec().map_err(Error::io("making the text executable"))?;
+        let code = map.make_exec().map_err(Error::io("cannot make the text executable"))?;
         Ok(Self { code })
     }
 

@@ -34,14 +34,16 @@ const MAX_MANIFEST: usize = 4096;
 /// half-written then has no manifest, and [`check`] says so.
 pub fn write(root: &Path, dirs: usize, seed: u64, control: &Control) -> Result<Manifest, Error> {
     if !(1..=MOST_DIRS).contains(&dirs) {
-        return Err(Error::Plan(format!("a set has 1 to {MOST_DIRS} directories, not {dirs}")));
+        return Err(Error::Plan(format!(
+            "invalid number of directories {dirs}: expected 1 to {MOST_DIRS}"
+        )));
     }
     let manifest = Manifest { schema: SCHEMA.to_owned(), dirs, seed };
     match check(root) {
         Ok(found) if found == manifest => return Ok(found),
         Ok(found) => {
             return Err(Error::Plan(format!(
-                "{} holds a set of {} directories with seed {} already: choose another folder, \
+                "{} already has a set of {} directories with seed {}: use another directory, \
                  or remove it first",
                 root.display(),
                 found.dirs,
@@ -59,7 +61,7 @@ pub fn write(root: &Path, dirs: usize, seed: u64, control: &Control) -> Result<M
     for file in files(dirs) {
         if control.stopped() {
             return Err(Error::Plan(format!(
-                "ended early: {} is half-written; the same command goes on",
+                "interrupted: {} is incomplete; run the same command again to resume",
                 root.display()
             )));
         }
@@ -88,11 +90,11 @@ pub fn check(root: &Path) -> Result<Manifest, Error> {
     let text = ::files::read_text(&root.join(NAME), MAX_MANIFEST).map_err(|error| {
         Error::Plan(match error.kind() {
             ErrorKind::NotFound if root.is_dir() => format!(
-                "{shown} holds no whole file set ({NAME} is missing: half-written?): write one \
+                "{shown} has no complete file set ({NAME} is missing): write one \
                  with `vmeter bench fileset`"
             ),
             ErrorKind::NotFound => {
-                format!("there is no {shown}: write a set with `vmeter bench fileset`")
+                format!("{shown} not found: write a set with `vmeter bench fileset`")
             }
             _ => format!("{shown}/{NAME}: {error}"),
         })
@@ -100,12 +102,14 @@ pub fn check(root: &Path) -> Result<Manifest, Error> {
     let manifest: Manifest = serde_json::from_str(&text)
         .map_err(|error| Error::Plan(format!("{shown}/{NAME} is damaged: {error}")))?;
     if manifest.schema != SCHEMA || !(1..=MOST_DIRS).contains(&manifest.dirs) {
-        return Err(Error::Plan(format!("{shown}/{NAME} is not of this version: {SCHEMA}")));
+        return Err(Error::Plan(format!(
+            "{shown}/{NAME} has an unsupported version: expected {SCHEMA}"
+        )));
     }
     match files(manifest.dirs).find(|file| !is_whole(root, *file)) {
         None => Ok(manifest),
         Some(file) => Err(Error::Plan(format!(
-            "the set in {shown} is not whole: it has {} directories, and {} is missing or has \
+            "the set in {shown} is incomplete: it has {} directories, and {} is missing or has \
              not {} bytes; write it anew with `vmeter bench fileset`",
             manifest.dirs,
             file.path(),
@@ -133,7 +137,7 @@ fn is_ours(root: &Path) -> Result<(), Error> {
         let is_part = digits.len() == 5 && digits.bytes().all(|b| b.is_ascii_digit());
         if !is_part && !is_draft && !name.starts_with(NAME) {
             return Err(Error::Plan(format!(
-                "{} holds {}, which is no part of a file set: choose an empty folder",
+                "{} has {}, which is not part of a file set: use an empty directory",
                 root.display(),
                 name
             )));
@@ -165,7 +169,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let set = root.path().join("set");
         let control = Control::default();
-        assert!(check(&set).unwrap_err().to_string().contains("there is no"));
+        assert!(check(&set).unwrap_err().to_string().contains("not found"));
         write(&set, 2, 1, &control).unwrap();
         assert_eq!(check(&set).unwrap().dirs, 2);
         let path = set.join("dir00001/class1_7");
@@ -178,7 +182,7 @@ mod tests {
         fs::remove_dir_all(set.join("dir00001")).unwrap();
         assert!(check(&set).unwrap_err().to_string().contains("2 directories"));
         fs::remove_file(set.join(NAME)).unwrap();
-        assert!(check(&set).unwrap_err().to_string().contains("half-written"));
+        assert!(check(&set).unwrap_err().to_string().contains("no complete file set"));
         write(&set, 2, 1, &control).unwrap();
         assert_eq!(fs::read(&path).unwrap(), contents, "the same seed, the same bytes");
     }

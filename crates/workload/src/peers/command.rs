@@ -79,13 +79,13 @@ impl Owned {
                 match self.0.try_wait() {
                     Ok(Some(status)) => break Ok(status.success()),
                     Ok(None) if control.stopped() => {
-                        break Err(Error::Plan("ended early".to_owned()));
+                        break Err(Error::Plan("interrupted".to_owned()));
                     }
                     Ok(None) if Instant::now() > until => {
-                        break Err(Error::Peer(format!("it did not end in {limit:?}")));
+                        break Err(Error::Peer(format!("timed out after {limit:?}")));
                     }
                     Ok(None) => thread::sleep(LOOK),
-                    Err(error) => break Err(Error::io("waiting for a peer")(error)),
+                    Err(error) => break Err(Error::io("cannot wait for the tool")(error)),
                 }
             };
             if ended.is_err() {
@@ -145,7 +145,7 @@ mod tests {
         let mut long = Command::new("sleep");
         let short = Duration::from_millis(50);
         let error = run(long.arg("60"), "coreutils", short, &control).unwrap_err();
-        assert!(error.to_string().contains("did not end"), "{error}");
+        assert!(error.to_string().contains("timed out"), "{error}");
         let error = run(&mut Command::new("no-such-tool"), "tools", limit, &control).unwrap_err();
         assert!(error.to_string().contains("package tools"), "{error}");
         control.stop();

@@ -52,7 +52,7 @@ pub fn iperf3(plan: &Plan, target: &Target, control: &Control) -> Result<Run, Er
         }
         return read(&ran, typed(&client));
     }
-    Err(Error::Peer("iperf3's server does not listen".to_owned()))
+    Err(Error::Peer("the iperf3 server did not start listening".to_owned()))
 }
 
 fn client(plan: &Plan, host: &str, port: u16) -> Command {

@@ -59,7 +59,7 @@ impl Peer {
 pub fn run(peer: Peer, plan: &Plan, replies: u64, control: &Control) -> Result<Run, Error> {
     let target = Target::of(&plan.url)?;
     if target.authorization.is_some() {
-        let text = "the peers are not given the credentials of a URL: leave them out to compare";
+        let text = "credentials in the URL are not passed to the other tools: omit them to compare";
         return Err(Error::Plan(text.to_owned()));
     }
     let mut command = match peer {
@@ -94,7 +94,7 @@ pub fn run(peer: Peer, plan: &Plan, replies: u64, control: &Control) -> Result<R
 
 fn unreadable(peer: Peer, ran: &Ran) -> Error {
     let last = ran.text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("nothing");
-    Error::Peer(format!("{} gave no result; it said: {last}", peer.name()))
+    Error::Peer(format!("{} printed no result: {last}", peer.name()))
 }
 
 fn httperf(plan: &Plan, target: &Target, replies: u64) -> Command {

@@ -78,7 +78,7 @@ impl Server {
     pub fn bind(root: &Path, address: &str) -> Result<Self, Error> {
         let files = Files::below(root)?;
         let listener = listen(address, BACKLOG)?;
-        listener.set_nonblocking(true).map_err(Error::io("the listening socket"))?;
+        listener.set_nonblocking(true).map_err(Error::io("cannot use the listening socket"))?;
         Ok(Self { listener, files, counts: Counts::default() })
     }
 
@@ -87,7 +87,7 @@ impl Server {
     /// # Errors
     /// The system's.
     pub fn address(&self) -> Result<SocketAddr, Error> {
-        self.listener.local_addr().map_err(Error::io("the listening socket"))
+        self.listener.local_addr().map_err(Error::io("cannot use the listening socket"))
     }
 
     /// What it has done so far.

@@ -60,7 +60,9 @@ impl Process {
         workers: usize,
     ) -> Result<Self, Error> {
         if workers > MOST_WORKERS {
-            return Err(Error::Plan(format!("a server has at most {MOST_WORKERS} workers")));
+            return Err(Error::Plan(format!(
+                "invalid number of workers: expected at most {MOST_WORKERS}"
+            )));
         }
         let program = find(foreign)?;
         let version = version(&program);
@@ -134,7 +136,7 @@ impl Process {
         while !answers(at) {
             self.lives()?;
             if Instant::now() >= until {
-                let why = format!("it does not answer at {at} after {} s", START.as_secs());
+                let why = format!("it did not answer at {at} within {} s", START.as_secs());
                 return Err(self.failed(&why));
             }
             thread::sleep(LOOK);
@@ -145,8 +147,8 @@ impl Process {
     fn lives(&mut self) -> Result<(), Error> {
         match self.server.try_wait() {
             Ok(None) => Ok(()),
-            Ok(Some(status)) => Err(self.failed(&format!("it ended ({status})"))),
-            Err(error) => Err(Error::io(format!("waiting for {}", self.foreign.name))(error)),
+            Ok(Some(status)) => Err(self.failed(&format!("it exited ({status})"))),
+            Err(error) => Err(Error::io(format!("cannot wait for {}", self.foreign.name))(error)),
         }
     }
 
@@ -155,7 +157,7 @@ impl Process {
         let said = String::from_utf8_lossy(&said);
         let name = self.foreign.name;
         Error::Peer(match said.trim() {
-            "" => format!("{name}: {why} and said nothing"),
+            "" => format!("{name}: {why} without output"),
             said => format!("{name}: {why}: {said}"),
         })
     }
@@ -247,7 +249,7 @@ fn find(foreign: &Foreign) -> Result<PathBuf, Error> {
     let all = foreign.programs.iter().flat_map(|name| folders.iter().map(move |f| f.join(name)));
     all.into_iter().find(|path| path.is_file()).ok_or_else(|| {
         let (name, packages) = (foreign.name, foreign.packages);
-        Error::Plan(format!("{name} is not on this machine: install the package {packages}"))
+        Error::Plan(format!("{name} not found: install the package {packages}"))
     })
 }
 
@@ -265,7 +267,7 @@ fn plain(path: &Path, foreign: &Foreign) -> Result<(), Error> {
     match path.to_str() {
         Some(text) if !text.contains(special) => Ok(()),
         _ => Err(Error::Plan(format!(
-            "{} cannot be told of {path:?}: choose a folder whose path has only letters, digits \
+            "cannot pass the path {path:?} to {}: use a directory with only letters, digits \
              and - _ . /",
             foreign.name
         ))),

@@ -73,7 +73,7 @@ fn one_that_ends_by_itself_says_so() {
         let group = process.guard.pid;
         kill_process(Pid::from_child(&process.server), Signal::KILL).unwrap();
         let error = process.run(&Control::default()).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("{software}: it ended (signal: 9")), "{error}");
+        assert!(error.starts_with(&format!("{software}: it exited (signal: 9")), "{error}");
         gone(group);
     }
 }
@@ -109,7 +109,7 @@ fn what_cannot_be_served_is_said() {
             let odd = www.path().join(name);
             fs::create_dir_all(&odd).unwrap();
             let error = refused(&odd, "127.0.0.1:0");
-            assert!(error.contains("choose a folder"), "{error}");
+            assert!(error.contains("use a directory"), "{error}");
         }
     }
     let nginx = Software::Nginx.foreign().unwrap();

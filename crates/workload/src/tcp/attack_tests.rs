@@ -59,7 +59,7 @@ fn a_sender_ends_without_an_answer_from_the_receiver() {
     let (found, took) = stopped(&control, || send(&long(), &receiver(0), &control));
     assert!(took < END, "{took:?}");
     assert!(
-        matches!(&found, Err(Error::Peer(text)) if text.starts_with("ended before")),
+        matches!(&found, Err(Error::Peer(text)) if text.starts_with("interrupted before")),
         "{found:?}"
     );
     // In the window: what was sent so far, though its data is not read and nobody confirms.

@@ -40,7 +40,7 @@ fn choose_congestion(plan: &Plan, sockets: &[TcpStream]) -> Result<Option<String
     for socket in sockets {
         if let Some(name) = &plan.congestion {
             set_tcp_congestion(socket, name).map_err(Error::io(format!(
-                "congestion control {name} (see net.ipv4.tcp_allowed_congestion_control)"
+                "cannot set congestion control {name} (see net.ipv4.tcp_allowed_congestion_control)"
             )))?;
         }
     }
@@ -48,7 +48,7 @@ fn choose_congestion(plan: &Plan, sockets: &[TcpStream]) -> Result<Option<String
 }
 
 fn read(socket: &TcpStream) -> Result<TcpInfo, Error> {
-    tcp_info(socket).map_err(Error::io("TCP_INFO (Linux 4.6 or later is needed)"))
+    tcp_info(socket).map_err(Error::io("cannot read TCP_INFO (requires Linux 4.6)"))
 }
 
 /// Sends as planned; its report, and that of the other end where it came.
@@ -84,7 +84,7 @@ pub fn drive(
     let acked = driver.connections()?;
     let mut warnings: Vec<String> = sent.problem.iter().cloned().collect();
     if !driver.drain() && sent.problem.is_none() {
-        warnings.push("not everything was acknowledged at the end: counts may differ".to_owned());
+        warnings.push("not all packets were acknowledged at the end: counts may differ".to_owned());
     }
     let (after, packets_after) = (driver.connections()?, packets());
     if let Err(error) = driver.mark() {
@@ -208,7 +208,11 @@ impl Driver<'_> {
             match self.channel.receive(PATIENCE, self.control)? {
                 Message::Marked => return Ok(()),
                 Message::Stop => self.stopped = true,
-                other => return Err(Error::Peer(format!("{other:?} came in place of a mark"))),
+                other => {
+                    return Err(Error::Peer(format!(
+                        "unexpected message {other:?}: expected a mark"
+                    )));
+                }
             }
         }
     }

@@ -131,7 +131,7 @@ fn converse(
             channel.send(&Message::Stop, control)?;
         }
         if control.overdue() {
-            return Err(Error::Peer("the sender did not end when it was asked to".to_owned()));
+            return Err(Error::Peer("the sender did not stop when requested".to_owned()));
         }
         if !message_comes(channel, server, control) {
             continue;
@@ -142,8 +142,9 @@ fn converse(
                 let until = Instant::now() + PATIENCE;
                 let streams = readings.iter().map(|reading| take(reading, until, control));
                 let streams: Option<_> = streams.collect();
-                let streams = streams
-                    .ok_or_else(|| Error::Peer("data came after the sender's mark".to_owned()))?;
+                let streams = streams.ok_or_else(|| {
+                    Error::Peer("data arrived after the sender's mark".to_owned())
+                })?;
                 let packets = device.as_deref().and_then(device::Packets::read);
                 marks.push(Mark { streams, packets });
                 channel.send(&Message::Marked, control)?;
@@ -153,7 +154,9 @@ fn converse(
             }
             Message::Report(theirs) => {
                 let [before, after] = marks.as_slice() else {
-                    return Err(Error::Peer("the sender reported before its marks".to_owned()));
+                    return Err(Error::Peer(
+                        "the sender's report arrived before its marks".to_owned(),
+                    ));
                 };
                 let mut report = after.since(before, device.as_deref());
                 report.partial = stopped;
@@ -206,7 +209,7 @@ impl Mark {
                 let out = |info: TcpInfo| info.segs_out.wrapping_sub(info.data_segs_out);
                 totals.acks += u64::from(out(now).wrapping_sub(out(then)));
             } else {
-                warnings.push("the receiver's TCP_INFO could not be read".to_owned());
+                warnings.push("cannot read TCP_INFO of the receiver".to_owned());
             }
         }
         let packets = earlier.packets.as_ref().zip(self.packets.as_ref());

@@ -27,7 +27,7 @@ pub fn send(plan: &Plan, address: &str, control: &Control) -> Result<Outcome, Er
     let run = random();
     let attempt = |at, within| connect(at, None, within, control);
     let (mut stream, target) = first_of(&addresses, CONNECT, attempt)
-        .map_err(Error::io(format!("cannot connect to vmeter bench tcp recv at {address}")))?;
+        .map_err(Error::io(format!("cannot connect to `vmeter bench tcp recv` at {address}")))?;
     greet(&mut stream, run, address, control)?;
     let mut channel = Channel::new(stream, address.to_owned());
     channel.send(&Message::Run(plan.clone()), control)?;
@@ -35,7 +35,7 @@ pub fn send(plan: &Plan, address: &str, control: &Control) -> Result<Outcome, Er
         .map_err(Error::io(format!("cannot open {} streams to {target}", plan.streams)))?;
     match channel.receive(PATIENCE, control)? {
         Message::Ready => {}
-        Message::Refused(why) => return Err(Error::Peer(format!("{address} refuses: {why}"))),
+        Message::Refused(why) => return Err(Error::Peer(format!("{address} refused: {why}"))),
         other => return Err(Error::Peer(format!("unexpected message {other:?}"))),
     }
     let (sender, receiver) = if plan.reverse {
@@ -50,22 +50,22 @@ pub fn send(plan: &Plan, address: &str, control: &Control) -> Result<Outcome, Er
 /// Says what this is, and hears that the other end is the same.
 fn greet(stream: &mut TcpStream, run: u64, address: &str, control: &Control) -> Result<(), Error> {
     let mine = Preamble { version: VERSION, purpose: Purpose::Control, run };
-    mine.write(stream).map_err(Error::io(format!("cannot greet {address}")))?;
+    mine.write(stream).map_err(Error::io(format!("cannot send to {address}")))?;
     let theirs = Preamble::read(stream, PATIENCE, control).map_err(|error| {
         Error::Peer(match error.kind() {
-            ErrorKind::ConnectionAborted => format!("ended before {address} answered"),
+            ErrorKind::ConnectionAborted => format!("interrupted before {address} answered"),
             ErrorKind::TimedOut => format!(
-                "{address} does not answer: it runs another test, or is no vmeter bench tcp recv"
+                "{address} timed out: it is busy with another test, or is not `vmeter bench tcp recv`"
             ),
             ErrorKind::InvalidData => {
-                format!("{address} is no vmeter: start `vmeter bench tcp recv` there")
+                format!("{address} is not vmeter: start `vmeter bench tcp recv` there")
             }
-            _ => format!("{address} closed the connection: is it vmeter bench tcp recv?"),
+            _ => format!("{address} closed the connection: expected `vmeter bench tcp recv`"),
         })
     })?;
     if theirs.version != VERSION {
         return Err(Error::Peer(format!(
-            "{address} speaks version {} of the protocol, this vmeter {VERSION}: \
+            "{address} uses protocol version {}, this vmeter {VERSION}: \
              use the same vmeter at both ends",
             theirs.version
         )));

@@ -246,8 +246,8 @@ impl Outcome {
         receiver: Option<EndReport>,
     ) -> Result<Self, Error> {
         let sending = sender.sending.take();
-        let sending = sending
-            .ok_or_else(|| Error::Peer("the sender's report has no sender's part".to_owned()))?;
+        let sending =
+            sending.ok_or_else(|| Error::Peer("the sender's report is incomplete".to_owned()))?;
         let totals = sender.end.totals;
         let rate = totals.calls as f64 / sending.duration_s.max(f64::MIN_POSITIVE);
         let per_second = |count: f64| count / sending.duration_s.max(f64::MIN_POSITIVE);
@@ -265,14 +265,14 @@ impl Outcome {
         });
         if let (Some(wanted), Some(false)) = (plan.rate, rate_kept) {
             warnings.push(format!(
-                "the rate of {wanted:.0} writes/s was not kept: {rate:.1}, {} deadlines missed",
+                "the rate of {wanted:.0} writes/s was not reached: {rate:.1} writes/s, {} deadlines missed",
                 sending.missed
             ));
         }
         let one_per_write =
             (plan.packets == Packets::OnePerWrite).then(|| proof(&totals, &sending));
         if let Some(proof) = one_per_write.filter(|proof| !proof.holds) {
-            warnings.push(format!("one packet a write did not hold: {proof:?}"));
+            warnings.push(format!("not all writes were one packet: {proof:?}"));
         }
         Ok(Self {
             schema: SCHEMA.to_owned(),

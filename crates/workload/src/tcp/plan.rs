@@ -92,7 +92,7 @@ impl Plan {
         let refuse = |text: String| Err(Error::Plan(text));
         if self.packets == Packets::OnePerWrite && !MAXSEG.contains(&(self.size + TIMESTAMPS)) {
             return refuse(format!(
-                "one packet a write of {} bytes needs a segment size of {} with the {TIMESTAMPS} \
+                "one packet per write of {} bytes needs a segment size of {} with the {TIMESTAMPS} \
                  bytes of timestamps, and TCP_MAXSEG takes {} to {}: choose a size from {} to {}",
                 self.size,
                 self.size + TIMESTAMPS,
@@ -103,24 +103,34 @@ impl Plan {
             ));
         }
         if !(1..=LARGEST_WRITE).contains(&self.size) {
-            return refuse(format!("a write has 1 to {LARGEST_WRITE} bytes, not {}", self.size));
+            return refuse(format!(
+                "invalid size of a write: expected 1 to {LARGEST_WRITE} bytes, not {}",
+                self.size
+            ));
         }
         if let Some(rate) = self.rate
             && !(rate.is_finite() && rate > 0.0 && rate <= 1e8)
         {
-            return refuse(format!("a rate is over 0 and at most 10⁸ packets/s, not {rate}"));
+            return refuse(format!(
+                "invalid rate {rate}: expected more than 0 and at most 10⁸ packets/s"
+            ));
         }
         if !(1..=MOST_STREAMS).contains(&self.streams) {
-            return refuse(format!("1 to {MOST_STREAMS} streams, not {}", self.streams));
+            return refuse(format!(
+                "invalid number of streams: expected 1 to {MOST_STREAMS}, not {}",
+                self.streams
+            ));
         }
         let letters = |name: &String| name.bytes().all(|b| b.is_ascii_graphic());
         if self.congestion.as_ref().is_some_and(|name| {
             name.is_empty() || name.len() > LONGEST_CONGESTION || !letters(name)
         }) {
-            return refuse("a congestion control has a name such as reno or cubic".to_owned());
+            return refuse(
+                "invalid congestion control: expected a name such as reno or cubic".to_owned(),
+            );
         }
         if self.duration.is_zero() || self.duration > LONGEST || self.warmup > LONGEST {
-            return refuse("a run lasts more than 0 s and at most 24 h".to_owned());
+            return refuse("invalid duration: expected more than 0 s and at most 24 h".to_owned());
         }
         Ok(())
     }

@@ -43,7 +43,7 @@ impl Server {
     /// # Errors
     /// The system's.
     pub fn address(&self) -> Result<SocketAddr, Error> {
-        self.listener.local_addr().map_err(Error::io("the listening socket"))
+        self.listener.local_addr().map_err(Error::io("cannot use the listening socket"))
     }
 
     /// Serves the next test; `None` where it was told to stop before one came.
@@ -72,7 +72,7 @@ impl Server {
 
     fn test(&self, channel: &mut Channel, run: u64, control: &Control) -> Result<Outcome, Error> {
         let Message::Run(plan) = channel.receive(PATIENCE, control)? else {
-            return Err(Error::Peer("the other end sent no plan".to_owned()));
+            return Err(Error::Peer("the sender did not send a plan".to_owned()));
         };
         let prepared =
             plan.check().and_then(|()| self.streams(&plan, run, control)).and_then(|sockets| {
@@ -108,7 +108,7 @@ impl Server {
         while streams.len() < plan.streams {
             if Instant::now() > until || control.stopped() {
                 return Err(Error::Peer(format!(
-                    "{} of {} data connections came",
+                    "{} of {} data connections were opened",
                     streams.len(),
                     plan.streams
                 )));

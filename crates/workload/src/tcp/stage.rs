@@ -94,7 +94,7 @@ fn gauges(streams: usize) -> Vec<Gauge> {
 
 fn joined(thread: thread::ScopedJoinHandle<'_, Sent>) -> Sent {
     thread.join().unwrap_or_else(|_| Sent {
-        problem: Some("a sending thread ended in a panic".to_owned()),
+        problem: Some("a sending thread panicked".to_owned()),
         ..Sent::default()
     })
 }
@@ -129,7 +129,7 @@ impl Stage<'_> {
                 Ok(false) => break,
                 Err(error) => {
                     let error = std::io::Error::from(error);
-                    sent.problem = Some(format!("stream {stream} broke: {error}"));
+                    sent.problem = Some(format!("stream {stream} failed: {error}"));
                     break;
                 }
             }

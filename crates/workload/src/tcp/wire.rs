@@ -143,15 +143,15 @@ impl Channel {
     }
 
     fn nonsense(&self) -> Error {
-        Error::Peer(format!("{} sent what is no message of vmeter's", self.peer))
+        Error::Peer(format!("{} sent an invalid message", self.peer))
     }
 
     fn lost(&self, error: &io::Error) -> Error {
         let peer = &self.peer;
         Error::Peer(match error.kind() {
             ErrorKind::UnexpectedEof => format!("{peer} closed the connection"),
-            ErrorKind::TimedOut => format!("{peer} does not answer"),
-            ErrorKind::ConnectionAborted => format!("ended before {peer} answered"),
+            ErrorKind::TimedOut => format!("{peer} timed out"),
+            ErrorKind::ConnectionAborted => format!("interrupted before {peer} answered"),
             _ => format!("{peer}: {error}"),
         })
     }
@@ -239,11 +239,15 @@ mod tests {
         let mut channel = Channel::new(far, "near".to_owned());
         let before = Instant::now();
         let error = channel.receive(Duration::from_millis(50), &control).unwrap_err();
-        assert_eq!(error.to_string(), "near does not answer");
+        assert_eq!(error.to_string(), "near timed out");
         assert!(before.elapsed() < Duration::from_secs(5));
         near.write_all(&[0xff; 64]).unwrap();
         assert!(
-            channel.receive(PATIENCE, &control).unwrap_err().to_string().contains("no message")
+            channel
+                .receive(PATIENCE, &control)
+                .unwrap_err()
+                .to_string()
+                .contains("invalid message")
         );
         drop(near);
         let _ = channel.receive(PATIENCE, &control).unwrap_err();
@@ -266,7 +270,7 @@ mod tests {
             control.stop();
             let begun = Instant::now();
             let error = channel.receive(PATIENCE, &control).unwrap_err();
-            assert_eq!(error.to_string(), "ended before near answered");
+            assert_eq!(error.to_string(), "interrupted before near answered");
             assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
             drop(channel);
         });

@@ -139,11 +139,12 @@ impl Outcome {
         let invalid_reasons = invalid(&tally);
         let mut warnings: Vec<String> = tally.problem.iter().cloned().collect();
         if plan.load.closes_connections() && tally.errors.addrunavail > 0 {
-            warnings.push("local ports ran out: use kept connections, or more addresses".into());
+            warnings
+                .push("no local ports left: use persistent connections, or more addresses".into());
         }
         if tally.left_open as f64 > tally.connections as f64 * TOLERATED {
             warnings.push(format!(
-                "the server left {} of {} connections open that it was asked to close: they were \
+                "the server left {} of {} connections open despite `Connection: close`: they were \
                  closed here, which keeps their local ports in use (TIME_WAIT)",
                 tally.left_open, tally.connections
             ));
@@ -222,7 +223,7 @@ fn invalid(tally: &Tally) -> Vec<String> {
     let own = tally.errors.of_the_generator();
     if own > 0 {
         reasons.push(format!(
-            "{own} requests could not be sent: no file or port was free here (RLIMIT_NOFILE, \
+            "{own} requests could not be sent: no free file or port on this machine (RLIMIT_NOFILE, \
              `ulimit -n`; net.ipv4.ip_local_port_range)"
         ));
     }
@@ -233,7 +234,7 @@ fn invalid(tally: &Tally) -> Vec<String> {
         ));
     } else if late as f64 > tolerated {
         reasons.push(format!(
-            "{late} of {} requests were sent over {} ms late: this machine is too slow or too busy \
+            "{late} of {} requests were sent more than {} ms late: this machine is too slow or too busy \
              for the rate",
             tally.requests,
             LATE.as_millis()
@@ -260,7 +261,9 @@ mod tests {
     fn a_run_is_invalid_for_the_generators_own_faults_only() {
         assert_eq!(invalid(&tally(0)), Vec::<String>::new());
         assert_eq!(invalid(&tally(1)), Vec::<String>::new());
-        assert!(invalid(&tally(2))[0].starts_with("2 of 100 requests were sent over 10 ms late"));
+        assert!(
+            invalid(&tally(2))[0].starts_with("2 of 100 requests were sent more than 10 ms late")
+        );
         let mut refused = tally(0);
         refused.errors.count(Class::ConnRefused, "");
         assert_eq!(invalid(&refused), Vec::<String>::new(), "the server's fault");

@@ -91,31 +91,38 @@ impl Plan {
         let refuse = |text: String| Err(Error::Plan(text));
         if let Load::Open { rate, per, .. } = self.load {
             if !(rate.is_finite() && rate > 0.0 && rate <= 1e7) {
-                return refuse(format!("a rate is over 0 and at most 10⁷ a second, not {rate}"));
+                return refuse(format!(
+                    "invalid rate {rate}: expected more than 0 and at most 10⁷ per second"
+                ));
             }
             if per == Per::Request && self.calls != 1 {
-                return refuse("calls belong to a rate per connection".to_owned());
+                return refuse(
+                    "invalid calls: supported only with a rate per connection".to_owned(),
+                );
             }
         } else if self.calls != 1 {
-            return refuse("calls belong to a rate per connection".to_owned());
+            return refuse("invalid calls: supported only with a rate per connection".to_owned());
         }
         if self.calls == 0 {
-            return refuse("a connection makes at least 1 call".to_owned());
+            return refuse("invalid calls: expected at least 1".to_owned());
         }
         if !(1..=MOST_THREADS).contains(&self.threads) {
-            return refuse(format!("1 to {MOST_THREADS} threads, not {}", self.threads));
+            return refuse(format!(
+                "invalid number of threads: expected 1 to {MOST_THREADS}, not {}",
+                self.threads
+            ));
         }
         if !(self.threads..=MOST_CONNECTIONS).contains(&self.max_connections) {
             return refuse(format!(
-                "{} connections for {} threads: at least one each, at most {MOST_CONNECTIONS}",
+                "invalid number of connections {} for {} threads: expected at least one each, at most {MOST_CONNECTIONS}",
                 self.max_connections, self.threads
             ));
         }
         if self.timeout < Duration::from_millis(1) || self.timeout > LONGEST {
-            return refuse("a timeout is from 1 ms to 24 h".to_owned());
+            return refuse("invalid timeout: expected 1 ms to 24 h".to_owned());
         }
         if self.duration.is_zero() || self.duration > LONGEST || self.warmup > LONGEST {
-            return refuse("a run lasts more than 0 s and at most 24 h".to_owned());
+            return refuse("invalid duration: expected more than 0 s and at most 24 h".to_owned());
         }
         Ok(())
     }

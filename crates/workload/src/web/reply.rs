@@ -98,7 +98,7 @@ impl Reply {
     /// Takes the bytes that came.
     ///
     /// # Errors
-    /// Says in what it is no HTTP, or longer than it said.
+    /// Says in what it is no HTTP, or reply longer than its Content-Length.
     pub fn take(&mut self, mut bytes: &[u8]) -> Result<Step, Malformed> {
         loop {
             match self.state {
@@ -155,7 +155,7 @@ impl Reply {
         if rest.is_empty() {
             Ok(Step::Done(self.whole()))
         } else {
-            Err("longer than it said".into())
+            Err("reply longer than its Content-Length".into())
         }
     }
 
@@ -188,7 +188,7 @@ impl Reply {
             }
             self.head = head;
         }
-        if self.head.len() > LONGEST_HEAD { Err("an endless head".into()) } else { Ok(None) }
+        if self.head.len() > LONGEST_HEAD { Err("the head is too long".into()) } else { Ok(None) }
     }
 
     /// Length of the head if it is whole, and what it says.
@@ -207,7 +207,7 @@ impl Reply {
             self.interim += 1;
             return match self.status {
                 101 => Err("switched protocols".into()),
-                _ if self.interim > MAX_INTERIM => Err("endless interim replies".into()),
+                _ if self.interim > MAX_INTERIM => Err("too many interim replies".into()),
                 _ => Ok(Some(length)),
             };
         }
@@ -215,7 +215,7 @@ impl Reply {
         let (mut chunked, mut said) = (false, None);
         for line in reply.headers.iter() {
             if line.name.eq_ignore_ascii_case("content-length") {
-                let value = number(line.value).ok_or(header("no length in Content-Length"))?;
+                let value = number(line.value).ok_or(header("invalid Content-Length"))?;
                 if said.is_some_and(|said| said != value) {
                     return Err(header("two lengths"));
                 }
@@ -275,7 +275,7 @@ impl Chunk {
         Ok(Some(match (self, byte) {
             (Self::Size { length: LONGEST_LINE.., .. }, _)
             | (Self::Trailer { all: LONGEST_LINE.., .. }, _) => {
-                return Err("an endless chunk line");
+                return Err("a chunk line is too long");
             }
             (Self::Size { digits: 0, .. }, b'\n') => return Err("a chunk without a size"),
             (Self::Size { value: 0, .. }, b'\n') => Self::Trailer { line: 0, all: 0 },
@@ -284,7 +284,7 @@ impl Chunk {
                 if byte.is_ascii_hexdigit() =>
             {
                 let digit = (byte as char).to_digit(16).unwrap_or_default();
-                let value = value.checked_mul(16).ok_or("a chunk too large")? + u64::from(digit);
+                let value = value.checked_mul(16).ok_or("a chunk is too large")? + u64::from(digit);
                 Self::Size {
                     value,
                     digits: digits.saturating_add(1),
@@ -298,7 +298,7 @@ impl Chunk {
             }
             (Self::End, b'\r') => Self::End,
             (Self::End, b'\n') => SIZE,
-            (Self::End, _) => return Err("a chunk longer than it said"),
+            (Self::End, _) => return Err("a chunk reply longer than its Content-Length"),
             (Self::Trailer { line: 0, .. }, b'\n') => return Ok(None),
             (Self::Trailer { all, .. }, b'\n') => Self::Trailer { line: 0, all: all + 1 },
             (Self::Trailer { line, all }, b'\r') => Self::Trailer { line, all: all + 1 },

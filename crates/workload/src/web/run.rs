@@ -27,7 +27,7 @@ pub fn run(plan: &Plan, control: &Control) -> Result<Outcome, Error> {
     let target = Target::of(&plan.url)?;
     let dirs = plan.fileset.as_deref().map(fileset::check).transpose()?.map(|set| set.dirs);
     if dirs.is_some() && target.path.contains('?') {
-        let text = "the URL of a file set's folder has no query: its files come after the path";
+        let text = "invalid URL of a file set: expected no query";
         return Err(Error::Plan(text.to_owned()));
     }
     let address = choose(&target, control)?;
@@ -61,7 +61,7 @@ pub fn run(plan: &Plan, control: &Control) -> Result<Outcome, Error> {
             .collect();
         threads.into_iter().fold(Tally::default(), |sum, thread| {
             sum.merge(thread.join().unwrap_or_else(|_| Tally {
-                problem: Some("a generating thread ended in a panic".to_owned()),
+                problem: Some("a generator thread panicked".to_owned()),
                 ..Tally::default()
             }))
         })
@@ -95,7 +95,7 @@ fn broken(plan: &Plan, error: rustix::io::Errno) -> Tally {
     }
     tally.requests = tally.requests.max(1);
     tally.errors.count(class, &why);
-    tally.problem = Some(format!("a generating thread could not start: {why}"));
+    tally.problem = Some(format!("cannot start a generator thread: {why}"));
     tally
 }
 

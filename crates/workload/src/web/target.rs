@@ -64,7 +64,7 @@ fn parse(url: &str) -> Result<Target, String> {
     let (scheme, rest) = url.split_once("://").ok_or("expected http://HOST[:PORT]/PATH")?;
     match scheme.to_ascii_lowercase().as_str() {
         "http" => {}
-        "https" => return Err("https is not supported: measure http".to_owned()),
+        "https" => return Err("https is not supported: expected http".to_owned()),
         _ => return Err("expected http://HOST[:PORT]/PATH".to_owned()),
     }
     let rest = rest.split('#').next().unwrap_or_default();
@@ -127,7 +127,7 @@ fn basic(credentials: &str) -> Result<String, String> {
     let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
     let (user, password) = (decoded(user)?, decoded(password)?);
     if user.contains(&b':') {
-        return Err("a user's name with a colon cannot be sent (RFC 7617)".to_owned());
+        return Err("invalid user name: a colon cannot be sent (RFC 7617)".to_owned());
     }
     Ok(format!("Basic {}", base64(&[&user[..], b":", &password].concat())))
 }

@@ -401,7 +401,7 @@ fn replies_without_end_keep_neither_the_schedule_nor_the_end_waiting() {
             }
             if name == "interim" {
                 assert_eq!(found.errors.total, found.errors.other, "{found:?}");
-                assert!(found.errors.other_reasons.contains_key("endless interim replies"));
+                assert!(found.errors.other_reasons.contains_key("too many interim replies"));
             }
         }
     }

@@ -170,7 +170,7 @@ impl Worker<'_> {
         match c.reply.close() {
             Some(whole) => self.done(place, whole, true),
             None if c.reply.is_untouched() => self.fail(place, Class::ConnReset, "closed"),
-            None => self.fail(place, Class::ConnReset, "closed in the middle of a reply"),
+            None => self.fail(place, Class::ConnReset, "connection closed within a reply"),
         }
     }
 
