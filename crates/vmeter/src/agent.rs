@@ -25,45 +25,47 @@ pub struct AgentArgs {
 
 #[derive(Debug, Subcommand)]
 enum AgentCommand {
-    /// Serves this machine's counters, and runs workloads, until Ctrl-C
+    /// Serves the counters of this machine and runs workloads, until Ctrl-C
     ///
-    /// On loopback and unix sockets a key may be left out; anywhere else the connection is
-    /// encrypted, and whoever has not the key is refused (Noise NNpsk0). As the first process of
-    /// a guest or container (PID 1) it also reaps orphans, and starts itself again where it fails.
+    /// The key is optional on loopback and Unix sockets. Elsewhere connections are encrypted, and
+    /// clients without the key are refused (Noise NNpsk0). As the first process of a guest or
+    /// container (PID 1), it also reaps orphans and restarts itself after a failure.
     Run(RunArgs),
-    /// Makes a new key, for an agent and whoever connects to it
+    /// Creates a key for an agent and its controllers
     ///
-    /// A key file has a line for each key: 64 hexadecimal digits, its role and a name. An agent
-    /// accepts each key of its file, for what its role allows; a controller uses the one whose name
-    /// is the agent's VM or address, else the first without a name. Give each machine a key of its
-    /// own: whoever is root in a guest can read the guest's.
+    /// A key file has one line per key: 64 hexadecimal digits, a role and a name. An agent accepts
+    /// each key in its file, with the permissions of its role. A controller uses the key with the
+    /// name of the agent's VM or with its address, else the first key without a name. Use a
+    /// different key for each machine: root in a guest can read the key of that guest.
     Key(KeyArgs),
-    /// Writes a systemd unit for the agent, with the least privileges that work
+    /// Writes a systemd unit for the agent, with minimal privileges
     Install(InstallArgs),
-    /// Undoes what agents of this machine had set that were killed (`agent run` does so, too)
+    /// Restores settings that killed agents of this machine left behind
+    ///
+    /// `vmeter agent run` does this when it starts, too.
     Restore(RestoreArgs),
-    /// Asks an agent who it is, what its clock says and what it reads
+    /// Reports an agent's machine, clock offset and VMs
     Status(StatusArgs),
 }
 
 /// Serves this machine's counters and runs workloads.
 #[derive(Debug, Args)]
 struct RunArgs {
-    /// Where to listen: HOST:PORT (port 0 takes any free one and says which) or vsock:PORT
+    /// Address to listen on: HOST:PORT or vsock:PORT; port 0 selects a free port and prints it
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5203")]
     listen: String,
-    /// Listens at a unix socket instead
+    /// Listen on a Unix socket instead
     #[arg(long, value_name = "PATH", conflicts_with = "listen")]
     unix: Option<PathBuf>,
-    /// Serves a serial line or virtio port instead, one controller after the other
+    /// Serve a serial line or virtio port instead, one controller at a time
     #[arg(long, value_name = "DEVICE", conflicts_with_all = ["listen", "unix"])]
     serial: Option<PathBuf>,
     #[command(flatten)]
     key: AgentKey,
-    /// Where files of controllers lie [default: a private folder, gone at the end]
+    /// Directory for files of controllers [default: a private directory, removed on exit]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Reads counters and nothing else: no workloads, settings or files, for nobody
+    /// Serve counters only: refuse workloads, settings and files, whatever the key's role
     #[arg(long)]
     read_only: bool,
     #[command(flatten)]
@@ -73,17 +75,17 @@ struct RunArgs {
 /// Makes a new key.
 #[derive(Debug, Args)]
 struct KeyArgs {
-    /// Where it is written; what is there is not overwritten
+    /// Key file to write; an existing file is not overwritten
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// What its holder may ask: `read` counters; also `measure` (workloads, samples, files); also
-    /// `configure` (CPUs, interrupts)
+    /// Role of the key: `read` (counters), `measure` (also workloads, samples, files) or `configure`
+    /// (also settings of CPUs and interrupts)
     #[arg(long, value_name = "ROLE", default_value = "measure", value_parser = clap::value_parser!(Role))]
     role: Role,
-    /// The VM or address of its agent, for files with keys of several
+    /// VM or address of the agent, for files with keys of several agents
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Adds it to the keys of FILE
+    /// Add the key to FILE
     #[arg(long)]
     add: bool,
 }
@@ -95,8 +97,8 @@ struct RestoreArgs {}
 /// Looks at an agent.
 #[derive(Debug, Args)]
 struct StatusArgs {
-    /// HOST:PORT, vsock:CID:PORT, the path of a unix socket or serial device, or serial:PATH for
-    /// the host's side of a VM's port
+    /// Address of the agent: HOST:PORT, vsock:CID:PORT, the path of a Unix socket or serial device,
+    /// or serial:PATH for the host's side of a VM's port
     #[arg(value_name = "ADDR")]
     at: String,
     #[command(flatten)]
@@ -128,16 +130,18 @@ fn listen(args: &RunArgs, security: &Security) -> Result<Listener> {
     }
     let listener = match args.listen.strip_prefix("vsock:") {
         Some(port) => {
-            let port = port.parse().with_context(|| format!("{port:?} is no vsock port"))?;
+            let port = port.parse().with_context(|| {
+                format!("invalid vsock port `{}`: expected a number", model::escape(port))
+            })?;
             Listener::vsock(port, security)
         }
         None => {
             let found = addresses(&args.listen)
-                .map_err(|error| Refused(format!("cannot listen at {}: {error}", args.listen)))?;
+                .map_err(|error| Refused(format!("cannot listen on {}: {error}", args.listen)))?;
             listen_at_first(&found, security)
         }
     };
-    Ok(listener.map_err(|error| Refused(format!("cannot listen at {}: {error}", args.listen)))?)
+    Ok(listener.map_err(|error| Refused(format!("cannot listen on {}: {error}", args.listen)))?)
 }
 
 /// Listens at the first of a host's addresses that this machine has.
@@ -156,7 +160,7 @@ fn serve(args: RunArgs) -> Result<ExitCode> {
     let security = args.key.security()?;
     let listener = listen(&args, &security)?;
     if let Some(dir) = args.dir.as_deref().filter(|dir| !dir.is_dir()) {
-        return Err(Refused(format!("--dir {}: no such folder", dir.display())).into());
+        return Err(Refused(format!("--dir {}: directory not found", dir.display())).into());
     }
     let stop = interruptible()?.stop_flag();
     // Where nobody reads the log, the agent serves all the same.

@@ -10,11 +10,11 @@ use std::time::Duration;
 /// What to read: common to the subcommands that measure this machine.
 #[derive(Debug, Args)]
 pub struct ReadArgs {
-    /// What to measure; auto takes Xen, else KVM and QEMU VMs, else containers and slices
+    /// Platform to measure
     #[arg(long, value_enum, default_value_t, value_name = "PLATFORM")]
     platform: PlatformName,
 
-    /// Reads a saved tree of /proc and /sys below DIR in place of the live system
+    /// Read a saved tree of /proc and /sys below DIR instead of the live system
     #[arg(long, value_name = "DIR", default_value = "/")]
     pub root: PathBuf,
 }
@@ -45,18 +45,18 @@ impl ReadArgs {
 /// Which control groups get a row: common to `top` and `cpu`.
 #[derive(Debug, Args)]
 pub struct GroupArgs {
-    /// Shows control groups N levels deep, in place of containers and jobs
+    /// Show control groups N levels deep instead of containers and jobs
     ///
-    /// By default each container and each Slurm or Nomad job has a row, at any depth, and beside
-    /// them each group two levels deep (/system.slice/nginx.service).
+    /// By default, each container and each Slurm or Nomad job has a row, at any depth, and so has
+    /// each other group two levels deep (/system.slice/nginx.service).
     #[arg(long, value_name = "N", conflicts_with = "cgroup")]
     cgroup_depth: Option<NonZeroU8>,
 
-    /// Shows the control groups whose path matches PATTERN, in place of containers and jobs
+    /// Show the control groups with a path that matches PATTERN instead of containers and jobs
     ///
-    /// `*` and `?` stand for characters of one component of the path, `**` for any number of
-    /// components: '/system.slice/*', '/**/job_*/step_*'. Of groups inside each other the
-    /// outermost that matches has the row. May be given several times.
+    /// `*` and `?` match characters within one component of the path, `**` matches any number of
+    /// components: '/system.slice/*', '/**/job_*/step_*'. Of nested groups, the outermost that
+    /// matches has the row. Can be given several times.
     #[arg(long, value_name = "PATTERN")]
     cgroup: Vec<GroupPattern>,
 }
@@ -74,12 +74,12 @@ impl GroupArgs {
 /// `--platform`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 enum PlatformName {
-    /// Xen, else VMs of KVM and QEMU and containers beside them, else all control groups
+    /// Xen if present, else KVM and QEMU VMs with containers, else all control groups
     #[default]
     Auto,
     /// Xen domains
     Xen,
-    /// VMs of KVM and of QEMU's emulation (TCG)
+    /// KVM and emulated QEMU (TCG) VMs
     Kvm,
     /// Containers and slices
     Cgroup,
@@ -97,9 +97,9 @@ impl From<PlatformName> for Choice {
 }
 
 /// The shortest interval: below it, reading would be most of what is measured.
-const SHORTEST: Duration = Duration::from_millis(100);
+const MIN_INTERVAL: Duration = Duration::from_millis(100);
 /// The longest interval.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// An interval from 0.1 s to a day: `500ms`, `1s`, `2.5`, `1m`, `1h`.
 ///
@@ -107,8 +107,8 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// One sentence that says what is wrong with it.
 pub fn interval(text: &str) -> Result<Duration, String> {
     match duration(text)? {
-        time if (SHORTEST..=LONGEST).contains(&time) => Ok(time),
-        _ => Err("an interval lasts from 100ms to 24h".to_owned()),
+        time if (MIN_INTERVAL..=MAX_INTERVAL).contains(&time) => Ok(time),
+        _ => Err(format!("invalid interval `{text}`: expected 100ms to 24h")),
     }
 }
 

@@ -11,10 +11,10 @@ use std::time::Duration;
 /// `vmeter capture`.
 #[derive(Debug, Args)]
 pub struct CaptureArgs {
-    /// The folder to save into; it must not exist or be empty
+    /// Directory to save to; must not exist, or be empty
     dir: PathBuf,
 
-    /// Time between the two moments that are saved
+    /// Time between the two readings that are saved
     #[arg(long, short = 'd', value_name = "TIME", default_value = "1s",
           value_parser = crate::args::interval)]
     interval: Duration,
@@ -23,10 +23,10 @@ pub struct CaptureArgs {
 /// Saves two moments as a series, so that a rate can be computed from them.
 pub fn run(args: &CaptureArgs) -> Result<ExitCode> {
     let dir = args.dir.display();
-    files::make_folders(&args.dir).with_context(|| format!("cannot make {dir}"))?;
+    files::make_folders(&args.dir).with_context(|| format!("cannot create {dir}"))?;
     let mut there = fs::read_dir(&args.dir).with_context(|| format!("cannot read {dir}"))?;
     if there.next().is_some() {
-        let reason = format!("{dir} is not empty: choose a new folder");
+        let reason = format!("{dir} is not empty: use a new directory");
         return Err(crate::failure::Refused(reason).into());
     }
     platform::xen::capture(&args.dir.join("at-0"))?;

@@ -89,11 +89,25 @@ fn is_wrong_plan(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(workload::Error::Plan(_)))
 }
 
-/// The error and its causes; what they quote from outside must not drive the terminal.
-fn sentence(error: &anyhow::Error) -> String {
-    let text = format!("{error:#}");
+/// The error and its causes, each once; what they quote from outside must not drive the terminal.
+pub fn sentence(error: &anyhow::Error) -> String {
+    let text = causes(error.chain().map(ToString::to_string));
     let lines: Vec<String> = text.lines().map(model::escape).collect();
     lines.join("\n")
+}
+
+/// A chain of causes as one text. Some errors end with the text of their cause, others start with
+/// the path that their context names: neither is printed twice.
+fn causes(chain: impl Iterator<Item = String>) -> String {
+    let mut said: Vec<String> = Vec::new();
+    for cause in chain {
+        match said.last_mut() {
+            Some(last) if *last == cause || last.ends_with(&format!(": {cause}")) => {}
+            Some(last) if cause.starts_with(&format!("{last}: ")) => *last = cause,
+            _ => said.push(cause),
+        }
+    }
+    said.join(": ")
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
@@ -113,6 +127,24 @@ mod tests {
         assert!(is_broken_pipe(&closed.context("standard output").unwrap_err()));
         let full: io::Result<()> = Err(ErrorKind::StorageFull.into());
         assert!(!is_broken_pipe(&full.context("standard output").unwrap_err()));
+    }
+
+    #[test]
+    fn each_cause_is_printed_once() {
+        let text = |chain: &[&str]| causes(chain.iter().map(ToString::to_string));
+        assert_eq!(
+            text(&["x.data", "x.data: not a perf.data file"]),
+            "x.data: not a perf.data file"
+        );
+        assert_eq!(text(&["agent of g1: refused", "refused"]), "agent of g1: refused");
+        assert_eq!(
+            text(&["agent of g1: lost: reset", "lost: reset", "reset"]),
+            "agent of g1: lost: reset"
+        );
+        assert_eq!(text(&["a", "a", "b"]), "a: b");
+        // Another cause is not taken for the same one.
+        assert_eq!(text(&["cannot read ab", "b", "c"]), "cannot read ab: b: c");
+        assert_eq!(text(&["x", "xy: z"]), "x: xy: z");
     }
 
     #[test]

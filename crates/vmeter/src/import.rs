@@ -9,10 +9,10 @@ use std::process::ExitCode;
 /// `vmeter import`.
 #[derive(Debug, Args)]
 pub struct ImportArgs {
-    /// What `perf record` or `perf kvm record` wrote
+    /// File written by `perf record` or `perf kvm record`
     #[arg(value_name = "PERF.DATA")]
     file: PathBuf,
-    /// Where the recording is kept: a new folder
+    /// Directory of the recording; must not exist, or be empty
     #[arg(long, short, value_name = "DIR")]
     output: PathBuf,
 }
@@ -20,7 +20,7 @@ pub struct ImportArgs {
 /// Runs the subcommand.
 ///
 /// # Errors
-/// No perf.data, one that cannot be read, a folder that is not new, a full disk.
+/// Not a perf.data file, one that cannot be read, a directory that is not empty, a full disk.
 pub fn run(args: &ImportArgs) -> Result<ExitCode> {
     let damages = ::record::import_perf_data(&args.file, &args.output)
         .with_context(|| args.file.display().to_string())?;

@@ -39,7 +39,7 @@ pub fn run() -> Result<ExitCode> {
         if code == 0 || asked.to_end.load(SeqCst) {
             return Ok(ExitCode::from(code));
         }
-        say(&format!("the agent {}; it is started again", told(status)));
+        say(&format!("the agent {}: restarting it", ending(status)));
         thread::sleep(PAUSE);
     }
 }
@@ -55,7 +55,7 @@ struct Asked {
 impl Asked {
     /// Passes TERM and INT on. Nobody sends those to a first process that has no handler.
     fn listen(&self) -> Result<()> {
-        let mut signals = Signals::new([SIGTERM, SIGINT]).context("catching signals")?;
+        let mut signals = Signals::new([SIGTERM, SIGINT]).context("cannot catch signals")?;
         let asked = self.clone();
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
             for signal in signals.forever() {
@@ -78,7 +78,8 @@ impl Asked {
 fn start(asked: &Asked) -> Result<WaitStatus> {
     // A guest's first process may run before /proc is there.
     let program = env::current_exe().ok().or_else(|| env::args_os().next().map(PathBuf::from));
-    let program = program.ok_or_else(|| Refused("no name of this program".to_owned()))?;
+    let program =
+        program.ok_or_else(|| Refused("cannot find the executable of this program".to_owned()))?;
     let child = Command::new(&program)
         .args(env::args_os().skip(1))
         .spawn()
@@ -97,7 +98,7 @@ fn start(asked: &Asked) -> Result<WaitStatus> {
             }
             // An orphan.
             Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(io::Error::from(error)).context("waiting for processes"),
+            Err(error) => return Err(io::Error::from(error)).context("cannot wait for processes"),
         }
     }
 }
@@ -111,11 +112,11 @@ fn code(status: WaitStatus) -> u8 {
     u8::try_from(code).unwrap_or(u8::MAX)
 }
 
-fn told(status: WaitStatus) -> String {
+fn ending(status: WaitStatus) -> String {
     match (status.exit_status(), status.terminating_signal()) {
-        (Some(code), _) => format!("ended with status {code}"),
-        (None, Some(signal)) => format!("was ended by signal {signal}"),
-        (None, None) => "ended".to_owned(),
+        (Some(code), _) => format!("exited with status {code}"),
+        (None, Some(signal)) => format!("was killed by signal {signal}"),
+        (None, None) => "exited".to_owned(),
     }
 }
 

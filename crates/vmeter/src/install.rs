@@ -19,26 +19,26 @@ const HIDDEN: [&str; 5] = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];
 /// Writes a systemd unit for the agent.
 #[derive(Debug, Args)]
 pub struct InstallArgs {
-    /// Where the agent listens: HOST:PORT or vsock:PORT
+    /// Address to listen on: HOST:PORT or vsock:PORT
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5203")]
     listen: String,
-    /// The key; it is made where it is missing
+    /// Key file; created if it does not exist
     #[arg(long, value_name = "FILE", default_value = "/etc/vmeter.key")]
     key: PathBuf,
-    /// The user that the agent runs as [default: one that systemd makes up, or root where
-    /// hypercalls or interrupts need it]
+    /// User to run the agent as [default: a dynamic user of systemd, or root if hypercalls or
+    /// interrupts require it]
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
-    /// What the agent may do
+    /// Permissions of the agent
     #[arg(long, value_enum, default_value_t)]
     profile: Profile,
-    /// Shows the unit and writes nothing
+    /// Print the unit and write nothing
     #[arg(long)]
     print: bool,
-    /// Replaces a unit that is another one
+    /// Replace an existing unit that differs
     #[arg(long)]
     force: bool,
-    /// Where units lie
+    /// Directory of systemd units
     #[arg(long, value_name = "DIR", default_value = "/etc/systemd/system")]
     unit_dir: PathBuf,
 }
@@ -46,10 +46,10 @@ pub struct InstallArgs {
 /// What an agent may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 enum Profile {
-    /// Reads counters and nothing else
+    /// Serves counters only
     #[default]
     Reader,
-    /// Runs workloads, makes settings and takes files, too
+    /// Also runs workloads, changes settings and accepts files
     Full,
 }
 
@@ -69,7 +69,7 @@ struct Unit<'a> {
 pub fn run(args: &InstallArgs) -> Result<ExitCode> {
     check_listen(&args.listen)?;
     check_user(args.user.as_deref())?;
-    let program = std::env::current_exe().context("where this program's executable is")?;
+    let program = std::env::current_exe().context("cannot find the executable of this program")?;
     let key = std::path::absolute(&args.key).with_context(|| args.key.display().to_string())?;
     let unit = Unit {
         program: &program,
@@ -86,7 +86,7 @@ pub fn run(args: &InstallArgs) -> Result<ExitCode> {
     }
     if HIDDEN.iter().any(|folder| program.starts_with(folder)) {
         return Err(Refused(format!(
-            "{}: a service cannot run from there: copy it to /usr/local/bin first",
+            "a service cannot run {}: copy it to /usr/local/bin first",
             program.display()
         ))
         .into());
@@ -94,11 +94,12 @@ pub fn run(args: &InstallArgs) -> Result<ExitCode> {
     let path = args.unit_dir.join(UNIT);
     let mut said = String::new();
     let wrote = write_unit(&path, &text, args.force)?;
-    let _ = writeln!(said, "{} {}", path.display(), if wrote { "is written" } else { "is so" });
+    let _ =
+        writeln!(said, "{} {}", path.display(), if wrote { "written" } else { "is up to date" });
     if make_key(&key, args.profile, &mut said)? {
-        let _ = writeln!(said, "{} is made: copy it to the controller", key.display());
+        let _ = writeln!(said, "{} created: copy it to the controller", key.display());
     }
-    let _ = writeln!(said, "now: systemctl daemon-reload && systemctl enable --now vmeter-agent");
+    let _ = writeln!(said, "next: systemctl daemon-reload && systemctl enable --now vmeter-agent");
     io::stdout().write_all(said.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
@@ -108,14 +109,22 @@ fn check_listen(listen: &str) -> Result<()> {
         Some(port) => port.parse::<u32>().is_ok(),
         None => workload::address::addresses(listen).is_ok(),
     };
-    if fits { Ok(()) } else { Err(Refused(format!("cannot listen at {listen}")).into()) }
+    if fits {
+        Ok(())
+    } else {
+        Err(Refused(format!(
+            "invalid address `{}`: expected HOST:PORT or vsock:PORT",
+            model::escape(listen)
+        ))
+        .into())
+    }
 }
 
 fn check_user(user: Option<&str>) -> Result<()> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     match user {
         Some(name) if name.is_empty() || name.starts_with('-') || !name.chars().all(plain) => {
-            Err(Refused(format!("{name:?} is no user's name")).into())
+            Err(Refused(format!("invalid user name `{}`", model::escape(name))).into())
         }
         _ => Ok(()),
     }
@@ -128,7 +137,7 @@ fn write_unit(path: &Path, text: &str, force: bool) -> Result<bool> {
         Ok(there) if there == text => return Ok(false),
         Ok(_) if !force => {
             return Err(Refused(format!(
-                "{} is there and another one: --force replaces it, --print shows this one",
+                "{} exists and differs: use --force to replace it, --print to see the new unit",
                 shown()
             ))
             .into());
@@ -149,8 +158,8 @@ fn make_key(path: &Path, profile: Profile, said: &mut String) -> Result<bool> {
             let path = path.display();
             let _ = writeln!(
                 said,
-                "{path} has no key of the role configure: vmeter agent key {path} --add --role \
-                 configure"
+                "{path} has no key with the role configure: run vmeter agent key {path} --add \
+                 --role configure"
             );
         }
         return Ok(false);
@@ -184,7 +193,9 @@ impl Unit<'_> {
         let program = word(self.program)?;
         let key = self.key.display().to_string();
         if key.contains(|c: char| c.is_whitespace() || c.is_control() || c == ':') {
-            return Err(Refused(format!("{key:?}: systemd takes no such name of a key")).into());
+            return Err(
+                Refused(format!("invalid key path {key:?}: systemd does not accept it")).into()
+            );
         }
         let reads = if self.profile == Profile::Reader { " --read-only" } else { "" };
         let listen = self.listen.replace('%', "%%");
@@ -201,8 +212,10 @@ impl Unit<'_> {
     /// Whether the agent has to be root, if with few of root's rights.
     fn needs_root(&self) -> Option<&'static str> {
         match (self.xen, self.profile) {
-            (true, _) => Some("/dev/xen/privcmd, by which hypercalls go, is root's."),
-            (false, Profile::Full) => Some("/proc/irq, by which interrupts are moved, is root's."),
+            (true, _) => Some("Only root can open /dev/xen/privcmd, which hypercalls need."),
+            (false, Profile::Full) => {
+                Some("Only root can write /proc/irq, which moving interrupts needs.")
+            }
             (false, Profile::Reader) => None,
         }
     }
@@ -275,7 +288,8 @@ impl Unit<'_> {
 /// A path as a word of ExecStart.
 fn word(path: &Path) -> Result<String> {
     let text = path.to_str().filter(|text| !text.contains(char::is_control));
-    let text = text.ok_or_else(|| Refused(format!("{path:?}: systemd takes no such name")))?;
+    let text =
+        text.ok_or_else(|| Refused(format!("invalid path {path:?}: systemd does not accept it")))?;
     let mut word = String::from("\"");
     for c in text.chars() {
         match c {

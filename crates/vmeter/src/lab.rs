@@ -11,7 +11,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use lab::{Accel, Cache, Clock, Kind, Machine, Progress, Receive, Spec};
 use model::quantity;
 
-/// Boots emulated testbeds: a real Xen, a real KVM host or plain Linux, on any machine
+/// Boots emulated testbeds: real Xen, a real KVM host or plain Linux, on any machine
 #[derive(Debug, Args)]
 pub struct LabArgs {
     #[command(subcommand)]
@@ -20,48 +20,48 @@ pub struct LabArgs {
 
 #[derive(Debug, Subcommand)]
 enum LabCommand {
-    /// Builds a testbed, boots it, runs COMMAND in dom0 or the host and shuts down
+    /// Builds and boots a testbed, runs COMMAND in dom0 or on the host, and shuts down
+    ///
+    /// Downloads the software from the packages of a Debian suite to the cache
+    /// ($VMETER_LAB_CACHE, else ~/.cache/vmeter/lab); installs nothing and does not need root. The
+    /// state of a booted machine, about 0.5 GB, is saved in the cache and restored within seconds
+    /// the next time. Without COMMAND, opens a shell on the terminal, or reads a script from
+    /// standard input. In the machine, `guest N COMMAND` runs a command in guest N.
     Boot(Box<BootArgs>),
-    /// Goes on with a machine that a failed test kept, and leaves what was kept as it is
+    /// Resumes a machine saved by a failed test; the saved state is not changed
+    ///
+    /// `make test-lab TEST=NAME KEEP=DIR` saves the machine of a test that fails. Without COMMAND,
+    /// opens a shell on the terminal, or reads a script from standard input.
     Open(OpenArgs),
 }
 
-/// Goes on with a machine that a failed test kept, and leaves what was kept as it is
-///
-/// `make test-lab TEST=NAME KEEP=FOLDER` keeps the machine of a test that fails. Without COMMAND
-/// the terminal gets a shell; without a terminal, standard input is the script.
+/// Resumes a saved machine.
 #[derive(Debug, Args)]
 struct OpenArgs {
-    /// The folder that was named to keep it
+    /// Directory given to KEEP
     folder: PathBuf,
 
-    /// The command and its arguments; one argument alone is a shell script
+    /// Command with arguments; a single argument is run as a shell script
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
-/// Builds a testbed, boots it, runs COMMAND in dom0 or the host and shuts down
-///
-/// The software comes from a Debian suite's packages, fetched once and kept in the cache
-/// ($VMETER_LAB_CACHE, else ~/.cache/vmeter/lab); nothing is installed and root is not needed. A
-/// machine that booted is kept there too, some 0.5 GB, and restored the next time in seconds.
-/// Without COMMAND the terminal gets a shell; without a terminal, standard input is the script.
-/// Inside, `guest N COMMAND` runs a command in guest N.
+/// Builds and boots a testbed.
 #[derive(Debug, Args)]
 struct BootArgs {
-    /// What the machine runs
+    /// Kind of machine
     #[arg(value_enum)]
     kind: KindName,
 
-    /// Guests: g1, g2, … (2; none on native)
+    /// Number of guests, which are named g1, g2, … [default: 2; 0 for native]
     #[arg(long, value_name = "N")]
     guests: Option<u32>,
 
-    /// CPUs of the machine (2; 1 on xen, whose CPUs' clocks drift apart under emulation)
+    /// CPUs of the machine [default: 2; 1 for xen, where clocks of CPUs drift apart in emulation]
     #[arg(long, value_name = "N")]
     cpus: Option<u32>,
 
-    /// vCPUs of each guest
+    /// vCPUs per guest
     #[arg(long, value_name = "N", default_value_t = 1)]
     vcpus: u32,
 
@@ -69,35 +69,39 @@ struct BootArgs {
     #[arg(long, value_name = "NAME", default_value = "bookworm")]
     suite: String,
 
-    /// What makes time pass inside: instructions is repeatable and slow
+    /// Clock of the machine; `instructions` is reproducible and slow
     #[arg(long, value_enum, default_value_t)]
     clock: ClockName,
 
-    /// What runs the machine; auto takes the host's KVM where it works
+    /// Accelerator of the machine
     #[arg(long, value_enum, default_value_t)]
     accel: AccelName,
 
-    /// Routes the guests' packets in place of bridging them
+    /// Route packets of guests instead of bridging them
     #[arg(long)]
     no_bridge: bool,
 
-    /// Sends TCP from outside into GUEST's sink, RATE bytes a second (k, M: 500k unless told)
+    /// Send TCP from outside to GUEST at RATE bytes/s, which takes k and M [default rate: 500k]
+    ///
+    /// Can be given several times.
     #[arg(long, value_name = "GUEST[=RATE]", value_parser = receive)]
     receive: Vec<Receive>,
 
-    /// Copies FILE to /root of the machine, which is first on its PATH
+    /// Copy FILE to /root of the machine, the first directory of its PATH
+    ///
+    /// Can be given several times.
     #[arg(long, value_name = "FILE")]
     put: Vec<PathBuf>,
 
-    /// Boots the machine anew in place of restoring it as it was when it had booted before
+    /// Boot the machine instead of restoring its saved state
     #[arg(long)]
     fresh: bool,
 
-    /// Gives up after so many seconds of booting; a hung boot is tried three times within
+    /// Time limit for booting; a boot that hangs is retried up to twice within it
     #[arg(long, value_name = "SECONDS", default_value_t = 360)]
     boot_limit: u64,
 
-    /// The command and its arguments; one argument alone is a shell script
+    /// Command with arguments; a single argument is run as a shell script
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
@@ -123,10 +127,10 @@ enum ClockName {
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 enum AccelName {
-    /// KVM where it works, else emulation
+    /// KVM if it works here, else emulation
     #[default]
     Auto,
-    /// Emulation
+    /// Emulation by QEMU (TCG)
     Tcg,
     /// The host's KVM
     Kvm,
@@ -213,7 +217,12 @@ fn quoted(word: &str) -> String {
 fn receive(text: &str) -> Result<Receive, String> {
     let (guest, rate) = text.split_once('=').map_or((text, None), |(g, rate)| (g, Some(rate)));
     let number = guest.strip_prefix('g').unwrap_or(guest);
-    let guest = number.parse().map_err(|_| format!("`{guest}` is no guest: write 1 or g1"))?;
+    let guest = number.parse().map_err(|_| {
+        format!(
+            "invalid guest `{}`: expected a number or name such as 1 or g1",
+            model::escape(guest)
+        )
+    })?;
     let bytes_per_second = match rate {
         None => Receive::DEFAULT_RATE,
         Some(rate) => quantity::count(rate)?,

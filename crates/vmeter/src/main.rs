@@ -16,6 +16,8 @@ mod init;
 mod install;
 mod interrupt;
 mod lab;
+mod log;
+mod manual;
 mod monitor;
 mod pending;
 mod record;
@@ -25,12 +27,13 @@ mod study;
 mod terminal;
 mod top;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match run(Cli::parse().command) {
+    let arguments = Cli::parse();
+    match log::start(&arguments.log).and_then(|()| run(arguments.command)) {
         Ok(status) => status,
         Err(error) => failure::report(&error),
     }
@@ -49,5 +52,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Import(args) => import::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Lab(args) => lab::run(args),
+        Command::Completions(args) => manual::completions(&args, Cli::command()),
+        Command::Man(args) => manual::man(&args, Cli::command()),
     }
 }

@@ -14,8 +14,10 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 /// `--key`: what agents know their controllers by.
 #[derive(Debug, Args)]
 pub struct AgentKey {
-    /// The file with the key of the agents (`vmeter agent key FILE`); of several keys, the one named
-    /// as the agent's VM or address is used
+    /// Key file of the agents, made by `vmeter agent key FILE`
+    ///
+    /// If the file has several keys, the one with the name of the agent's VM or with its address is
+    /// used.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
 }
@@ -50,7 +52,10 @@ impl FromStr for Monitor {
             None => (None, text),
         };
         if address.is_empty() || name.as_ref().is_some_and(String::is_empty) {
-            return Err("write HOST:PORT or NAME=HOST:PORT".to_owned());
+            return Err(format!(
+                "invalid agent `{}`: expected HOST:PORT or NAME=HOST:PORT",
+                escape(text)
+            ));
         }
         Ok(Self { name, address: address.to_owned() })
     }
@@ -65,7 +70,7 @@ impl Monitor {
         let handle = Stream::connect(&self.address)
             .map_err(agent::Error::from)
             .and_then(|stream| Handle::connect(stream, &self.security(security)))
-            .with_context(|| format!("the agent {}", escape(&self.address)))?;
+            .with_context(|| format!("agent {}", escape(&self.address)))?;
         let name = self.name.clone().unwrap_or_else(|| handle.hello().host.clone());
         Ok((name, handle))
     }
@@ -106,11 +111,14 @@ pub fn vm_meant<'a>(vms: &'a [Vm], name: &str) -> Result<&'a Vm, String> {
         [vm] => Ok(vm),
         [] => {
             let names: Vec<String> = vms.iter().map(|vm| escape(&vm.name)).collect();
-            Err(format!("no VM is named {shown}; there are: {}", names.join(", ")))
+            Err(format!("VM `{shown}` not found: expected one of {}", names.join(", ")))
         }
         _ => {
             let ids: Vec<String> = named.iter().map(|vm| vm.id.to_string()).collect();
-            Err(format!("several VMs are named {shown}: give one of {}", ids.join(", ")))
+            Err(format!(
+                "several VMs have the name `{shown}`: use one of the ids {}",
+                ids.join(", ")
+            ))
         }
     }
 }

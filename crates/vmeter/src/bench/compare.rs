@@ -24,19 +24,19 @@ pub struct CompareArgs {
 
 #[derive(Debug, Subcommand)]
 enum CompareCommand {
-    /// Against iperf3: bytes a second of both ends' CPU
+    /// Compares with iperf3: bytes per CPU second of both ends
     Tcp(CompareTcp),
-    /// Against httperf, wrk and ab: replies a second of the generator's CPU
+    /// Compares with httperf, wrk and ab: replies per CPU second of the generator
     Web(CompareWeb),
 }
 
 #[derive(Debug, Args)]
 struct CompareTcp {
-    /// A host that runs both `vmeter bench tcp recv` and `iperf3 -s`; without it, loopback,
-    /// where both are started
+    /// Host that runs both `vmeter bench tcp recv` and `iperf3 -s` [default: this one, with both
+    /// started]
     #[arg(value_name = "HOST")]
     host: Option<String>,
-    /// The port of iperf3 on HOST
+    /// Port of iperf3 on HOST
     #[arg(long, value_name = "PORT", default_value_t = 5201)]
     iperf3_port: u16,
     #[command(flatten)]
@@ -47,7 +47,9 @@ struct CompareTcp {
 
 #[derive(Debug, Args)]
 struct CompareWeb {
-    /// The peer to run; all that can do such a load, where none is named
+    /// Tool to compare with [default: all that support the load]
+    ///
+    /// Can be given several times.
     #[arg(long, value_enum, value_name = "NAME")]
     peer: Vec<PeerName>,
     #[command(flatten)]
@@ -58,7 +60,7 @@ struct CompareWeb {
 
 #[derive(Debug, Args)]
 struct Common {
-    /// Rounds
+    /// Number of rounds
     #[arg(long, value_name = "N", default_value_t = 3)]
     rounds: usize,
     #[command(flatten)]
@@ -67,11 +69,11 @@ struct Common {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum PeerName {
-    /// An open loop of connections
+    /// Open loop of connections
     Httperf,
-    /// A closed loop
+    /// Closed loop
     Wrk,
-    /// A closed loop
+    /// Closed loop
     Ab,
 }
 
@@ -168,14 +170,14 @@ fn on_loopback(plan: &tcp::Plan, control: &Control) -> Result<tcp::Outcome> {
 fn compare_web(args: &CompareWeb) -> Result<ExitCode> {
     let plan = args.load.plan()?;
     if plan.fileset.is_some() {
-        return Err(Refused("the peers ask for one URL: leave --fileset out".into()).into());
+        return Err(Refused("the other tools support only one URL: omit --fileset".into()).into());
     }
     let named: Vec<Peer> = args.peer.iter().map(|name| name.peer()).collect();
     let wanted = if named.is_empty() { Peer::ALL.to_vec() } else { named };
     let peers: Vec<Peer> = wanted.into_iter().filter(|peer| peer.can(&plan)).collect();
     if peers.is_empty() {
         return Err(Refused(
-            "no peer can do such a load: take --closed, or a rate per connection (httperf)".into(),
+            "no tool supports this load: use --closed, or a rate per connection (httperf)".into(),
         )
         .into());
     }
@@ -286,7 +288,7 @@ fn measure(
                 Err(error) if tool == "vmeter" => return Err(error),
                 // The others' figures are worth having all the same.
                 Err(error) => {
-                    warnings.push(format!("{error:#}"));
+                    warnings.push(crate::failure::sentence(&error));
                     tools.retain(|one| *one != tool);
                 }
             }

@@ -15,29 +15,28 @@ use workload::cpu::{self, InstanceOutcome, Outcome, Placement, Plan};
 /// `vmeter bench cpu`.
 #[derive(Debug, Args)]
 pub struct CpuArgs {
-    /// How many run at once
+    /// Number of instances that run at the same time
     #[arg(long, value_name = "N", default_value_t = 1)]
     instances: usize,
-    /// All on one CPU, the last that may be used
+    /// Run all instances on one CPU, the last of those allowed
     #[arg(long, conflicts_with = "cpus")]
     same_cpu: bool,
-    /// On these CPUs in turn: 0,2-3
+    /// CPUs to assign to instances in round-robin order: 0,2-3
     #[arg(long, value_name = "LIST", value_parser = cpu_list)]
     cpus: Option<Cpus>,
-    /// Passes over the code: the fixed work of an instance, some 100 million instructions each
-    /// (400)
+    /// Passes over the code by each instance, about 100 million instructions each [default: 400]
     #[arg(long, value_name = "N", conflicts_with = "program")]
     passes: Option<u64>,
-    /// Size of the generated code (8M)
+    /// Size of the generated code [default: 8M]
     #[arg(long, value_name = "BYTES", value_parser = bytes, conflicts_with = "program")]
     text: Option<u64>,
-    /// Size of the data that it walks over (16M)
+    /// Size of the data that the code accesses [default: 16M]
     #[arg(long, value_name = "BYTES", value_parser = bytes, conflicts_with = "program")]
     data: Option<u64>,
-    /// Seed of code, data and order
+    /// Seed for code, data and order of calls
     #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "program")]
     seed: u64,
-    /// Runs a shell command in each instance instead; $VMETER_INSTANCE is its number, from 0
+    /// Run a shell command in each instance instead; $VMETER_INSTANCE is its number, from 0
     #[arg(long, value_name = "COMMAND")]
     program: Option<String>,
     #[command(flatten)]

@@ -15,16 +15,16 @@ use workload::fileset::{self, DIRS_OF_TABLE_5_1, Sequence, Statistics, TABLE_5_1
 /// `vmeter bench fileset`.
 #[derive(Debug, Args)]
 pub struct FilesetArgs {
-    /// Where the set is written; the folder is made
+    /// Directory to write the set to; created if it does not exist
     #[arg(value_name = "DIR", required_unless_present = "draw")]
     dir: Option<PathBuf>,
-    /// Directories of the set
+    /// Number of directories of the set
     #[arg(long, value_name = "N", default_value_t = DIRS_OF_TABLE_5_1)]
     dirs: usize,
-    /// Seed of the contents, or with --draw of the order
+    /// Seed for the contents or, with --draw, the order
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Writes nothing: prints the first COUNT files of the order that `bench web --seed` has
+    /// Print the first COUNT files that `bench web --seed` requests, and write nothing
     #[arg(long, value_name = "COUNT", conflicts_with_all = ["dir", "json"])]
     draw: Option<u64>,
     #[command(flatten)]

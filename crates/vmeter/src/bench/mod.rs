@@ -19,15 +19,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use workload::{Control, Verdict};
 
-/// What the exit status of a run says, for `--help`; docs/bench.md has it in full.
+/// The exit statuses of a run, for `--help`; docs/bench.md describes them in full.
 const EXIT_STATUS: &str = "\
 Exit status:
-  0    The run measured what was asked for
-  1    Error: the other end was lost, the result could not be written, a program of `cpu` failed
+  0    Success: the requested load was measured
+  1    Error: lost connection, result not written, or failed program (cpu)
   2    Refused: invalid arguments, or a load that cannot run here
-  3    The target failed: no request had a reply with a status below 400 (web)
-  4    Invalid: this end was the limit (web: INVALID; tcp: a rate or one packet per write not kept)
-  130  Ctrl-C or TERM ended it; the result so far is printed";
+  3    Target failed: no reply with a status below 400 (web)
+  4    Invalid: generator too slow (web), rate or one-per-write not kept (tcp)
+  130  Interrupted by Ctrl-C or TERM; the result so far is printed";
 
 /// `vmeter bench`.
 #[derive(Debug, Args)]
@@ -39,44 +39,44 @@ pub struct BenchArgs {
 
 #[derive(Debug, Subcommand)]
 enum BenchCommand {
-    /// TCP packets at a rate, between two machines that both run vmeter
+    /// Sends TCP packets at a constant rate between two machines that run vmeter
     ///
-    /// Start `vmeter bench tcp recv` at one end, then `vmeter bench tcp send` at the other. The
-    /// result has both ends' packets, ACKs, CPU and service demand.
+    /// Start `vmeter bench tcp recv` on one machine, then `vmeter bench tcp send` on the other. The
+    /// result has packets, ACKs, CPU time and service demand of both ends.
     #[command(after_long_help = EXIT_STATUS)]
     Tcp(tcp::TcpArgs),
-    /// HTTP requests at a rate that does not wait for the server
+    /// Sends HTTP requests at a constant rate that does not depend on the server
     ///
-    /// An open loop: requests are sent when they are due, whether or not the server has answered
-    /// those before, and the response time counts from that moment. Errors have httperf's names.
-    /// A run in which this generator itself was the limit is INVALID, with the reason.
+    /// This is an open loop: each request is sent when it is due, even if earlier requests are
+    /// unanswered, and response time is measured from that time. Errors have the names that httperf
+    /// uses. A run that was limited by this generator is reported as INVALID, with the reason.
     #[command(after_long_help = EXIT_STATUS)]
     Web(web::WebArgs),
-    /// Programs with a compiler's footprint that share CPUs
+    /// Runs programs with the cache footprint of a compiler that share CPUs
     ///
-    /// An instance is a process with machine code of its own, generated from the seed: thousands
-    /// of functions with the cache footprint of a compiler, called in a seeded order. All start
-    /// together; one that is done goes on, uncounted, until all are. With --program an instance
-    /// is a run of a command, such as a build, under the same rules.
+    /// Each instance is a process that generates its own machine code from the seed: thousands of
+    /// functions with the cache footprint of a compiler, called in a random order. All instances
+    /// start together; one that has finished continues, without being measured, until all have.
+    /// With --program, each instance runs a command, such as a build, under the same rules.
     #[command(after_long_help = EXIT_STATUS)]
     Cpu(cpu::CpuArgs),
-    /// One instance of the CPU load, for its parent
+    /// Runs one instance of the CPU workload for its parent process
     #[command(hide = true)]
     Instance(cpu::InstanceArgs),
-    /// Writes the SPECweb99-like file set of the web load
+    /// Writes the SPECweb99-like file set of the web workload
     ///
-    /// Each directory has 36 files, 4 classes × 9, of (n+1) × 0.1, 1, 10 and 100 KB: 5 MB. The
-    /// contents come from the seed. 61 directories are the dissertation's set.
+    /// Each directory has 36 files (5 MB): 4 classes of 9 files of (n+1) × 0.1, 1, 10 and 100 KB.
+    /// The contents are generated from the seed. The dissertation's set has 61 directories.
     Fileset(fileset::FilesetArgs),
-    /// Serves a folder over HTTP, for tests and for hosts without a web server
+    /// Serves a directory over HTTP, for tests and for hosts without a web server
     ///
-    /// GET and HEAD of the files below DIR, sent by the kernel (sendfile), over connections that
-    /// are kept alive. No directory listings, nothing outside DIR, no encryption.
+    /// Answers GET and HEAD for the files below DIR with sendfile(2), over persistent connections.
+    /// Does not list directories, follow links out of DIR, or encrypt.
     Serve(serve::ServeArgs),
-    /// Runs iperf3, httperf, wrk or ab on the same target in turn with vmeter
+    /// Compares vmeter with iperf3, httperf, wrk or ab on the same target
     ///
-    /// Each round runs every tool once, every other round in the reverse order. Ratios are
-    /// vmeter's figure by the peer's, in the same round: over 1 vmeter does more.
+    /// Each round runs every tool once, every other round in the reverse order. A ratio is the
+    /// result of vmeter divided by that of the other tool in the same round.
     #[command(after_long_help = EXIT_STATUS)]
     Compare(compare::CompareArgs),
 }
@@ -84,7 +84,7 @@ enum BenchCommand {
 /// Where a result goes.
 #[derive(Debug, Args)]
 struct OutputArgs {
-    /// Also writes the result to FILE as JSON (docs/bench.md); - prints only that
+    /// Also write the result to FILE as JSON (docs/bench.md); `-` prints only the JSON
     #[arg(long, value_name = "FILE", display_order = 100)]
     json: Option<PathBuf>,
 }

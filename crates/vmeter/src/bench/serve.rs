@@ -13,13 +13,13 @@ use workload::serve::Server;
 /// `vmeter bench serve`.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// The folder
+    /// Directory to serve
     #[arg(value_name = "DIR")]
     dir: PathBuf,
-    /// Where to listen; port 0 takes any free one and says which
+    /// Address to listen on; port 0 selects a free port and prints it
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     listen: String,
-    /// Serving threads (one a CPU)
+    /// Number of threads [default: one per CPU]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
 }
@@ -29,7 +29,7 @@ pub fn run(args: &ServeArgs) -> Result<ExitCode> {
     let server = Server::bind(&args.dir, &args.listen)?;
     let control = interruptible()?;
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    writeln!(io::stderr(), "serving at http://{}/; Ctrl-C ends", server.address()?)?;
+    writeln!(io::stderr(), "serving at http://{}/; stop with Ctrl-C", server.address()?)?;
     let line = Line { what: "serve", unit: "requests", length: None, total: None };
     watch(&line, &control, || server.run(args.threads.unwrap_or(cpus), &control))?;
     let counts = server.counts();

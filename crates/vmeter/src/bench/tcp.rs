@@ -24,23 +24,23 @@ pub struct TcpArgs {
 
 #[derive(Debug, Subcommand)]
 enum TcpCommand {
-    /// Waits for tests, one at a time, until Ctrl-C
+    /// Receives tests, one at a time, until Ctrl-C
     Recv(RecvArgs),
     /// Runs a test against `vmeter bench tcp recv` at ADDR
     ///
-    /// Write k is due at t0 + k/rate, however late the one before it was. The sender warms up,
-    /// lets everything be acknowledged, sends for --duration and lets it be acknowledged again:
-    /// both ends count the same packets in between.
+    /// Write k is due at t0 + k/rate, even if earlier writes were late. The sender warms up, waits
+    /// for all ACKs, sends for --duration, and waits for all ACKs again, so that both ends count
+    /// the same packets.
     Send(SendArgs),
 }
 
 /// Waits for tests.
 #[derive(Debug, Args)]
 struct RecvArgs {
-    /// Where to listen (every address, port 5202); port 0 takes any free one and says which
+    /// Address to listen on; port 0 selects a free port and prints it [default: all, port 5202]
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
-    /// Ends after one test, with its exit status
+    /// Stop after one test and return its exit status
     #[arg(long)]
     once: bool,
     #[command(flatten)]
@@ -50,7 +50,7 @@ struct RecvArgs {
 /// A test against another vmeter.
 #[derive(Debug, Args)]
 struct SendArgs {
-    /// HOST:PORT of the other end; without a port, 5202
+    /// HOST[:PORT] of the receiver [default port: 5202]
     #[arg(value_name = "ADDR")]
     to: String,
     #[command(flatten)]
@@ -62,53 +62,53 @@ struct SendArgs {
 /// What to send: common to tests and to comparisons.
 #[derive(Debug, Args)]
 pub struct TcpLoad {
-    /// Bytes of a write
+    /// Size of each write
     #[arg(long, value_name = "BYTES", default_value = "1448", value_parser = bytes)]
     size: u64,
-    /// Writes a second, all streams together; without it, as fast as it goes
+    /// Total rate of writes of all streams [default: unlimited]
     #[arg(long, value_name = "PACKETS/S", value_parser = rate)]
     rate: Option<f64>,
-    /// Time from one write to the next, in place of a rate
+    /// Time between writes, instead of a rate
     #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "rate")]
     delay: Option<Duration>,
-    /// How to wait for the next write
+    /// Method of waiting for the next write
     #[arg(long, value_enum, default_value_t = PaceName::Sleep)]
     pace: PaceName,
-    /// Connections, with a thread each at both ends
+    /// Number of connections, each with a thread at both ends
     #[arg(long, value_name = "N", default_value_t = 1)]
     streams: usize,
-    /// The measured window
+    /// Duration of the measured interval
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     duration: Duration,
-    /// Sending before it that is not counted
+    /// Duration of sending before the measured interval
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration)]
     warmup: Duration,
-    /// What a write becomes: as TCP likes, or exactly one packet, proven in the result
+    /// Packets per write: as TCP decides, or exactly one, which the result verifies
     #[arg(long, value_enum, default_value_t = PacketsName::AsIs)]
     packets: PacketsName,
-    /// The other end sends
+    /// Send from the receiver to this end
     #[arg(long)]
     reverse: bool,
-    /// Congestion control of the sender (reno with one-per-write, else the system's)
+    /// Congestion control of the sender [default: reno with one-per-write, else that of the system]
     #[arg(long, value_name = "NAME")]
     congestion: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum PaceName {
-    /// Sleeps: costs no CPU, late by a wake-up
+    /// Sleep: uses no CPU, but is late by the wake-up latency
     Sleep,
-    /// Spins: on time, takes a whole CPU
+    /// Busy-wait: on time, but uses a whole CPU
     Spin,
-    /// Sleeps, then spins for the last 100 µs
+    /// Sleep, then busy-wait for the last 100 µs
     Hybrid,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum PacketsName {
-    /// What TCP makes of it
+    /// As many packets as TCP decides
     AsIs,
-    /// One segment a write: NODELAY, MAXSEG and MSG_EOR
+    /// One segment per write: NODELAY, MAXSEG and MSG_EOR
     OnePerWrite,
 }
 
@@ -122,9 +122,10 @@ impl TcpLoad {
     /// Values that cannot be.
     pub fn plan(&self) -> Result<Plan> {
         if self.delay.is_some_and(|delay| delay.is_zero()) {
-            return Err(
-                Refused("a delay is over 0; without one it goes as fast as it can".into()).into()
-            );
+            return Err(Refused(
+                "invalid --delay: expected more than 0; omit it to send without a limit".into(),
+            )
+            .into());
         }
         let plan = Plan {
             size: usize::try_from(self.size)?,
@@ -192,7 +193,7 @@ fn receive(args: &RecvArgs) -> Result<ExitCode> {
     };
     let control = interruptible()?;
     let mut console = io::stderr().lock();
-    writeln!(console, "listening at {}; Ctrl-C ends", server.address()?)?;
+    writeln!(console, "listening at {}; stop with Ctrl-C", server.address()?)?;
     loop {
         let output = Output::open(&args.output)?;
         match server.serve(&control) {
@@ -246,7 +247,7 @@ fn body(out: &mut String, with: &str, found: &Outcome, plan: &Plan) -> std::fmt:
         found.data_segments, found.packets_per_s, found.retransmissions
     )?;
     let per = found.acks_per_data_segment.map_or("-".to_owned(), |ratio| format!("{ratio:.3}"));
-    writeln!(out, "  ACKs           {:<12}{per} a data packet", found.acks)?;
+    writeln!(out, "  ACKs           {:<12}{per} per data packet", found.acks)?;
     if let Some(kept) = found.rate_kept {
         let kept = if kept { "kept within 0.1 %" } else { "NOT KEPT" };
         writeln!(out, "  rate           {kept}")?;

@@ -19,8 +19,8 @@ use workload::web::{self, Arrivals, Errors, Load, Outcome, Per, Plan};
 pub struct WebArgs {
     #[command(flatten)]
     load: WebLoad,
-    /// Ends with status 3 where more than PERCENT of the requests had no reply, or one with a
-    /// status of 400 or more [default: where all]
+    /// Exit with status 3 if more than PERCENT of the requests failed: no reply, or a status of 400
+    /// or above [default: if all failed]
     #[arg(long, value_name = "PERCENT", value_parser = quantity::percentage)]
     fail_above: Option<f64>,
     #[command(flatten)]
@@ -30,67 +30,67 @@ pub struct WebArgs {
 /// What to ask for, and when: common to runs and to comparisons.
 #[derive(Debug, Args)]
 pub struct WebLoad {
-    /// http://[USER:PASSWORD@]HOST[:PORT]/PATH; with --fileset, where the set is served
+    /// http://[USER:PASSWORD@]HOST[:PORT]/PATH; with --fileset, the URL of the set's directory
     #[arg(value_name = "URL")]
     url: String,
-    /// Connections or requests a second, all threads together
+    /// Total rate of connections or requests of all threads, per second
     #[arg(long, value_name = "N", value_parser = rate, required_unless_present = "closed")]
     rate: Option<f64>,
-    /// What the rate counts: new connections, or requests over kept ones
+    /// Unit of the rate
     #[arg(long, value_enum, default_value_t = PerName::Connection)]
     per: PerName,
-    /// Requests on each connection, one after the other (per connection)
+    /// Requests on each connection, one at a time, with `--per connection`
     #[arg(long, value_name = "N", default_value_t = 1)]
     calls: u32,
-    /// How arrivals are spaced
+    /// Distribution of arrivals
     #[arg(long, value_enum, default_value_t = ArrivalsName::Constant)]
     arrivals: ArrivalsName,
-    /// No schedule: each connection sends when its reply is there. For capacity and comparison
+    /// Closed loop: each connection sends the next request when the reply has arrived
     #[arg(long, conflicts_with_all = ["rate", "arrivals", "calls", "per"])]
     closed: bool,
-    /// The most connections open at a time (10000; with --closed, 64 at all times)
+    /// Maximum number of open connections [default: 10000; with --closed 64, always open]
     #[arg(long, value_name = "N")]
     max_connections: Option<usize>,
-    /// How long a request may take, from the moment it is due
+    /// Time limit for each request, from the time when it is due
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
     timeout: Duration,
-    /// The measured window
+    /// Duration of the measured interval
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     duration: Duration,
-    /// Load before it that is not counted
+    /// Duration of load before the measured interval
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration)]
     warmup: Duration,
-    /// Generating threads, each on a CPU of its own
+    /// Number of generator threads, each on its own CPU
     #[arg(long, value_name = "N", default_value_t = 1)]
     threads: usize,
-    /// Asks for the files of the set in DIR (`vmeter bench fileset`) below URL
+    /// Request the files of the set in DIR (see `vmeter bench fileset`) below URL
     #[arg(long, value_name = "DIR")]
     fileset: Option<PathBuf>,
-    /// Seed of the order of files and of Poisson arrivals
+    /// Seed for the order of files and Poisson arrivals
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum PerName {
-    /// New connections, as httperf
+    /// New connections, like httperf
     Connection,
-    /// Requests, over connections that are kept alive
+    /// Requests over persistent connections
     Request,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ArrivalsName {
-    /// Evenly
+    /// Constant gaps
     Constant,
-    /// With exponential gaps
+    /// Exponentially distributed gaps
     Poisson,
 }
 
 /// Connections in an open loop: as many as a stalled server may need.
-const MOST_OPEN: usize = 10_000;
+const MAX_OPEN_LOOP_CONNECTIONS: usize = 10_000;
 /// Connections of a closed loop.
-const MOST_CLOSED: usize = 64;
+const CLOSED_LOOP_CONNECTIONS: usize = 64;
 
 impl WebLoad {
     /// What is to be run.
@@ -111,9 +111,11 @@ impl WebLoad {
                     ArrivalsName::Poisson => Arrivals::Poisson,
                 },
             },
-            (false, None) => return Err(Refused("give --rate N, or --closed".into()).into()),
+            (false, None) => {
+                return Err(Refused("missing load: give --rate N or --closed".into()).into());
+            }
         };
-        let most = if self.closed { MOST_CLOSED } else { MOST_OPEN };
+        let most = if self.closed { CLOSED_LOOP_CONNECTIONS } else { MAX_OPEN_LOOP_CONNECTIONS };
         let plan = Plan {
             url: self.url.clone(),
             load,

@@ -27,27 +27,29 @@ use workload::cpu::{Placement, Plan};
 /// `vmeter calibrate`.
 #[derive(Debug, Args)]
 pub struct CalibrateArgs {
-    /// The event, without a period
+    /// Event to sample, without a period
     #[arg(long, value_name = "EVENT", default_value = "cpu-clock")]
     event: Word,
-    /// How much longer a program may take because it is sampled
+    /// Maximum overhead: how much longer a program may run because it is sampled
     #[arg(long, value_name = "PERCENT", default_value = "0.25%", value_parser = percent)]
     bound: f64,
-    /// Periods to measure at [default: four that fit the event]
+    /// Sampling periods to measure, separated by commas [default: four, by event]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     periods: Vec<u64>,
-    /// How often everything is repeated
+    /// Number of repetitions of all measurements
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(2..=1000))]
     blocks: u64,
-    /// Passes of the work, some 20 ms each on a fast CPU
+    /// Passes of the program per measurement, about 20 ms each on a fast CPU
     #[arg(long, value_name = "N", default_value_t = 30)]
     passes: u64,
-    /// Calibrates the VM of this agent, in place of this machine; may be given several times
+    /// Calibrate the VM of this agent instead of this machine
+    ///
+    /// Can be given several times.
     #[arg(long, value_name = "[NAME=]ADDR")]
     agent: Vec<Monitor>,
     #[command(flatten)]
     key: AgentKey,
-    /// Writes what was measured as JSON (vmeter.calibration/1)
+    /// Write the result to FILE as JSON (vmeter.calibration/1)
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
@@ -72,7 +74,8 @@ const CYCLE_PERIODS: [u64; 4] = [50_000, 100_000, 500_000, 2_000_000];
 /// No permission, an event that is none, an agent that is lost.
 pub fn run(args: &CalibrateArgs) -> Result<ExitCode> {
     if args.event.period.is_some() {
-        let why = "--event names an event without a period: the periods are --periods";
+        let why =
+            "invalid --event: expected an event without a period: give periods with --periods";
         return Err(Refused(why.to_owned()).into());
     }
     let plan = Plan {
@@ -129,7 +132,7 @@ fn measure(place: &mut dyn Place, args: &CalibrateArgs, control: &Control) -> Re
         let mut row: Vec<Option<Cell>> = vec![None; words.len()];
         for at in order {
             if control.stopped() {
-                return Err(Refused("ended early: nothing is kept".to_owned()).into());
+                return Err(Refused("interrupted: no result was saved".to_owned()).into());
             }
             row[at] = Some(cell(place, &words[at])?);
         }
@@ -181,7 +184,7 @@ fn text(found: &Calibration, bound: f64) -> String {
     let unit = if found.is_time { " ns" } else { "" };
     let _ = writeln!(text, "{}: {}", model::escape(&found.place), model::escape(&found.event));
     if found.event != found.asked {
-        let _ = writeln!(text, "  ({} cannot be counted here)", model::escape(&found.asked));
+        let _ = writeln!(text, "  ({} is not supported here)", model::escape(&found.asked));
     }
     let _ = writeln!(text, "  {:>12}  {:>9}  95 % interval", "period", "overhead");
     for row in &found.rows {
@@ -203,9 +206,9 @@ fn text(found: &Calibration, bound: f64) -> String {
     let bound = 100.0 * bound;
     let _ = match found.shortest {
         Some(period) => {
-            writeln!(text, "  shortest period that costs under {bound} %: {period}{unit}")
+            writeln!(text, "  shortest period with an overhead below {bound} %: {period}{unit}")
         }
-        None => writeln!(text, "  no period follows: repeat with more --blocks"),
+        None => writeln!(text, "  shortest period unknown: repeat with more --blocks"),
     };
     text
 }

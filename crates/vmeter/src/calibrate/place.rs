@@ -151,7 +151,7 @@ impl Place for There<'_> {
             }
             match self.handle.stage(job)? {
                 Stage::Over(text) => break text,
-                Stage::Failed(why) => bail!("the work failed: {why}"),
+                Stage::Failed(why) => bail!("the program failed: {why}"),
                 Stage::Running { .. } if self.control.stopped() => bail!("ended early"),
                 Stage::Running { .. } => thread::sleep(DRAIN),
             }
@@ -162,7 +162,8 @@ impl Place for There<'_> {
                 tally.add(decoder, &bytes);
             }
         }
-        let outcome = serde_json::from_str(&text).context("the work's result is no JSON")?;
+        let outcome =
+            serde_json::from_str(&text).context("invalid JSON in the result of the program")?;
         tally.run(&outcome, self.by_cpu_time)
     }
 }
@@ -193,12 +194,14 @@ impl Tally {
     /// Interrupts are billed to the program that they interrupt where the kernel does not count
     /// them apart: then its CPU time shows them, without what else the machine had to do.
     fn run(self, outcome: &Outcome, by_cpu_time: bool) -> Result<Run> {
-        let [instance] = &outcome.instances[..] else { bail!("the work has no single instance") };
+        let [instance] = &outcome.instances[..] else {
+            bail!("expected one instance of the program")
+        };
         if let Some(error) = &instance.error {
-            bail!("the work failed: {error}");
+            bail!("the program failed: {error}");
         }
         let cpu_time = instance.cpu_s.map(workload::CpuTime::total).filter(|_| by_cpu_time);
-        let seconds = cpu_time.or(instance.seconds).context("the work was ended early")?;
+        let seconds = cpu_time.or(instance.seconds).context("the program was stopped early")?;
         let own = |cpu: u32| instance.cpu.is_none_or(|place| place == cpu as usize);
         let mine = self.samples.iter().filter(|(cpu, _)| own(*cpu));
         let (mut samples, mut events) = (0.0, 0.0);

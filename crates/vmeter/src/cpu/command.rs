@@ -24,7 +24,7 @@ pub struct Ran {
 /// Where it cannot be started, with a shell's exit status: 127 where there is no such command,
 /// 126 where it cannot be run.
 pub fn run(command: &[OsString]) -> Result<Ran> {
-    let (program, arguments) = command.split_first().context("no command was given")?;
+    let (program, arguments) = command.split_first().context("missing command")?;
     // Ctrl-C is for the command, which shares the terminal; the report comes all the same.
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGQUIT] {

@@ -9,7 +9,7 @@ use crate::failure::{self, Refused};
 use crate::pending::Pending;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use model::Snapshot;
+use model::{Snapshot, escape};
 use platform::{Source, Want};
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -23,38 +23,37 @@ pub struct CpuArgs {
     read: ReadArgs,
     #[command(flatten)]
     groups: GroupArgs,
-    /// Only the VM of this name or id
+    /// Report only the VM with this name or id
     #[arg(long, value_name = "NAME")]
     vm: Option<String>,
-    /// Only the vCPU of this number (cumulative times)
+    /// Report only the vCPU with this number (cumulative times only)
     #[arg(long, value_name = "N", conflicts_with_all = ["command", "from", "to"])]
     vcpu: Option<u32>,
-    /// Keeps what was read in FILE (with COMMAND: both moments), for --from and --to
+    /// Save the reading (with COMMAND: both readings) to FILE, for --from and --to
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
-    /// Reports from the first moment in FILE on …
+    /// Report the interval from the first reading in FILE
     #[arg(long, value_name = "FILE", conflicts_with = "command")]
     from: Option<PathBuf>,
-    /// … to the last moment in FILE; without it, to now
+    /// End of the interval: the last reading in FILE [default: now]
     #[arg(long, value_name = "FILE", requires = "from")]
     to: Option<PathBuf>,
-    /// How to print
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
-    /// Writes the report to FILE; else COMMAND's goes to standard error, others to output
+    /// Write the report to FILE [default: standard output, with COMMAND standard error]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Measures across this command and ends with its exit status, also where the report cannot be
-    /// written
+    /// Command to measure; its exit status is returned even if the report cannot be written
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// Columns for people.
+    /// Table
     Table,
-    /// One JSON object.
+    /// One JSON object
     Json,
 }
 
@@ -109,8 +108,13 @@ fn cumulative(args: &CpuArgs, save: Option<Pending>, output: Option<Pending>) ->
         let problem = match (&args.vm, args.vcpu) {
             (None, None) if is_saved => return saved.map(|()| ExitCode::SUCCESS),
             (None, None) => "no VM is running".to_owned(),
-            (Some(vm), None) => format!("no VM named {vm:?}: see `vmeter cpu` for those there are"),
-            (vm, Some(n)) => format!("no vCPU {n} in {}", vm.as_deref().unwrap_or("any VM")),
+            (Some(vm), None) => {
+                format!("VM `{}` not found: run `vmeter cpu` to list VMs", escape(vm))
+            }
+            (vm, Some(n)) => format!(
+                "vCPU {n} not found in {}",
+                vm.as_deref().map_or("any VM".to_owned(), escape)
+            ),
         };
         return Err(Refused(problem).into());
     }
@@ -130,10 +134,10 @@ fn report(
     ran: Option<&command::Ran>,
     console: &mut dyn Write,
 ) -> Result<()> {
-    let usage = account::usage(from, to).context("cannot compare the two moments")?;
+    let usage = account::usage(from, to).context("cannot compare the two readings")?;
     let report = print::Report::of(&usage, args.vm.as_deref(), ran.map(|ran| ran.cpu_s));
     if let (Some(vm), true) = (&args.vm, report.has_no_vm()) {
-        return Err(Refused(format!("no VM named {vm:?} in the interval")).into());
+        return Err(Refused(format!("VM `{}` not found in the interval", escape(vm))).into());
     }
     let text = match args.format {
         Format::Table => report.table(),

@@ -54,15 +54,18 @@ pub fn read(lines: impl Read, path: &Path) -> Result<(Snapshot, Snapshot)> {
     }
     match (first, last) {
         (Some(first), Some(last)) => Ok((first, last)),
-        _ => bail!("{} holds no snapshot: was it written by `vmeter cpu --save`?", path.display()),
+        _ => bail!(
+            "{} has no snapshot: expected a file written by `vmeter cpu --save`",
+            path.display()
+        ),
     }
 }
 
 fn parse(line: &str) -> Result<Snapshot> {
     let loaded: Loaded =
-        serde_json::from_str(line).context("not a snapshot of `vmeter cpu --save`")?;
+        serde_json::from_str(line).context("expected a snapshot written by `vmeter cpu --save`")?;
     if loaded.schema != SCHEMA {
-        bail!("its form is {:?}, this vmeter reads {SCHEMA:?}", loaded.schema);
+        bail!("unsupported version {:?}: expected {SCHEMA:?}", loaded.schema);
     }
     Ok(loaded.snapshot)
 }

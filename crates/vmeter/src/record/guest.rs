@@ -11,6 +11,7 @@ use agent::Security;
 use anyhow::{Context, Result};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tracing::{debug, info};
 use workload::Control;
 
 /// The guest's rings are emptied so often.
@@ -115,9 +116,10 @@ impl<'a> Guest<'a> {
             if let Err(why) = session.turn(writer, over).and_then(|()| saved(session)) {
                 let after = heard.0.duration_since(began).as_secs_f64();
                 let note = format!(
-                    "{after:.1} s after the begin its agent was lost: {why}; what it did later is \
-                     not named, unless it came back"
+                    "{after:.1} s after the start its agent was lost: {why}; later samples have no \
+                     names unless it was reconnected"
                 );
+                info!(target: "record", vm = ?self.name, ?why, "agent lost: reconnecting");
                 session.lose(heard.1, note, writer);
                 return;
             }
@@ -131,10 +133,17 @@ impl<'a> Guest<'a> {
 
     /// Looks for the agent again, and lets it begin; whether it does.
     fn comes_back(&mut self, began: Instant, writer: &Mutex<Writer>) -> bool {
-        let Ok(handle) = self.monitor.connect_again(self.wanted.security) else {
-            return false;
+        let handle = match self.monitor.connect_again(self.wanted.security) {
+            Ok(handle) => handle,
+            Err(error) => {
+                let error = error.to_string();
+                debug!(target: "record", vm = ?self.name, ?error, "cannot reconnect yet");
+                return false;
+            }
         };
         if handle.hello().host != self.host {
+            let host = &handle.hello().host;
+            info!(target: "record", vm = ?self.name, ?host, "not reconnected: another host name");
             return false;
         }
         let Ok(cutter) = handle.cutter() else { return false };
@@ -144,7 +153,8 @@ impl<'a> Guest<'a> {
             return false;
         }
         let after = began.elapsed().as_secs_f64();
-        session.note(format!("{after:.1} s after the begin its agent was there again"));
+        session.note(format!("{after:.1} s after the start its agent was reconnected"));
+        info!(target: "record", vm = ?self.name, "agent reconnected");
         let counter = self.wanted.vmms.counter(&self.name);
         let mut file = writer.lock().unwrap_or_else(PoisonError::into_inner);
         if session.add(counter, &mut file).is_err() {

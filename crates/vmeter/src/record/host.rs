@@ -168,7 +168,7 @@ impl Vmms {
             others.filter_map(|(_, pid)| pid.map(|pid| pid.to_string())).collect();
         match processes.get(name).copied().flatten() {
             Some(first) if !pids.is_empty() => Err(format!(
-                "several VMs are named {}: give one of {first}, {} in its place",
+                "several VMs have the name `{}`: use one of the ids {first}, {}",
                 model::escape(name),
                 pids.join(", ")
             )),

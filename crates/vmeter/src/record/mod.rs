@@ -32,34 +32,40 @@ use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use symbols::Met;
+use tracing::{debug, info};
 use workload::Control;
 
 /// `vmeter record`.
 #[derive(Debug, Args)]
 pub struct RecordArgs {
-    /// What is counted, EVENT or EVENT:PERIOD: cycles, instructions, cache-misses, llc-misses,
-    /// l2-misses, dtlb-misses, branch-misses, cpu-clock, r01c2, cpu/event=0x3c/; may be given
-    /// several times
+    /// Event to sample, with an optional period: cycles, instructions, cache-misses, llc-misses,
+    /// l2-misses, dtlb-misses, branch-misses, cpu-clock, r01c2 or cpu/event=0x3c/
+    ///
+    /// Can be given several times.
     #[arg(long, short = 'e', value_name = "EVENT[:PERIOD]", default_value = "cycles")]
     event: Vec<Word>,
-    /// Shows these VMs alone in reports; all are recorded
+    /// Show only this VM in reports; all VMs are recorded
+    ///
+    /// Can be given several times.
     #[arg(long, value_name = "NAME")]
     vm: Vec<String>,
-    /// The agent in a VM: it names the VM's programs, or samples the VM itself
+    /// Agent in a VM, which reports the names of the VM's programs or samples the VM itself
+    ///
+    /// Can be given several times.
     #[arg(long, value_name = "[NAME=]ADDR")]
     agent: Vec<Monitor>,
     #[command(flatten)]
     key: AgentKey,
-    /// Ends after this time; without it and without COMMAND at Ctrl-C
+    /// Stop after TIME [default: when COMMAND exits, else at Ctrl-C]
     #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "command")]
     duration: Option<Duration>,
-    /// Where the recording is kept: a new folder
+    /// Directory of the recording; must not exist, or be empty
     #[arg(long, short, value_name = "DIR")]
     output: PathBuf,
     #[command(flatten)]
     read: ReadArgs,
-    /// Records while this runs, and ends with its exit status; without root this alone, with what
-    /// it starts
+    /// Command to record; its exit status is returned. Without root, only the command and its child
+    /// processes are sampled
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
@@ -150,7 +156,7 @@ fn record(args: &RecordArgs, mut command: Option<&mut host::Command>) -> Result<
         if cutting.join().is_ok_and(|cut| cut) {
             let _ = writeln!(
                 io::stderr(),
-                "vmeter: guests' agents took too long: names of some of their programs are missing"
+                "vmeter: warning: agents in guests timed out: names of some of their programs are missing"
             );
         }
         damages
@@ -175,19 +181,21 @@ pub const VIEW: &str = "view.json";
 
 /// Why a recording that was not ended has no kernel's symbols.
 fn not_ended() -> Absent {
-    Absent::NotProvided("the recording was not ended".into())
+    Absent::NotProvided("the recording is incomplete".into())
 }
 
 /// Everything where that is permitted, else a command.
 fn scope(command: Option<&host::Command>) -> Result<Scope> {
     if host::may_sample_all() {
+        debug!(target: "record", "sampling all CPUs");
         return Ok(Scope::Machine);
     }
+    info!(target: "record", "not permitted to sample all CPUs: sampling only the command");
     match command {
         Some(command) => Ok(Scope::Command(command.pid())),
         None => Err(Refused(
-            "sampling all CPUs needs root, CAP_PERFMON or kernel.perf_event_paranoid = 0; \
-             without them give a COMMAND, which alone is sampled then"
+            "sampling all CPUs needs root, CAP_PERFMON or kernel.perf_event_paranoid = 0: run as root, \
+             or give a COMMAND to sample only that"
                 .to_owned(),
         )
         .into()),
@@ -226,10 +234,10 @@ fn drain(
 fn known(named: &[String], there: &[String]) -> Result<()> {
     let Some(wrong) = named.iter().find(|name| !there.contains(name)) else { return Ok(()) };
     let others = match there {
-        [] => "there is none".to_owned(),
-        _ => format!("there are: {}", there.join(", ")),
+        [] => "no VM is running".to_owned(),
+        _ => format!("expected one of {}", there.join(", ")),
     };
-    Err(Refused(format!("no VM is called {wrong}; {others}")).into())
+    Err(Refused(format!("VM `{}` not found: {others}", model::escape(wrong))).into())
 }
 
 /// Says how each VM is sampled, and where a period is shorter than what was calibrated.
@@ -245,8 +253,8 @@ fn announce(host: &Host, guests: &[Guest]) {
             && event.period < shortest
         {
             said.push(format!(
-                "{}: a period of {} costs more than {} %: from {shortest} on it does not \
-                 (vmeter calibrate)",
+                "{}: a period of {} costs more than {} % of the CPU: use {shortest} or more (measured by \
+                 vmeter calibrate)",
                 event.counted,
                 event.period,
                 100.0 * bound
@@ -295,7 +303,7 @@ fn summary(args: &RecordArgs, damages: &[::record::Damage]) -> Result<()> {
     for damage in damages {
         let _ = writeln!(out, "vmeter: {}", model::escape(&damage.to_string()));
     }
-    let _ = writeln!(out, "vmeter: {shown}: {size} bytes; look at it with: vmeter report {shown}");
+    let _ = writeln!(out, "vmeter: {shown}: {size} bytes; to see it, run: vmeter report {shown}");
     Ok(())
 }
 

@@ -53,11 +53,11 @@ impl Pings {
         }
         Some(match self.by_counters() {
             Ok(_) => {
-                format!("its clock is aligned by KVM's TSC offset ({told} of {of} readings)")
+                format!("its clock is aligned with KVM's TSC offset ({told} of {of} readings)")
             }
             Err(wrong) => format!(
-                "KVM's TSC offset contradicts {wrong} of {told} readings of its clock: it is \
-                 aligned by pings alone"
+                "KVM's TSC offset contradicts {wrong} of {told} readings of its clock: the clock is \
+                 aligned with pings only"
             ),
         })
     }

@@ -9,6 +9,7 @@ use model::{Absent, Nanos, Reading, Record, Role, Stream as Recorded};
 use platform::kvm::GuestCounter;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tracing::info;
 
 /// Its clock is asked so often, in bursts: the fastest answer tells most.
 const PING: Duration = Duration::from_secs(1);
@@ -76,7 +77,9 @@ impl Session {
         let begun = match host_samples.then(|| handle.sample(&Sampling::Names)) {
             Some(Ok(opened)) => Ok((Role::NamesOnly, opened)),
             Some(Err(error)) => {
-                self.notes.push(format!("its agent cannot tell names: {error}"));
+                let why = error.to_string();
+                info!(target: "record", vm = ?self.name, ?why, "no names: the agent samples the VM");
+                self.notes.push(format!("its agent cannot report names: {error}"));
                 handle.sample(&itself).map(|opened| (Role::SamplesItself, opened))
             }
             None => handle.sample(&itself).map(|opened| (Role::SamplesItself, opened)),
@@ -88,6 +91,8 @@ impl Session {
                 (self.role, self.opened) = (role, opened);
             }
             Err(error @ agent::Error::Failed(_)) if host_samples => {
+                let why = error.to_string();
+                info!(target: "record", vm = ?self.name, ?why, "agent cannot sample: host samples only");
                 self.notes.push(format!("its agent cannot sample: {error}"));
             }
             Err(error) => return Err(error),
@@ -126,9 +131,9 @@ impl Session {
     /// How the guest is sampled, in words.
     pub fn mode(&self) -> &'static str {
         match self.role {
-            Role::NamesOnly => "the host samples it, its agent tells names (mode A)",
-            Role::SamplesItself => "it samples itself (mode B)",
-            Role::Passive | Role::Host => "the host samples it, nobody tells names (passive)",
+            Role::NamesOnly => "sampled by the host, names reported by its agent (mode A)",
+            Role::SamplesItself => "sampled by its agent (mode B)",
+            Role::Passive | Role::Host => "sampled by the host, without names (passive)",
         }
     }
 
@@ -194,7 +199,7 @@ impl Session {
                 return Err(format!("it sends more than {mb} MB per second"));
             }
             if drained.pieces.is_empty() && drained.more {
-                return Err("it has more and sends nothing".to_owned());
+                return Err("it has data but sends none".to_owned());
             }
             if !drained.more {
                 return Ok(());

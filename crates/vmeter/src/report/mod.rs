@@ -21,48 +21,52 @@ use std::process::ExitCode;
 /// `vmeter report`.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// A recording of `vmeter record`, or a perf.data
+    /// Recording of `vmeter record`, or a perf.data file
     #[arg(value_name = "DIR")]
     input: PathBuf,
-    /// Compares with this one: what of the second is not as it is in the first
+    /// Compare with the recording or perf.data file DIR
     #[arg(long, value_name = "DIR")]
     diff: Option<PathBuf>,
-    /// Opens the report level by level on the terminal, --by being the levels; ? is its help
+    /// Browse the report on the terminal, with the columns of --by as levels; `?` shows the keys
     #[arg(long, conflicts_with_all = ["diff", "format", "output", "limit"])]
     browse: bool,
-    /// What rows are added up by: vm, layer, part, process, image, symbol, with commas between
+    /// Columns to group samples by: vm, layer, part, process, image, symbol
     ///
-    /// Unasked all but part, and with --browse all but part and layer.
+    /// [default: vm,layer,process,image,symbol; with --browse vm,process,image,symbol]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     by: Vec<Column>,
-    /// These VMs alone; `host` is the host
+    /// Report only this VM; `host` stands for the host
+    ///
+    /// Can be given several times.
     #[arg(long, value_name = "NAME")]
     vm: Vec<String>,
-    /// These events alone
+    /// Report only this event
+    ///
+    /// Can be given several times.
     #[arg(long, value_name = "EVENT")]
     event: Vec<String>,
-    /// The order of rows
+    /// Sort order of rows
     #[arg(long, value_enum, default_value_t)]
     sort: Order,
-    /// Rows of a table at most; 0 is all
+    /// Maximum number of rows of a table; 0 means all
     #[arg(long, value_name = "N", default_value_t = 40)]
     limit: usize,
-    /// What to make
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-    /// Where to, in place of standard output
+    /// Write to FILE instead of standard output
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Images with their directories
+    /// Show the full paths of images
     #[arg(long)]
     full_paths: bool,
-    /// Processes of one name apart by their numbers
+    /// Show the processes of one name separately, with their PIDs
     #[arg(long)]
     pids: bool,
-    /// Idle CPUs' samples too
+    /// Include samples of idle CPUs
     #[arg(long)]
     idle: bool,
-    /// Cycles a second of this machine's CPUs, to make busy time of cycles: 2.8e9
+    /// Clock rate of the CPUs, to convert cycles to busy time: 2.8e9
     #[arg(long, value_name = "HERTZ")]
     hertz: Option<f64>,
 }
@@ -80,24 +84,24 @@ enum Order {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// Tables, as opreport's, and each VM's busy time
+    /// Tables like those of opreport, and the busy time of each VM
     #[default]
     Table,
-    /// The same table's rows
+    /// The rows of the tables
     Csv,
-    /// Everything (vmeter.profile/1)
+    /// The full report (vmeter.profile/1)
     Json,
-    /// A line for each stack, the VM at its base: for flame graph tools
+    /// One line per stack, with the VM at its base, for flame graph tools
     Folded,
-    /// A flame graph, the VM at its base
+    /// Flame graph, with the VM at its base
     Svg,
-    /// For pprof
+    /// Profile for pprof
     Pprof,
-    /// For the Firefox profiler
+    /// Profile for the Firefox Profiler
     Firefox,
-    /// A line for each sample, as perf script has it
+    /// One line per sample, like perf script
     Script,
-    /// Every sample in columns, for other programs; needs --output
+    /// All samples as a Parquet file; requires --output
     Parquet,
 }
 
@@ -138,7 +142,7 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     let input = Input::open(&args.input)?;
     if args.format == Format::Parquet {
         let Some(path) = &args.output else {
-            return Err(Refused("--format parquet needs --output FILE".to_owned()).into());
+            return Err(Refused("--format parquet requires --output FILE".to_owned()).into());
         };
         warn(&input.export(path)?);
         return Ok(ExitCode::SUCCESS);
@@ -175,7 +179,7 @@ fn browse(
     let trees = trees(named, choice, args.hertz);
     let subject = Subject::new(&args.input, named, &trees, damages);
     let app = App::new(subject, trees, choice.sort);
-    browse::run(app.ok_or_else(|| Refused("nothing was sampled".to_owned()))?)
+    browse::run(app.ok_or_else(|| Refused("the recording has no samples".to_owned()))?)
 }
 
 /// What of a recording could not be read. Where nobody reads this, the rest is still right.
@@ -189,7 +193,8 @@ fn warn(damages: &[String]) {
 fn check(choice: &Choice, profile: &Profile) -> Result<()> {
     let vms = profile.vms();
     if let Some(wrong) = choice.vms.iter().find(|vm| !vms.contains(vm)) {
-        let why = format!("no VM is called {wrong}; there are: {}", vms.join(", "));
+        let why =
+            format!("VM `{}` not found: expected one of {}", model::escape(wrong), vms.join(", "));
         return Err(Refused(why).into());
     }
     let has = |name: &String| {
@@ -197,7 +202,11 @@ fn check(choice: &Choice, profile: &Profile) -> Result<()> {
     };
     if let Some(wrong) = choice.events.iter().find(|event| !has(event)) {
         let all: Vec<&str> = profile.events().iter().map(|e| e.counted.as_str()).collect();
-        let why = format!("no event is called {wrong}; there are: {}", all.join(", "));
+        let why = format!(
+            "event `{}` not found: expected one of {}",
+            model::escape(wrong),
+            all.join(", ")
+        );
         return Err(Refused(why).into());
     }
     Ok(())
@@ -249,11 +258,11 @@ fn write(
 /// The first event that was chosen: these formats are of one.
 fn one_event(choice: &Choice, profile: &Profile) -> Result<u16> {
     let found = choice.chosen_events(profile).next();
-    found.ok_or_else(|| Refused("nothing was sampled".to_owned()).into())
+    found.ok_or_else(|| Refused("the recording has no samples".to_owned()).into())
 }
 
 /// Images that are named for each reason why functions have no names.
-const MOST_REASONS: usize = 5;
+const MAX_IMAGES_PER_REASON: usize = 5;
 
 fn rows(limit: usize) -> usize {
     if limit == 0 { usize::MAX } else { limit }
@@ -268,7 +277,7 @@ fn table(
 ) -> Result<()> {
     for table in tables(named, choice) {
         table.write(rows(args.limit), out)?;
-        table.write_notes(MOST_REASONS, out)?;
+        table.write_notes(MAX_IMAGES_PER_REASON, out)?;
         writeln!(out)?;
     }
     summary::write_busy(named, &summary::busy(named, args.hertz, counters), out)?;

@@ -19,7 +19,7 @@ pub(super) struct CheckArgs {
     /// Connect to every agent of the plan and report its machine
     #[arg(long)]
     agents: bool,
-    /// The key of agents that the plan names no key for
+    /// Key file for agents without a key in the plan
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
 }

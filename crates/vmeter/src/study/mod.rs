@@ -27,29 +27,29 @@ pub struct StudyArgs {
 
 #[derive(Debug, Subcommand)]
 enum StudyCommand {
-    /// Measures what a plan asks for; goes on where it was left
+    /// Runs the measurements of a plan, or resumes them
     ///
-    /// Lab machines are booted as they are needed; native and VM runs are interleaved in random
-    /// blocks. Every run is kept as soon as it is over: a study that was interrupted, by Ctrl-C
-    /// or by anything else, is resumed by the same command.
+    /// Boots lab machines when they are needed and interleaves native and VM runs in random
+    /// blocks. Each run is stored as soon as it ends. To resume a study that was interrupted, by
+    /// Ctrl-C or otherwise, run the same command again.
     Run(RunArgs),
-    /// Reads a plan and reports what it would do, how long that takes, and what is wrong with it
+    /// Checks a plan and reports its runs, their duration, and errors
     ///
-    /// Key files are read; agents are asked only with --agents. Ends with status 1 where a key is
-    /// of no use or an agent does not answer.
+    /// Reads key files; connects to agents only with --agents. Exits with status 1 if a key is
+    /// invalid or an agent does not answer.
     Check(check::CheckArgs),
-    /// Lists the plans that come with vmeter
+    /// Lists the built-in plans
     List,
-    /// Says how far a study is
+    /// Shows the progress of a study
     Status(DirArgs),
-    /// Makes the study's page, tables or data from what is stored
+    /// Generates the page, tables or data of a study from its stored runs
     Report(ReportArgs),
 }
 
 /// A plan.
 #[derive(Debug, Args)]
 struct PlanArgs {
-    /// A plan's file, or the name of one that comes with vmeter (`vmeter study list`)
+    /// Plan file, or the name of a built-in plan (`vmeter study list`)
     #[arg(value_name = "PLAN")]
     plan: String,
 }
@@ -59,24 +59,26 @@ struct PlanArgs {
 struct RunArgs {
     #[command(flatten)]
     plan: PlanArgs,
-    /// Where the study is kept; made if it is not there
+    /// Directory of the study; created if it does not exist
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
-    /// Runs of this machine only; the others are measured another time
+    /// Measure only on this machine; other runs are left for later
+    ///
+    /// Can be given several times.
     #[arg(long, value_name = "NAME")]
     machine: Vec<String>,
-    /// The key of agents that the plan names no key for
+    /// Key file for agents without a key in the plan
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// The static vmeter that runs in lab machines; this one unless told
-    #[arg(long, value_name = "FILE", env = "VMETER_STATIC")]
+    /// Statically linked vmeter to run in lab machines [default: this program]
+    #[arg(long, value_name = "FILE", env = "VMETER_STATIC", hide_env_values = true)]
     program: Option<PathBuf>,
 }
 
 /// A study's folder.
 #[derive(Debug, Args)]
 struct DirArgs {
-    /// The study's folder
+    /// Directory of the study
     #[arg(value_name = "DIR")]
     dir: PathBuf,
 }
@@ -86,26 +88,26 @@ struct DirArgs {
 struct ReportArgs {
     #[command(flatten)]
     dir: DirArgs,
-    /// What to make
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-    /// Where to: DIR/report.html for a page, standard output for tables and JSON
+    /// Output file [default: DIR/report.html for html, else standard output]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// One file that works offline
+    /// Page in a single file, which works offline
     #[default]
     Html,
-    /// Tables for a text
+    /// Markdown tables
     Markdown,
-    /// Every figure's numbers
+    /// The data of all figures
     Csv,
-    /// Everything
+    /// The full report
     Json,
-    /// DIR/runs.parquet and DIR/counters.parquet: every attempt, every raw counter
+    /// DIR/runs.parquet and DIR/counters.parquet: all attempts and raw counters
     Parquet,
 }
 
@@ -130,7 +132,7 @@ fn plan(args: &PlanArgs) -> Result<Plan> {
     }
     let path = Path::new(&args.plan);
     let text = files::read_text(path, MAX_PLAN).with_context(|| {
-        format!("{} is no plan of vmeter's (`vmeter study list`), and as a file", args.plan)
+        format!("plan `{}` not found: not a built-in plan (`vmeter study list`)", args.plan)
     })?;
     Ok(Plan::parse(&text, &args.plan)?)
 }
@@ -140,7 +142,10 @@ fn measure(args: &RunArgs) -> Result<ExitCode> {
     for name in &args.machine {
         if plan.machine(name).is_none() {
             let known: Vec<&str> = plan.machines.iter().map(|m| m.name.as_str()).collect();
-            let text = format!("the plan has no machine {name}: {}", known.join(", "));
+            let text = format!(
+                "machine `{name}` not found in the plan: expected one of {}",
+                known.join(", ")
+            );
             return Err(Refused(text).into());
         }
     }
@@ -158,7 +163,7 @@ fn measure(args: &RunArgs) -> Result<ExitCode> {
     let mut out = io::stdout();
     writeln!(out, "{} runs measured, {} left: {}", finish.measured, finish.left, path.display())?;
     if finish.stopped {
-        writeln!(out, "The same command goes on.")?;
+        writeln!(out, "Run the same command again to resume.")?;
         return Ok(ExitCode::from(130));
     }
     Ok(if finish.left == 0 || !args.machine.is_empty() {
@@ -172,7 +177,7 @@ fn measure(args: &RunArgs) -> Result<ExitCode> {
 fn means(args: &RunArgs, plan: &Plan) -> Result<Means> {
     let program = match &args.program {
         Some(program) => program.clone(),
-        None => std::env::current_exe().context("where this program is")?,
+        None => std::env::current_exe().context("cannot find the executable of this program")?,
     };
     if plan.needs_lab() && !lab::is_static(&program) {
         let text = format!(

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 pub(super) fn make(args: &ReportArgs) -> Result<ExitCode> {
     if args.format == Format::Parquet && args.output.is_some() {
-        let text = "--format parquet makes two files in the study's folder: leave --output out";
+        let text = "--format parquet writes two files to the study's directory: omit --output";
         return Err(Refused(text.to_owned()).into());
     }
     let store = Store::open(&args.dir.dir)?;

@@ -42,13 +42,12 @@ impl Guests {
         for monitor in agents {
             let mut watch = Watch::start(monitor, security, warn)?;
             let address = escape(&monitor.address);
-            let refused = |why: String| {
-                Refused(format!("the agent {address}: {why}; give NAME=ADDR or ID=ADDR"))
-            };
+            let refused =
+                |why: String| Refused(format!("agent {address}: {why}: use NAME=ADDR or ID=ADDR"));
             if let Some(name) = &watch.vm {
                 let id = vm_meant(&vms, name).map_err(refused)?.id.clone();
                 if watches.iter().any(|other| other.bound.as_ref() == Some(&id)) {
-                    return Err(refused(format!("VM {} has another agent", escape(name))).into());
+                    return Err(refused(format!("VM {} already has an agent", escape(name))).into());
                 }
                 watch.bound = Some(id);
             }
@@ -105,12 +104,12 @@ impl Watch {
             Ok(()) => {}
             Err(error) if is_unreachable(&error) => {
                 let address = escape(&talk.monitor.address);
-                warn(&format!("the agent {address}: {error}: connecting again every 2 s"));
+                warn(&format!("agent {address}: {error}: retrying every 2 s"));
                 talk.lost(&error);
             }
             Err(error) => {
                 let address = escape(&talk.monitor.address);
-                return Err(anyhow::Error::new(error).context(format!("the agent {address}")));
+                return Err(anyhow::Error::new(error).context(format!("agent {address}")));
             }
         }
         let vm = talk.vm.clone();
@@ -152,10 +151,10 @@ impl Watch {
                 }
                 Ok(_) => {}
                 Err(RecvTimeoutError::Timeout) => {
-                    return Err(Absent::Failed("its agent does not answer in time".into()));
+                    return Err(Absent::Failed("its agent timed out".into()));
                 }
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err(Absent::Failed("its agent is given up".into()));
+                    return Err(Absent::Failed("its agent was disconnected".into()));
                 }
             }
         }
@@ -225,12 +224,20 @@ mod tests {
         let stop = AtomicBool::new(false);
         let checked = thread::scope(|scope| {
             scope.spawn(|| agent.serve(&listener, &Security::Transport, &stop, &|_| ()));
-            let checked = check();
-            stop.store(true, SeqCst);
-            checked
+            // A check that fails ends the agent, too.
+            let _stopped = Stopped(&stop);
+            check()
         });
         std::fs::remove_file(socket).unwrap();
         checked
+    }
+
+    struct Stopped<'a>(&'a AtomicBool);
+
+    impl Drop for Stopped<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, SeqCst);
+        }
     }
 
     fn inside(guests: &mut Guests, vm: usize) -> Reading<Inside> {
@@ -274,7 +281,7 @@ mod tests {
             let host = Box::new(fixture::Fake::with_vms(&["g1", "g2"]));
             Guests::connect(host, &agents, &Security::Transport, &mut |_| ()).err().unwrap()
         });
-        let wanted = "no VM is named g3; there are: g1, g2; give NAME=ADDR or ID=ADDR";
+        let wanted = "VM `g3` not found: expected one of g1, g2: use NAME=ADDR or ID=ADDR";
         assert!(error.to_string().contains(wanted), "{error}");
     }
 
@@ -289,7 +296,10 @@ mod tests {
         };
         with_agent(&socket, || {
             let error = connect("g1", &["g1", "g2", "g1"]).err().unwrap().to_string();
-            assert!(error.contains("several VMs are named g1: give one of "), "{error}");
+            assert!(
+                error.contains("several VMs have the name `g1`: use one of the ids "),
+                "{error}"
+            );
             // By its id it is told apart; and one that comes later changes nothing.
             let first = fixture::Fake::id(0).to_string();
             for (name, vms) in [(first.as_str(), ["g1", "g2", "g1"]), ("g1", ["g1", "g2", "g3"])] {

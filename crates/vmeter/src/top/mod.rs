@@ -38,43 +38,43 @@ pub struct TopArgs {
     #[command(flatten)]
     groups: GroupArgs,
 
-    /// Time between two readings: 1s, 500ms, 2.5 (seconds), 1m
+    /// Time between two readings: 1s, 500ms, 2.5 (seconds) or 1m
     #[arg(long, short = 'd', value_name = "TIME", default_value = "1s", value_parser = interval)]
     interval: Duration,
 
-    /// Prints to standard output after each interval, in place of the terminal's screen
+    /// Print to standard output after each interval instead of showing the screen
     #[arg(long, short = 'b')]
     batch: bool,
 
-    /// Ends after N intervals; 0 means never
+    /// Stop after N intervals; 0 means never
     #[arg(long, short = 'n', value_name = "N", default_value_t = 0, requires = "batch")]
     count: u64,
 
-    /// What --batch prints
+    /// Output format of --batch
     #[arg(long, value_enum, default_value_t, requires = "batch")]
     format: Format,
 
-    /// Sorts the VMs by this column; without it by cpu, and for json and csv not at all
+    /// Sort the VMs by this column [default: cpu; json and csv are not sorted]
     #[arg(long, value_name = "COLUMN", value_enum, hide_possible_values = true)]
     sort: Option<Column>,
 
-    /// Sorts the other way round
+    /// Sort in reverse order
     #[arg(long)]
     reverse: bool,
 
-    /// Shows only the VMs whose name contains TEXT, in upper or lower case
+    /// Show only VMs with TEXT in their name, ignoring case
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     filter: String,
 
-    /// The columns of screen and table, with commas between
+    /// Columns of the screen and the table, separated by commas
     #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',')]
     columns: Vec<Column>,
 
-    /// The agent in a guest, which tells its kernel from its programs, and its steal
+    /// Agent in a guest, which reports the guest's kernel and user time and its steal
     ///
-    /// As ADDR of `vmeter agent status`; without NAME the guest's host name is the VM's. An agent
-    /// that cannot be reached, at the start too, is connected to again every 2 s. May be given
-    /// several times.
+    /// ADDR is as for `vmeter agent status`. Without NAME, the host name of the guest must be the
+    /// name of its VM. If an agent cannot be reached, at the start or later, vmeter retries every
+    /// 2 s. Can be given several times.
     #[arg(long, value_name = "[NAME=]ADDR")]
     agent: Vec<Monitor>,
 
@@ -85,12 +85,12 @@ pub struct TopArgs {
 /// What `--batch` prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 enum Format {
-    /// Columns for people
+    /// Table
     #[default]
     Table,
-    /// Comma-separated values, a row per VM and interval
+    /// Comma-separated values, one row per VM and interval
     Csv,
-    /// One JSON object a line and interval (docs/json.md)
+    /// JSON lines, one object per interval (docs/json.md)
     Json,
 }
 
@@ -170,7 +170,7 @@ pub fn run(args: TopArgs) -> Result<ExitCode> {
         return batch::run(source.as_mut(), &plan, &mut io::stdout().lock());
     }
     if !io::stdout().is_terminal() {
-        let why = "standard output is no terminal: add --batch to print";
+        let why = "standard output is not a terminal: use --batch";
         return Err(Refused(why.to_owned()).into());
     }
     let mut source = args.open()?;

@@ -54,18 +54,18 @@ impl fmt::Display for Note {
                 write!(f, "{}: {}", fit::shown(vm), model::escape(&reason.to_string()))
             }
             Self::NoBusyTime(reason) => {
-                write!(f, "nothing to compare the sum with, no busy time of the host: {reason}")
+                write!(f, "the sum cannot be checked, busy time of the host is unknown: {reason}")
             }
             Self::Hidden => f.write_str(
                 "not all processes are visible (a PID namespace, or hidepid): what they use is \
                  unattributed",
             ),
             Self::NoComparison(reason) => {
-                write!(f, "the figures are of different intervals: {reason}")
+                write!(f, "the counters were read over different intervals: {reason}")
             }
             Self::Conservation(error) => write!(
                 f,
-                "the counters disagree by {:.1}% of the busy time: take a longer interval",
+                "the counters disagree by {:.1}% of the busy time: use a longer interval",
                 100.0 * error.min(9.999)
             ),
             Self::InterruptsUncounted => f.write_str(
@@ -152,13 +152,13 @@ mod tests {
     fn a_sum_that_is_wrong_is_said() {
         let mut usage = fixture::xen();
         assert_eq!(notes(&usage), []);
-        usage.vms[0].steal = Err(Absent::Failed("its agent does not answer in time".into()));
-        assert_eq!(notes(&usage)[0].to_string(), "web: failed: its agent does not answer in time");
+        usage.vms[0].steal = Err(Absent::Failed("its agent timed out".into()));
+        assert_eq!(notes(&usage)[0].to_string(), "web: failed: its agent timed out");
         usage.vms[0].steal = Err(Absent::NotReported);
         usage.host.conservation_error = Ok(0.025);
         assert_eq!(
             notes(&usage)[0].to_string(),
-            "the counters disagree by 2.5% of the busy time: take a longer interval"
+            "the counters disagree by 2.5% of the busy time: use a longer interval"
         );
         usage.host.hidden = true;
         assert!(notes(&usage)[0].to_string().starts_with("not all processes are visible"));

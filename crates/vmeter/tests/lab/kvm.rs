@@ -135,7 +135,7 @@ fn samples_see_into_guests(host: &mut Host) {
     }
     // A guest that wakes has another offset each time, as KVM takes this host's counter for
     // unstable; one that computes keeps it.
-    assert!(recording::warns(&report, "g1", "aligned by KVM's TSC offset"), "{report:#}");
+    assert!(recording::warns(&report, "g1", "aligned with KVM's TSC offset"), "{report:#}");
     recording::spins(&report, "g1");
     recording::receives(&report, "g2", "cat");
     // vhost, the VMM and the host itself are apart from the guest and from each other.
@@ -169,7 +169,7 @@ fn a_guest_boots_again(host: &mut Host) {
     host.has_booted("g2", 2);
     assert_eq!(boots.len(), 2, "{:#}", report["streams"]);
     assert!(recording::says(boots[0], "its agent was lost"), "{boots:#?}");
-    assert!(recording::says(boots[1], "there again"), "{boots:#?}");
+    assert!(recording::says(boots[1], "reconnected"), "{boots:#?}");
     let shell = recording::samples(&report, |row| {
         row["vm"] == "g2" && row["layer"] == "guest-user" && row["process"] == "sh"
     });
@@ -186,7 +186,7 @@ fn a_guest_boots_again(host: &mut Host) {
 /// A guest ends while it is recorded: what was until then is there, and when that was is said.
 fn a_guest_ends(host: &mut Host) {
     let report = recorded(host, &End::After(10), "sleep 3; kill -9 $(cat /run/g2.pid)");
-    let warned = |name| recording::warns(&report, name, "s after the begin its agent was lost");
+    let warned = |name| recording::warns(&report, name, "s after the start its agent was lost");
     assert!(warned("g2") && !warned("g1"), "{:#}", report["streams"]);
     for name in ["g1", "g2"] {
         let all = recording::samples(&report, |row| row["vm"] == name);
@@ -209,7 +209,7 @@ fn a_cpu_goes_offline(host: &mut Host) {
     println!("{hosts:#?}");
     assert!(hosts[0]["busy_s"].is_null(), "{}", hosts[0]);
     let reason = hosts[0]["absent"]["busy_s"].as_str().unwrap();
-    assert!(reason.contains("a CPU went offline or came back"), "{reason}");
+    assert!(reason.contains("a CPU went offline or online"), "{reason}");
     assert!(number(&hosts[1], "/busy_s") < 2.0 * number(&hosts[1], "/cpus"));
 }
 

@@ -107,7 +107,7 @@ fn native_and_xen_are_compared_and_machines_that_die_are_booted_again() {
     for line in BufReader::new(controller.stderr.take().unwrap()).lines() {
         let line = line.unwrap();
         println!("{line}");
-        lost += usize::from(line.contains(" is lost: "));
+        lost += usize::from(line.contains("connection to ") && line.contains(" lost: "));
         let Some((_, last)) = KILLS.iter().find(|(after, _)| line.contains(after)) else {
             continue;
         };

@@ -101,8 +101,8 @@ fn one_that_is_killed_is_started_again() {
     let mut guest = Guest::start();
     let worker = guest.worker();
     signal(worker, Signal::KILL);
-    let line = guest.wait_for("started again");
-    assert!(line.contains("was ended by signal 9"), "{line}");
+    let line = guest.wait_for("restarting it");
+    assert!(line.contains("was killed by signal 9"), "{line}");
     guest.wait_for("serving at");
     assert_ne!(guest.worker(), worker);
     guest.answers();

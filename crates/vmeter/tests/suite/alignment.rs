@@ -16,7 +16,7 @@ const PINGS: usize = 4;
 
 /// The two clocks are one, so that what happens at a time of one happens at the same time of the
 /// other: brought over by the alignment, it is off by less than the bound in 99 of 100 trials. So it
-/// is by the pings alone, and with the CPUs' counters, which are one, too, and narrow the bound.
+/// is by the pings only, and with the CPUs' counters, which are one, too, and narrow the bound.
 #[test]
 fn moments_are_within_the_bound() {
     let folder = tempfile::tempdir().unwrap();
@@ -46,7 +46,7 @@ fn moments_are_within_the_bound() {
             counted.take(&narrow.collect::<Vec<_>>(), &moments);
         }
     }
-    let by_pings = alone.hold("pings alone");
+    let by_pings = alone.hold("pings only");
     // A bound that says nothing would hold, too.
     assert!(by_pings < 1_000_000, "{by_pings} ns");
     if counters_are_one() {

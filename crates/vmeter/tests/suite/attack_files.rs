@@ -235,7 +235,11 @@ fn attack_by_a_recordings_head_reads_no_other_file() {
         fs::write(&head, changed.to_string()).unwrap();
         let (output, _) = watched(vmeter(&["report", text(&dir)]));
         assert!(!output.status.success());
-        assert!(said(&output).contains("names a file outside of its folder"), "{}", said(&output));
+        assert!(
+            said(&output).contains("outside of the recording's directory"),
+            "{}",
+            said(&output)
+        );
     }
 }
 

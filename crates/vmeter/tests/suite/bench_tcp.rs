@@ -208,7 +208,7 @@ fn other_ends_that_are_not_right_are_named() {
     let said = said_to(version);
     assert!(said.contains("version 99") && said.contains("same vmeter"), "{said}");
     let said = said_to(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec());
-    assert!(said.contains("is no vmeter"), "{said}");
+    assert!(said.contains("is not vmeter"), "{said}");
     let said = said_to(Vec::new());
     assert!(said.contains("closed the connection"), "{said}");
 

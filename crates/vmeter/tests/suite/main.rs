@@ -30,13 +30,16 @@ mod circles;
 mod cpu;
 mod dependencies;
 mod exports;
+mod language;
 mod layers;
+mod log;
 #[path = "../processes/mod.rs"]
 mod processes;
 mod record;
 mod record_faults;
 #[path = "../servers/mod.rs"]
 mod servers;
+mod shells;
 #[path = "../spinner/mod.rs"]
 mod spinner;
 mod study;

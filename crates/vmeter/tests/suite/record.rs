@@ -150,8 +150,8 @@ fn what_cannot_be_is_refused_with_what_to_do() {
         assert!(said(&output).contains(word), "{args:?}: {}", said(&output));
     };
     let out = text(&dir);
-    refused(&["record", "-e", "cycle", "-o", out, "--", "true"], "is no event");
-    refused(&["record", "-e", "cpu-clock:10", "-o", out, "--", "true"], "shortest is");
+    refused(&["record", "-e", "cycle", "-o", out, "--", "true"], "invalid event");
+    refused(&["record", "-e", "cpu-clock:10", "-o", out, "--", "true"], "expected at least");
     refused(&["record", "-o", out, "--", "/no/such/program"], "/no/such/program");
     refused(&["record", "--vm", "nobody", "-o", out, "--", "true"], "nobody");
     refused(&["record", "--agent", "127.0.0.1:1", "-o", out, "--", "true"], "127.0.0.1:1");

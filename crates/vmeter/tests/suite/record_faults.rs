@@ -92,7 +92,7 @@ fn an_agent_is_killed() {
     let found = recorded_without_end(&place.path().join("rec"), &socket, "4s", || ());
     let guest = stream(&found, "g1");
     assert!(guest["samples"].as_u64().unwrap() > 100, "{guest:#}");
-    assert!(warns(guest, "s after the begin its agent was lost"), "{guest:#}");
+    assert!(warns(guest, "s after the start its agent was lost"), "{guest:#}");
     let seconds = |name: &str| stream(&found, name)["duration_s"].as_f64().unwrap();
     assert!(seconds("host") > seconds("g1") + 0.5, "{} {}", seconds("host"), seconds("g1"));
     // What its kernel did until then has names.
@@ -113,8 +113,8 @@ fn an_agent_comes_back() {
     let streams = found["streams"].as_array().unwrap();
     let guests: Vec<_> = streams.iter().filter(|stream| stream["name"] == "g1").collect();
     assert_eq!(guests.len(), 2, "{streams:#?}");
-    assert!(warns(guests[0], "s after the begin its agent was lost"), "{guests:#?}");
-    assert!(warns(guests[1], "s after the begin its agent was there again"), "{guests:#?}");
+    assert!(warns(guests[0], "s after the start its agent was lost"), "{guests:#?}");
+    assert!(warns(guests[1], "s after the start its agent was reconnected"), "{guests:#?}");
     let samples = |stream: &Value| stream["samples"].as_u64().unwrap();
     assert!(guests.iter().all(|stream| samples(stream) > 100), "{guests:#?}");
     // Both are the VM's.
@@ -184,7 +184,7 @@ fn a_ring_runs_over() {
     println!("{samples} samples, {lost} lost, told at {between} s");
     // 1.5 s of two busy CPUs are 150,000 samples, of which the rings held 21,000.
     assert!(lost > 10_000 && samples > 10_000, "{host:#}");
-    assert!(warns(host, "records lost on CPU") && warns(host, "after the begin"), "{host:#}");
+    assert!(warns(host, "records lost on CPU") && warns(host, "after the start"), "{host:#}");
     // Nothing else is wrong with it: records that go over the ring's end are whole.
     assert!(!warns(host, "damaged"), "{host:#}");
     let (from, to) = (between[0].as_f64().unwrap(), between[1].as_f64().unwrap());

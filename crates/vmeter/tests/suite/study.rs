@@ -232,8 +232,8 @@ fn a_plan_is_checked_with_its_keys_and_agents() {
     fs::write(&remote, text).unwrap();
     let (code, text) = check(&[], &remote);
     assert_eq!(code, Some(1), "{text}");
-    assert!(text.contains("10.0.0.1:5203 needs a key"), "{text}");
-    assert!(text.contains("workload `more` is in no figure: its 3 runs"), "{text}");
+    assert!(text.contains("10.0.0.1:5203 requires a key"), "{text}");
+    assert!(text.contains("workload `more` is not in any figure: its 3 runs"), "{text}");
     let key = pair.folder.path().join("key");
     let (code, text) = check(&["--key", key.to_str().unwrap()], &remote);
     assert_eq!(code, Some(1), "{text}");
@@ -399,7 +399,7 @@ fn what_cannot_be_used_is_said_before_any_machine_is_touched() {
     assert_eq!(found["figures"][0]["drawing"]["rows"][0][1]["number"], 2196.0, "{found:#}");
     // Another plan.
     let other = refused(run(Path::new("fig-6.1"), &dir).output().unwrap());
-    assert!(other.contains("is of another plan") && other.contains("plan.toml"), "{other}");
+    assert!(other.contains("belongs to another plan") && other.contains("plan.toml"), "{other}");
     // A damaged run.
     let path = dir.join("runs/000001-1.json");
     let whole = fs::read_to_string(&path).unwrap();
@@ -412,7 +412,7 @@ fn what_cannot_be_used_is_said_before_any_machine_is_touched() {
             study(&["status"], &dir).output().unwrap(),
         ] {
             let text = refused(output);
-            assert!(text.contains("000001-1.json") && text.contains("is damaged"), "{text}");
+            assert!(text.contains("000001-1.json") && text.contains("damaged"), "{text}");
         }
         assert_eq!(fs::read_to_string(&path).unwrap(), damaged, "never an overwrite");
     }
@@ -422,12 +422,12 @@ fn what_cannot_be_used_is_said_before_any_machine_is_touched() {
     fs::create_dir(&full).unwrap();
     fs::write(full.join("letter"), "x").unwrap();
     let text = refused(run(Path::new("table-5.1"), &full).output().unwrap());
-    assert!(text.contains("holds no study"), "{text}");
+    assert!(text.contains("is not a study"), "{text}");
     // Another one at work.
     let lock = File::open(dir.join("lock")).unwrap();
     flock(&lock, FlockOperation::LockExclusive).unwrap();
     let text = refused(run(Path::new("table-5.1"), &dir).output().unwrap());
-    assert!(text.contains("another vmeter runs this study"), "{text}");
+    assert!(text.contains("in use by another vmeter"), "{text}");
     // No such plan, and a wrong one.
     let text = refused(run(Path::new("fig-9.9"), &dir).output().unwrap());
     assert!(text.contains("vmeter study list"), "{text}");

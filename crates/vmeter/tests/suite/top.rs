@@ -102,7 +102,7 @@ fn an_agent_that_is_down_at_the_start_is_a_dash() {
     assert_eq!(object["vms"][0]["name"], "web-1");
     assert!(object["vms"][0]["steal_s"].is_null(), "{object}");
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("/no/such/socket") && said.contains("again every 2 s"), "{said}");
+    assert!(said.contains("/no/such/socket") && said.contains("retrying every 2 s"), "{said}");
     // A wrong address stays an error.
     vmeter(&SHORT).args(["--root", root, "--agent", "web-1=vsock:x", "-n", "1"]).assert().code(1);
 }
@@ -138,7 +138,7 @@ fn top_and_cpu_explain_the_rows_of_control_groups_alike() {
         let assert = vmeter(&[subcommand, "--help"]).assert().success();
         let text = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
         let from = text.find("--cgroup-depth").unwrap();
-        let to = text.find("outermost that matches").unwrap();
+        let to = text.find("Of nested groups").unwrap();
         text[from..to].to_owned()
     };
     assert_eq!(help("top"), help("cpu"));

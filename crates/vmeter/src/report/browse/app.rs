@@ -72,7 +72,7 @@ impl App {
     /// Shows the next event, at the same row where it has that too.
     pub fn next_event(&mut self) {
         if self.places.len() == 1 {
-            self.message = Some("no other event is in this report");
+            self.message = Some("the report has no other event");
             return;
         }
         let path = self.place().path();

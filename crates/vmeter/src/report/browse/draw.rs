@@ -238,7 +238,7 @@ fn nothing(app: &App) -> String {
     if app.filter.is_empty() {
         "no samples of this event".to_owned()
     } else {
-        format!("nothing contains {}", model::escape(&app.filter))
+        format!("no row contains {}", model::escape(&app.filter))
     }
 }
 
@@ -285,7 +285,7 @@ fn missing(tree: &Tree, node: &Node) -> Option<String> {
             let mut reasons: Vec<_> =
                 shown.map(|(reason, samples)| format!("{reason} ({samples})")).collect();
             if all.len() > MOST_REASONS {
-                reasons.push(format!("{} reasons more", all.len() - MOST_REASONS));
+                reasons.push(format!("{} more reasons", all.len() - MOST_REASONS));
             }
             Some(format!("{samples} samples without names: {}", reasons.join(", ")))
         }

@@ -10,8 +10,8 @@ const KEYS: [(&str, &str); 9] = [
     ("Right", "open a row; from an open one, go into it (also l)"),
     ("Left Backspace Esc", "close a row, or go to what it is in (also h)"),
     ("s", "sort by samples, by events, by name"),
-    ("e", "the next event, at the same row"),
-    ("/ f", "show only what contains a text; Esc: all"),
+    ("e", "next event, same row"),
+    ("/ f", "show only rows that contain a text; Esc: all"),
     ("? F1", "this help"),
     ("q F10 Ctrl-C", "quit"),
 ];

@@ -30,9 +30,8 @@ pub fn check_terminal() -> Result<()> {
         (false, _) => "standard output",
         (true, false) => "standard input",
     };
-    let why = format!(
-        "{missing} is no terminal: leave out --browse to print tables, or choose a --format"
-    );
+    let why =
+        format!("{missing} is not a terminal: omit --browse to print tables, or use --format");
     Err(Refused(why).into())
 }
 

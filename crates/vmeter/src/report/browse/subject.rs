@@ -80,7 +80,7 @@ impl Head {
         let shares = events.iter().filter_map(|event| event.share.clone().ok());
         let share = shares.fold(1.0, f64::min);
         if share < 1.0 {
-            fields.push(format!("counted {:.0} % of the time", 100.0 * share));
+            fields.push(format!("running {:.0} % of the time", 100.0 * share));
         }
         fields.extend(clocks(&named.profile.streams));
         Self { event, fields, is_time }

@@ -14,8 +14,8 @@ const KEYS: [(&str, &str); 13] = [
     ("P M N", "sort by CPU, memory, name"),
     ("< >", "sort by the column before or after"),
     ("F6 S", "choose the column to sort by"),
-    ("r R I", "sort the other way round"),
-    ("/ f F4", "show only VMs whose name contains a text; Esc: all"),
+    ("r R I", "sort in reverse order"),
+    ("/ f F4", "show only VMs with a text in their name; Esc: all"),
     ("c F2", "choose the columns"),
     ("+ -  d s", "a longer or shorter interval; type one"),
     ("p z", "pause"),
@@ -28,9 +28,9 @@ const SUM: [&str; 8] = [
     "in percent of one CPU. A VM's CPU% holds the I/O work that the driver domain",
     "(Domain-0, or the host) does for it: IODIR by threads that serve this VM",
     "alone, IOSHR its share of interrupt work, by its packets and disk requests.",
-    "Unattributed belongs to no VM and no process that could be found.",
-    "Error: by how much the parts and the whole, counted on their own, disagree.",
-    "A dash is a value that is not known; the line above the keys says why, for",
+    "Unattributed time belongs to no known VM or process.",
+    "Error: the difference between the sum of the parts and the measured total.",
+    "A dash is an unknown value; the line above the keys gives the reason, for",
     "the selected row.",
 ];
 

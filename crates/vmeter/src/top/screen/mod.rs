@@ -81,7 +81,7 @@ impl Session<'_> {
         match sampled {
             Ok(Some(sampled)) => self.shown = Some(sampled),
             Ok(None) => {}
-            Err(error) => self.app.message = Some(format!("{error:#}")),
+            Err(error) => self.app.message = Some(crate::failure::sentence(&error)),
         }
     }
 
@@ -105,7 +105,7 @@ impl Session<'_> {
     fn start_anew(&mut self) {
         self.schedule = Schedule::starting(Instant::now(), self.app.interval);
         if let Err(error) = self.sampler.start(self.app.want()) {
-            self.app.message = Some(format!("{error:#}"));
+            self.app.message = Some(crate::failure::sentence(&error));
         }
     }
 }

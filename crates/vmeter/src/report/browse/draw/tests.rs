@@ -53,10 +53,10 @@ fn another_event_another_order_and_a_filter() {
     check("filter", &mut app, (80, 24));
     check("filter", &mut app, (40, 12));
     typed(&mut app, "zzz");
-    assert!(screen(&mut app, (80, 24)).contains("nothing contains tcpzzz"));
+    assert!(screen(&mut app, (80, 24)).contains("no row contains tcpzzz"));
     let mut one = fixture::app_of_one_event();
     typed(&mut one, "e");
-    assert!(screen(&mut one, (80, 24)).contains("no other event"));
+    assert!(screen(&mut one, (80, 24)).contains("has no other event"));
 }
 
 #[test]
