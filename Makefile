@@ -7,7 +7,8 @@ PROGRAM := $(CURDIR)/target/lab/vmeter
 # A new release of rustc does not change what the sources mean; cargo finds its tools here.
 export PATH := $(TOOLS)/bin:$(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: help setup build static program demo test test-fast test-lab attack soak lint deny bench clean
+.PHONY: help setup build static program demo test test-fast test-lab attack soak lint deny bench \
+	release clean
 
 help:
 	@echo 'make demo       run the quick study in the lab: native, Xen and KVM; leaves a page'
@@ -19,7 +20,9 @@ help:
 	@echo 'make soak [COUNT=10]'
 	@echo '                run .ci/run again and again, on a busy machine and from nothing too'
 	@echo 'make static     build $(STATIC), which runs on any Linux 4.19 or later'
-	@echo 'make bench      print what vmeter costs and does, side by side with its peers'
+	@echo 'make bench [PART=NAME]'
+	@echo '                print what vmeter costs and does, side by side with its peers'
+	@echo 'make release    pack the static program, man pages, completions, notes and checksums'
 	@echo 'make lint       fmt, clippy'
 	@echo 'make deny       cargo-deny: licences, sources, advisories'
 
@@ -69,7 +72,10 @@ deny: setup
 
 bench: static
 	@./setup bench
-	VMETER_STATIC=$(CURDIR)/$(STATIC) cargo bench --locked -p vmeter
+	VMETER_STATIC=$(CURDIR)/$(STATIC) cargo bench --locked -p vmeter -- $(PART)
+
+release: static
+	.ci/release $(STATIC)
 
 clean:
 	cargo clean
