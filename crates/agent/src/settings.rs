@@ -4,7 +4,7 @@ use crate::journal::Journal;
 use crate::undo::Undo;
 use platform::Source;
 use platform::host::Tree;
-use platform::tune::{self, Placed};
+use platform::tune::{self, Placed, TuneError};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use workload::Feature;
@@ -83,23 +83,30 @@ impl Settings {
         }
         self.made += 1;
         let tree = Tree::open(root).map_err(|error| error.to_string())?;
+        let first = self.undo.len();
+        let (undo, journal) = (&mut self.undo, &self.journal);
+        let note = &mut |placed: &[Placed]| {
+            undo.extend(placed.iter().cloned().map(Undo::Placed));
+            journal.write(undo)
+        };
         let placed = match setting {
-            Setting::Irq { matching, cpus } => tune::place_interrupts(&tree, matching, cpus),
-            Setting::Pin { vm, vcpu, cpus } => tune::pin(&tree, opened(source)?, vm, *vcpu, cpus),
-            Setting::Backend { vm, cpus } => tune::place_backends(&tree, opened(source)?, vm, cpus),
+            Setting::Irq { matching, cpus } => tune::place_interrupts(&tree, matching, cpus, note),
+            Setting::Pin { vm, vcpu, cpus } => {
+                tune::pin(&tree, opened(source)?, vm, *vcpu, cpus, note)
+            }
+            Setting::Backend { vm, cpus } => {
+                tune::place_backends(&tree, opened(source)?, vm, cpus, note)
+            }
             Setting::Offload { device, feature, on } => {
                 return self.offload(&tree, device, *feature, *on);
             }
         };
-        let placed = placed.map_err(|error| error.to_string())?;
-        let changed = |one: &Placed| Changed {
-            what: one.what.clone(),
-            was: one.was.clone(),
-            now: one.now.clone(),
-        };
-        let changes = placed.iter().map(changed).collect();
-        self.undo.extend(placed.into_iter().map(Undo::Placed));
-        self.write_down().map(|()| changes)
+        match placed {
+            Ok(placed) => Ok(placed.into_iter().map(changed).collect()),
+            // What stays changed is tried again at the end.
+            Err(error @ TuneError::Left { .. }) => Err(error.to_string()),
+            Err(error) => Err(self.forget(first, error.to_string())),
+        }
     }
 
     fn offload(
@@ -110,23 +117,28 @@ impl Settings {
         on: bool,
     ) -> Result<Vec<Changed>, String> {
         if !tree.is_live() {
-            return Err(tune::TuneError::Saved.to_string());
+            return Err(TuneError::Saved.to_string());
         }
-        let was = feature.set(device, on).map_err(|error| error.to_string())?;
+        let was = feature.is_on(device).map_err(|error| error.to_string())?;
         let word = |on: bool| if on { "on" } else { "off" }.to_owned();
         let what = format!("{} of {device}", feature.word());
+        let first = self.undo.len();
         self.undo.push(Undo::Offload { device: device.to_owned(), feature, was });
-        self.write_down()?;
-        Ok(vec![Changed { what, was: word(was), now: word(on) }])
+        let set = self
+            .journal
+            .write(&self.undo)
+            .and_then(|()| feature.set(device, on).map_err(|error| error.to_string()));
+        match set {
+            Ok(_) => Ok(vec![Changed { what, was: word(was), now: word(on) }]),
+            Err(why) => Err(self.forget(first, why)),
+        }
     }
 
-    /// Writes down what is to be undone. Where that cannot be, all of it is undone now: a killed agent
-    /// would leave it.
-    fn write_down(&mut self) -> Result<(), String> {
-        self.journal.write(&self.undo).map_err(|why| {
-            let failed = self.restore();
-            [vec![why], failed].concat().join("; ")
-        })
+    /// What was noted from `first` on was not set; why.
+    fn forget(&mut self, first: usize, why: String) -> String {
+        self.undo.truncate(first);
+        let not_written = self.journal.write(&self.undo).err();
+        [Some(why), not_written].into_iter().flatten().collect::<Vec<_>>().join("; ")
     }
 
     /// Undoes everything, the last first; what could not be undone, and why.
@@ -145,6 +157,11 @@ impl Drop for Settings {
         // The one who ends a connection in order has undone all of it, and told what failed.
         self.restore();
     }
+}
+
+fn changed(placed: Placed) -> Changed {
+    let Placed { what, was, now, .. } = placed;
+    Changed { what, was, now }
 }
 
 fn opened(source: &mut Result<Box<dyn Source>, String>) -> Result<&mut dyn Source, String> {

@@ -91,12 +91,13 @@ fn vcpus_and_backends_get_cpus_and_their_old_ones_back() {
     let vm = find(source.as_mut(), guest.0.id(), has_vcpus(2));
     let of = |vm: &Vm, vcpu: usize| vm.vcpus.as_ref().unwrap()[vcpu].affinity.clone().unwrap().0;
     let before = of(&vm, 0);
-    let pinned = pin(&tree, source.as_mut(), "vmeter-pin", Some(1), "0").unwrap();
+    let pinned = pin(&tree, source.as_mut(), "vmeter-pin", Some(1), "0", &mut |_| Ok(())).unwrap();
     assert_eq!((pinned.len(), &*pinned[0].was, &*pinned[0].now), (1, &*before, "0"));
     assert!(pinned[0].what.contains("vCPU 1 of vmeter-pin"));
     let vm = find(source.as_mut(), guest.0.id(), has_vcpus(2));
     assert_eq!((of(&vm, 0), &*of(&vm, 1)), (before.clone(), "0"));
-    let served = place_backends(&tree, source.as_mut(), "vmeter-pin", "0").unwrap();
+    let served =
+        place_backends(&tree, source.as_mut(), "vmeter-pin", "0", &mut |_| Ok(())).unwrap();
     assert!(!served.is_empty() && served.iter().all(|one| one.now == "0"), "{served:?}");
     let list = |tid: u32| {
         let status = std::fs::read_to_string(format!("/proc/{tid}/status")).unwrap();
@@ -110,13 +111,13 @@ fn vcpus_and_backends_get_cpus_and_their_old_ones_back() {
     let vm = find(source.as_mut(), guest.0.id(), has_vcpus(2));
     assert_eq!((of(&vm, 1), list(guest.0.id())), (before.clone(), before));
     let refused = |vm: &str, vcpu, cpus: &str| {
-        pin(&tree, live().as_mut(), vm, vcpu, cpus).unwrap_err().to_string()
+        pin(&tree, live().as_mut(), vm, vcpu, cpus, &mut |_| Ok(())).unwrap_err().to_string()
     };
     assert!(refused("nobody", None, "0").contains("no VM nobody; there are"));
     assert!(refused("vmeter-pin", Some(7), "0").contains("no such vCPU, only 0, 1"));
     assert!(refused("vmeter-pin", None, "0-999").contains("there is no CPU"));
     // What has ended has nothing to get back.
-    let gone = pin(&tree, source.as_mut(), "vmeter-pin", None, "0").unwrap();
+    let gone = pin(&tree, source.as_mut(), "vmeter-pin", None, "0", &mut |_| Ok(())).unwrap();
     drop(guest);
     assert!(gone.iter().all(|one| one.restore().is_ok()));
 }

@@ -2,7 +2,7 @@
 
 use super::cpus::{among, online};
 use super::place::{Place, Placed, set_all};
-use super::{TuneError, live};
+use super::{Before, TuneError, live};
 use crate::host::{Tree, fields, lines, parse_number, text};
 use model::{Absent, Affinity, Interrupt, Interrupts, Need};
 
@@ -40,7 +40,12 @@ pub fn interrupts(tree: &Tree) -> Result<Interrupts, TuneError> {
 /// # Errors
 /// Where there is no such interrupt or CPU, or the kernel refuses one of them; then all are as
 /// they were.
-pub fn place_interrupts(tree: &Tree, part: &str, cpus: &str) -> Result<Vec<Placed>, TuneError> {
+pub fn place_interrupts(
+    tree: &Tree,
+    part: &str,
+    cpus: &str,
+    before: Before<'_>,
+) -> Result<Vec<Placed>, TuneError> {
     live(tree)?;
     let cpus = among(cpus, &online(tree)?)?;
     let places: Vec<(Place, String)> = interrupts(tree)?
@@ -57,7 +62,7 @@ pub fn place_interrupts(tree: &Tree, part: &str, cpus: &str) -> Result<Vec<Place
             "no interrupt in /proc/interrupts is for {part:?}"
         )));
     }
-    set_all(places, &cpus)
+    set_all(places, &cpus, before)
 }
 
 /// The file that tells and takes an interrupt's CPUs.
@@ -166,15 +171,21 @@ mod tests {
         std::fs::write(folder.path().join("proc/interrupts"), TABLE).unwrap();
         let saved = Tree::open(folder.path()).unwrap();
         assert_eq!(interrupts(&saved).unwrap().lines.len(), 7);
-        assert!(matches!(place_interrupts(&saved, "rtc0", "0"), Err(TuneError::Saved)));
+        assert!(matches!(
+            place_interrupts(&saved, "rtc0", "0", &mut |_| Ok(())),
+            Err(TuneError::Saved)
+        ));
     }
 
     #[test]
     fn what_is_not_there_is_named() {
         let tree = Tree::open(Path::new("/")).unwrap();
-        let nothing = place_interrupts(&tree, "no-such-device", "0").unwrap_err().to_string();
+        let nothing = place_interrupts(&tree, "no-such-device", "0", &mut |_| Ok(()))
+            .unwrap_err()
+            .to_string();
         assert!(nothing.contains("no-such-device"), "{nothing}");
-        let nowhere = place_interrupts(&tree, "rtc0", "8000").unwrap_err().to_string();
+        let nowhere =
+            place_interrupts(&tree, "rtc0", "8000", &mut |_| Ok(())).unwrap_err().to_string();
         assert!(nowhere.contains("there is no CPU 8000, only 0"), "{nowhere}");
     }
 
@@ -188,7 +199,7 @@ mod tests {
         for line in table.lines.iter().filter(is_one).filter(|line| line.is_for(&line.action)) {
             let now = || tree.read_text(&affinity_path(line.number().unwrap())).unwrap();
             let before = now();
-            match place_interrupts(&tree, &line.action, &last) {
+            match place_interrupts(&tree, &line.action, &last, &mut |_| Ok(())) {
                 Ok(placed) => {
                     assert!(placed.iter().any(|it| it.was == before && it.now == last));
                     assert_eq!(now(), last, "{line:?}");

@@ -14,7 +14,11 @@ pub use vms::{pin, place_backends};
 
 use crate::host::Tree;
 
-/// Why something was not set. Nothing is changed then.
+/// Is told how everything that is to be set was, before anything is: a program that is killed in
+/// between must be able to undo it. Where it fails, nothing is set.
+pub type Before<'a> = &'a mut dyn FnMut(&[Placed]) -> Result<(), String>;
+
+/// Why something was not set. Nothing is changed then, but for [`TuneError::Left`].
 #[derive(Debug, thiserror::Error)]
 pub enum TuneError {
     /// It is no list of CPUs, or of some that are not there.
@@ -30,6 +34,14 @@ pub enum TuneError {
         what: String,
         /// What the system said.
         why: String,
+    },
+    /// The system refused it, and to set others back.
+    #[error("{why}; and not set back: {left}")]
+    Left {
+        /// What it refused first.
+        why: String,
+        /// What stays changed, and why.
+        left: String,
     },
     /// The files are those of another machine or another time.
     #[error("a saved tree cannot be changed, only the running system")]

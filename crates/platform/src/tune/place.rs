@@ -1,8 +1,8 @@
 //! Something that can be given CPUs, and getting its old ones back.
 
-use super::TuneError;
 use super::cpus::{of_set, to_set};
 use super::interrupts::affinity_path;
+use super::{Before, TuneError};
 use crate::host::{ProcessStat, Tree};
 use crate::xen::Affinities;
 use model::{Cpus, TaskId};
@@ -73,64 +73,96 @@ impl Placed {
     }
 }
 
-/// Gives all of them CPUs, or, where one refuses, none.
-pub(super) fn set_all(places: Vec<(Place, String)>, cpus: &Cpus) -> Result<Vec<Placed>, TuneError> {
-    let mut placed = Vec::with_capacity(places.len());
-    for (place, what) in places {
-        match set(place, what, cpus) {
-            Ok(one) => placed.push(one),
-            Err(mut error) => {
-                let failures = placed.iter().rev().filter_map(|one: &Placed| one.restore().err());
-                for failure in failures {
-                    if let TuneError::Refused { why, .. } = &mut error {
-                        *why = format!("{why}; and not set back: {failure}");
-                    }
-                }
-                return Err(error);
-            }
+/// Gives all of them CPUs, or, where one refuses, none. `before` is told how all were first.
+pub(super) fn set_all(
+    places: Vec<(Place, String)>,
+    cpus: &Cpus,
+    before: Before<'_>,
+) -> Result<Vec<Placed>, TuneError> {
+    let as_they_are = places.into_iter().map(|(place, what)| Placed::as_it_is(place, what));
+    let mut all = as_they_are.collect::<Result<Vec<_>, _>>()?;
+    before(&all).map_err(|why| TuneError::Refused { what: "the journal".to_owned(), why })?;
+    for at in 0..all.len() {
+        let Some((one, done)) = all.get_mut(..=at).and_then(<[_]>::split_last_mut) else { break };
+        match one.set(cpus) {
+            Ok(now) => one.now = now,
+            Err(error) => return Err(set_back(done, error)),
         }
     }
-    Ok(placed)
+    Ok(all)
 }
 
-fn set(place: Place, what: String, cpus: &Cpus) -> Result<Placed, TuneError> {
-    let refused = |why: String| TuneError::Refused { what: what.clone(), why };
-    let (was, now, back) = match place {
-        Place::Interrupt(irq) => {
-            let text = |error: io::Error| refused(error.to_string());
-            let list = read_interrupt(irq).map_err(text)?;
-            write_interrupt(irq, &cpus.to_string()).map_err(|error| {
-                if is_managed(irq) {
-                    refused(format!("the kernel places it itself ({error})"))
-                } else {
-                    text(error)
-                }
-            })?;
-            let now = read_interrupt(irq).map_err(text)?;
-            (list.clone(), now, Back::Interrupt { irq, list })
-        }
-        Place::Task(task) => {
-            let set = to_set(cpus)?;
-            let text = |error: rustix::io::Errno| refused(io::Error::from(error).to_string());
-            if !runs(task) {
-                return Err(refused("it has ended".to_owned()));
+/// Why not all were set; those that were get back what they had.
+fn set_back(done: &[Placed], error: TuneError) -> TuneError {
+    let failures = done.iter().rev().filter_map(|one| one.restore().err());
+    let left: Vec<String> = failures.map(|failure| failure.to_string()).collect();
+    match error {
+        error if left.is_empty() => error,
+        error => TuneError::Left { why: error.to_string(), left: left.join("; ") },
+    }
+}
+
+impl Placed {
+    /// Something that has the CPUs that it has.
+    fn as_it_is(place: Place, what: String) -> Result<Self, TuneError> {
+        let refused = |why: String| TuneError::Refused { what: what.clone(), why };
+        let (was, back) = match place {
+            Place::Interrupt(irq) => {
+                let list = read_interrupt(irq).map_err(|error| refused(error.to_string()))?;
+                (list.clone(), Back::Interrupt { irq, list })
             }
-            let was = sched_getaffinity(pid(task)).map_err(text)?;
-            bind(task, &set).map_err(|error| refused(error.to_string()))?;
-            let now = sched_getaffinity(pid(task)).map_err(text)?;
-            let was = of_set(&was).to_string();
-            (was.clone(), of_set(&now).to_string(), Back::Task { task, list: was })
+            Place::Task(task) => {
+                let list = cpus_of(task).map_err(refused)?;
+                (list.clone(), Back::Task { task, list })
+            }
+            Place::Vcpu { domain, vcpu } => {
+                let (was, bitmap) = Affinities::open()
+                    .and_then(|mut xen| xen.get(domain, vcpu))
+                    .map_err(|error| refused(error.to_string()))?;
+                (was, Back::Vcpu { domain, vcpu, bitmap })
+            }
+        };
+        Ok(Self { what, now: was.clone(), was, back })
+    }
+
+    /// Gives it CPUs; those that it has then.
+    fn set(&self, cpus: &Cpus) -> Result<String, TuneError> {
+        match &self.back {
+            Back::Interrupt { irq, .. } => {
+                set_interrupt(*irq, cpus).map_err(|why| self.refused(why))
+            }
+            Back::Task { task, .. } => to_set(cpus).and_then(|set| {
+                cpus_of(*task)
+                    .and_then(|_| bind(*task, &set).map_err(|error| error.to_string()))
+                    .and_then(|()| cpus_of(*task))
+                    .map_err(|why| self.refused(why))
+            }),
+            Back::Vcpu { domain, vcpu, .. } => Affinities::open()
+                .and_then(|mut xen| {
+                    xen.set(*domain, *vcpu, &cpus.bitmap())?;
+                    xen.get(*domain, *vcpu)
+                })
+                .map(|(now, _)| now)
+                .map_err(|error| self.refused(error.to_string())),
         }
-        Place::Vcpu { domain, vcpu } => {
-            let mut xen = Affinities::open().map_err(|error| refused(error.to_string()))?;
-            let (was, bitmap) =
-                xen.get(domain, vcpu).map_err(|error| refused(error.to_string()))?;
-            xen.set(domain, vcpu, &cpus.bitmap()).map_err(|error| refused(error.to_string()))?;
-            let (now, _) = xen.get(domain, vcpu).map_err(|error| refused(error.to_string()))?;
-            (was, now, Back::Vcpu { domain, vcpu, bitmap })
-        }
-    };
-    Ok(Placed { what, was, now, back })
+    }
+}
+
+fn set_interrupt(irq: u32, cpus: &Cpus) -> Result<String, String> {
+    let text = |error: io::Error| error.to_string();
+    write_interrupt(irq, &cpus.to_string()).map_err(|error| {
+        if is_managed(irq) { format!("the kernel places it itself ({error})") } else { text(error) }
+    })?;
+    read_interrupt(irq).map_err(text)
+}
+
+/// The CPUs of a thread, unless it has ended.
+fn cpus_of(task: TaskId) -> Result<String, String> {
+    if !runs(task) {
+        return Err("it has ended".to_owned());
+    }
+    let found = sched_getaffinity(pid(task)).map_err(|error| io::Error::from(error).to_string())?;
+    Ok(of_set(&found).to_string())
 }
 
 fn read_interrupt(irq: u32) -> io::Result<String> {
@@ -167,4 +199,53 @@ fn runs(task: TaskId) -> bool {
     tree.ok()
         .and_then(|tree| ProcessStat::parse(tree.read_line(&path, &mut buffer).ok()?))
         .is_some_and(|stat| stat.start == task.start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Child, Command};
+
+    /// A process that does nothing, as a thread.
+    fn idle() -> (Child, TaskId) {
+        let child = Command::new("sleep").arg("60").spawn().unwrap();
+        let tree = Tree::open(Path::new("/")).unwrap();
+        let mut buffer = Vec::new();
+        let path = format!("/proc/{}/stat", child.id());
+        let stat = ProcessStat::parse(tree.read_line(&path, &mut buffer).unwrap()).unwrap();
+        let task = TaskId { pid: child.id(), start: stat.start };
+        (child, task)
+    }
+
+    #[test]
+    fn how_it_was_is_written_down_before_it_changes_or_nothing_does() {
+        let (mut child, task) = idle();
+        let was = cpus_of(task).unwrap();
+        let last = Cpus::parse(&was).unwrap().iter().last().unwrap();
+        let last = Cpus::parse(&last.to_string()).unwrap();
+        let places = || vec![(Place::Task(task), "the child".to_owned())];
+        let mut told = Vec::new();
+        let refused = set_all(places(), &last, &mut |all| {
+            told.push((all[0].was.clone(), cpus_of(task).unwrap()));
+            Err("no room".to_owned())
+        });
+        assert!(refused.unwrap_err().to_string().contains("no room"));
+        assert_eq!(cpus_of(task).unwrap(), was);
+        let placed = set_all(places(), &last, &mut |all| {
+            told.push((all[0].was.clone(), cpus_of(task).unwrap()));
+            Ok(())
+        });
+        let placed = placed.unwrap();
+        assert_eq!(told, [(was.clone(), was.clone()), (was.clone(), was.clone())]);
+        assert_eq!((cpus_of(task).unwrap(), &placed[0].now), (last.to_string(), &last.to_string()));
+        placed[0].restore().unwrap();
+        assert_eq!(cpus_of(task).unwrap(), was);
+        // One that cannot be found leaves the others as they were.
+        let gone = Place::Task(TaskId { start: 1, ..task });
+        let both = vec![(Place::Task(task), "the child".to_owned()), (gone, "another".to_owned())];
+        assert!(set_all(both, &last, &mut |_| Ok(())).is_err());
+        assert_eq!(cpus_of(task).unwrap(), was);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
 }

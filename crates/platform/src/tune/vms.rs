@@ -2,7 +2,7 @@
 
 use super::cpus::{among, online};
 use super::place::{Place, Placed, set_all};
-use super::{TuneError, live};
+use super::{Before, TuneError, live};
 use crate::host::Tree;
 use crate::xen::Affinities;
 use crate::{Source, Want};
@@ -22,6 +22,7 @@ pub fn pin(
     vm: &str,
     vcpu: Option<u32>,
     cpus: &str,
+    before: Before<'_>,
 ) -> Result<Vec<Placed>, TuneError> {
     live(tree)?;
     let found = read(source)?;
@@ -56,7 +57,7 @@ pub fn pin(
             numbers.join(", ")
         )));
     }
-    set_all(places, &cpus)
+    set_all(places, &cpus, before)
 }
 
 /// Binds all threads and processes that serve a VM alone, other than its vCPUs, to CPUs of this
@@ -70,6 +71,7 @@ pub fn place_backends(
     source: &mut dyn Source,
     vm: &str,
     cpus: &str,
+    before: Before<'_>,
 ) -> Result<Vec<Placed>, TuneError> {
     live(tree)?;
     let cpus = among(cpus, &online(tree)?)?;
@@ -82,7 +84,7 @@ pub fn place_backends(
     if places.is_empty() {
         return Err(TuneError::NotFound(format!("no thread or process serves {vm} alone")));
     }
-    set_all(places, &cpus)
+    set_all(places, &cpus, before)
 }
 
 fn read(source: &mut dyn Source) -> Result<Snapshot, TuneError> {

@@ -80,6 +80,14 @@ impl Feature {
         Ok(socket::device_feature(device, self.command())? & self.bits() != 0)
     }
 
+    /// Whether it is on at a device of this network namespace.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: no such device, or one that does not have it.
+    pub fn is_on(self, device: &str) -> Result<bool, Error> {
+        self.get(device).map_err(Error::io(format!("{} of {device}", self.word())))
+    }
+
     /// Turns it on or off at a device of this network namespace; whether it was on before.
     ///
     /// # Errors
@@ -87,7 +95,7 @@ impl Feature {
     /// the kernel says yes and leaves it as it was, since another feature needs or lacks it.
     pub fn set(self, device: &str, on: bool) -> Result<bool, Error> {
         let what = || format!("{} of {device}", self.word());
-        let was = self.get(device).map_err(Error::io(what()))?;
+        let was = self.is_on(device)?;
         if was == on {
             return Ok(was);
         }
