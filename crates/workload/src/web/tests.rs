@@ -325,13 +325,17 @@ fn a_server_that_does_not_close_is_closed_from_here() {
 #[test]
 fn what_a_run_is_worth() {
     let verdict = |found: &Outcome| (found.verdict(None), found.verdict(Some(0.0)));
+    // A run that this machine's stalls made late says so: that is another test's.
+    let valid = |plan: &Plan| {
+        (0..5).map(|_| measure(plan)).find(|found| found.valid).expect("a run that was not late")
+    };
     let root = tempfile::tempdir().unwrap();
     fs::write(root.path().join("file"), "x").unwrap();
     served(root.path(), |to, _| {
         let plan = Plan { timeout: Duration::from_secs(10), ..plan(to, per(Per::Request, 100.0)) };
-        let mut good = measure(&plan);
+        let mut good = valid(&plan);
         assert_eq!(verdict(&good), (Verdict::Good, Verdict::Good));
-        let none = measure(&Plan { url: format!("http://{to}/none"), ..plan });
+        let none = valid(&Plan { url: format!("http://{to}/none"), ..plan });
         assert_eq!(none.status.keys().copied().collect::<Vec<_>>(), [404]);
         assert_eq!(verdict(&none), (Verdict::Failed, Verdict::Failed));
         // 49 good replies of 50.
