@@ -7,7 +7,7 @@
 
 use crate::listener::{Listener, Peer};
 use crate::log::Log;
-use crate::noise::{FIRST, Proven};
+use crate::noise::{Ephemeral, FIRST, Proven};
 use crate::origin::Origin;
 use crate::places::{INTRODUCTION, LOOK};
 use crate::{Error, Security, Stream};
@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use workload::clock;
 
 /// Maximum number of connections that wait.
@@ -24,11 +24,14 @@ const MAX_WAITING: usize = 256;
 const MAX_OF_ORIGIN: usize = 64;
 /// Connections that are accepted before the others are looked at.
 const MAX_ACCEPTS: usize = 64;
-/// First messages of an address that fail in a row; after that it may try [`TRIES_PER_SECOND`].
-const MAX_FAILURES: f64 = 50.0;
+/// First messages of an address that are looked at in a row, good or not: each costs the agent some CPU.
+/// After that it may try [`TRIES_PER_SECOND`].
+const MAX_TRIES: f64 = 50.0;
 const TRIES_PER_SECOND: f64 = 20.0;
-/// Addresses whose failures are remembered.
+/// Addresses whose tries are remembered.
 const MAX_REMEMBERED: usize = 1024;
+/// First messages that are remembered, to be good only once.
+const MAX_SEEN: usize = 16 << 10;
 
 /// What an agent that has no room for a connection says before it closes it: a message of no bytes,
 /// which no session has.
@@ -66,20 +69,29 @@ enum Next {
 pub(crate) struct Arrivals<'a> {
     security: &'a Security,
     waiting: Vec<Waiting>,
-    failures: HashMap<Origin, Failures>,
+    gate: Gate,
     looked: u64,
 }
 
-/// Failed first messages of an address: how many, less what time has forgiven.
+/// Who may try, and which first messages were good already.
+#[derive(Debug, Default)]
+struct Gate {
+    tries: HashMap<Origin, Tries>,
+    seen: HashSet<Ephemeral>,
+    /// The same, the oldest first.
+    order: VecDeque<Ephemeral>,
+}
+
+/// First messages of an address that were looked at: how many, less what time has forgiven.
 #[derive(Debug, Clone, Copy)]
-struct Failures {
+struct Tries {
     count: f64,
     at: u64,
 }
 
 impl<'a> Arrivals<'a> {
     pub(crate) fn new(security: &'a Security) -> Self {
-        Self { security, waiting: Vec::new(), failures: HashMap::new(), looked: clock::now() }
+        Self { security, waiting: Vec::new(), gate: Gate::default(), looked: clock::now() }
     }
 
     /// Waits, for [`LOOK`] at most, until one comes or says something.
@@ -99,7 +111,7 @@ impl<'a> Arrivals<'a> {
                 Ok((stream, peer)) => self.add(stream, peer),
                 Err((Error::Key(why), peer)) => {
                     if let Some(peer) = peer {
-                        log.refused(peer.origin, clock::now(), || why);
+                        log.tell(peer.origin, clock::now(), || why);
                     }
                 }
                 Err(_) => return,
@@ -137,23 +149,23 @@ impl<'a> Arrivals<'a> {
         for mut one in std::mem::take(&mut self.waiting) {
             one.age += passed(one.since);
             let origin = one.peer.origin;
-            match next(&mut one, self.security, &mut self.failures, now) {
+            match next(&mut one, self.security, &mut self.gate, now) {
                 Next::Arrived(proven) => {
                     arrived.push(Arrived { stream: one.stream, peer: one.peer, proven });
                 }
                 Next::Waits if one.age > INTRODUCTION => {
-                    log.refused(origin, now, || {
-                        format!("{}: dropped, it said nothing", one.peer.name)
+                    log.tell(origin, now, || {
+                        format!("{}: dropped, it sent nothing", one.peer.name)
                     });
                 }
                 Next::Waits => rest.push(one),
                 Next::Refused(why) => {
-                    log.refused(origin, now, || format!("{}: {why}", one.peer.name));
+                    log.tell(origin, now, || format!("{}: {why}", one.peer.name));
                 }
                 Next::Busy => {
                     busy(&one.stream);
-                    let why = "turned away, too many connections without the key";
-                    log.refused(origin, now, || format!("{}: {why}", one.peer.name));
+                    let why = "refused, too many connections from its address";
+                    log.tell(origin, now, || format!("{}: {why}", one.peer.name));
                 }
                 Next::Closed => {}
             }
@@ -164,12 +176,7 @@ impl<'a> Arrivals<'a> {
     }
 }
 
-fn next(
-    one: &mut Waiting,
-    security: &Security,
-    failures: &mut HashMap<Origin, Failures>,
-    now: u64,
-) -> Next {
+fn next(one: &mut Waiting, security: &Security, gate: &mut Gate, now: u64) -> Next {
     let Security::Keys(keys) = security else {
         // Whoever may connect belongs here; it need but say something.
         let mut byte = [0; 1];
@@ -196,37 +203,49 @@ fn next(
     if one.first.len() < FIRST {
         return Next::Waits;
     }
-    if !may_try(failures, one.peer.origin, now) {
+    if !gate.may_try(one.peer.origin, now) {
         return Next::Busy;
     }
     match Proven::by(keys, &one.first[2..]) {
-        Ok(proven) => {
-            failures.remove(&one.peer.origin);
-            Next::Arrived(Some(Box::new(proven)))
+        Ok(proven) if gate.is_new(proven.ephemeral()) => Next::Arrived(Some(Box::new(proven))),
+        Ok(_) => Next::Refused("a first message that was sent before".to_owned()),
+        Err(error) => Next::Refused(error.to_string()),
+    }
+}
+
+impl Gate {
+    /// Whether a first message of this address is looked at; it counts then.
+    fn may_try(&mut self, origin: Origin, now: u64) -> bool {
+        let known = self.tries.get(&origin);
+        let count = known.map_or(0.0, |known| known.left(now));
+        if count >= MAX_TRIES {
+            return false;
         }
-        Err(error) => {
-            failed(failures, one.peer.origin, now);
-            Next::Refused(error.to_string())
+        if known.is_none() && self.tries.len() >= MAX_REMEMBERED {
+            self.tries.retain(|_, known| known.left(now) > 0.0);
         }
+        if self.tries.len() < MAX_REMEMBERED || self.tries.contains_key(&origin) {
+            self.tries.insert(origin, Tries { count: count + 1.0, at: now });
+        }
+        true
+    }
+
+    /// Whether a first message was not seen before: who listens on the way can play it again.
+    fn is_new(&mut self, ephemeral: Ephemeral) -> bool {
+        if !self.seen.insert(ephemeral) {
+            return false;
+        }
+        self.order.push_back(ephemeral);
+        if self.order.len() > MAX_SEEN
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.seen.remove(&oldest);
+        }
+        true
     }
 }
 
-/// Whether a first message of this address is looked at: each costs the agent some CPU.
-fn may_try(failures: &HashMap<Origin, Failures>, origin: Origin, now: u64) -> bool {
-    failures.get(&origin).is_none_or(|known| known.left(now) < MAX_FAILURES)
-}
-
-fn failed(failures: &mut HashMap<Origin, Failures>, origin: Origin, now: u64) {
-    if failures.len() >= MAX_REMEMBERED {
-        failures.retain(|_, known| known.left(now) > 0.0);
-    }
-    if failures.len() < MAX_REMEMBERED || failures.contains_key(&origin) {
-        let known = failures.entry(origin).or_insert(Failures { count: 0.0, at: now });
-        *known = Failures { count: known.left(now) + 1.0, at: now };
-    }
-}
-
-impl Failures {
+impl Tries {
     fn left(self, now: u64) -> f64 {
         let seconds = now.saturating_sub(self.at) as f64 / clock::SECOND as f64;
         (self.count - TRIES_PER_SECOND * seconds).max(0.0)
@@ -236,4 +255,33 @@ impl Failures {
 /// Tells the other end that there was no room for it. Nothing waits for that.
 pub(crate) fn busy(stream: &Stream) {
     let _ = send(stream, &BUSY, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attack_by_tries_is_slowed_for_its_address_alone() {
+        let mut gate = Gate::default();
+        let (one, other) = (Origin::Vsock(3), Origin::Vsock(4));
+        let tried = (0..1000).filter(|_| gate.may_try(one, 0)).count();
+        assert_eq!(tried, MAX_TRIES as usize);
+        assert!(gate.may_try(other, 0));
+        let later = (0..1000).filter(|_| gate.may_try(one, clock::SECOND)).count();
+        assert_eq!(later, TRIES_PER_SECOND as usize);
+    }
+
+    #[test]
+    fn attack_by_a_recorded_first_message_is_refused_within_bounded_memory() {
+        let mut gate = Gate::default();
+        let message = |number: usize| {
+            let mut ephemeral = [0; 32];
+            ephemeral[..8].copy_from_slice(&number.to_le_bytes());
+            ephemeral
+        };
+        assert!((0..3 * MAX_SEEN).all(|number| gate.is_new(message(number))));
+        assert!(!gate.is_new(message(3 * MAX_SEEN - 1)) && !gate.is_new(message(2 * MAX_SEEN)));
+        assert_eq!((gate.seen.len(), gate.order.len()), (MAX_SEEN, MAX_SEEN));
+    }
 }

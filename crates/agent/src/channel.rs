@@ -1,7 +1,8 @@
 //! Messages over a byte stream, plain or inside Noise.
 
+use crate::deadline::{Deadline, Timed};
 use crate::noise::{Proven, Session};
-use crate::{Decoder, Error, Key, Keys, Role, encode};
+use crate::{Decoder, Error, Holder, Key, Keys, encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io::{self, ErrorKind, Read, Write};
@@ -38,6 +39,7 @@ pub struct Channel<S> {
     stream: S,
     session: Option<Session>,
     decoder: Decoder,
+    deadline: Deadline,
 }
 
 impl<S: Read + Write> Channel<S> {
@@ -45,38 +47,46 @@ impl<S: Read + Write> Channel<S> {
     ///
     /// # Errors
     /// [`Error::Refused`] where it has another key; what the stream says.
-    pub fn connect(mut stream: S, security: &Security) -> Result<Self, Error> {
+    pub fn connect(mut stream: S, security: &Security, deadline: &Deadline) -> Result<Self, Error> {
+        let mut timed = Timed::new(&mut stream, HANDSHAKE_TIMEOUT, deadline);
         let session = match security {
             Security::Transport => None,
             Security::Keys(keys) => {
                 let key = keys.of_agent(&[]).ok_or(Error::Refused)?;
-                Some(Session::connect(key, &mut stream)?)
+                Some(Session::connect(key, &mut timed)?)
             }
         };
-        Ok(Self { stream, session, decoder: Decoder::default() })
+        Ok(Self { stream, session, decoder: Decoder::default(), deadline: deadline.clone() })
     }
 
-    /// Agrees with the other end, as the one who listens; and the role of its key, where there are
-    /// keys.
+    /// Agrees with the other end, as the one who listens; and whose key it has, where there are keys.
     ///
     /// # Errors
     /// [`Error::Refused`] where it has another key; what the stream says.
-    pub fn accept(mut stream: S, security: &Security) -> Result<(Self, Option<Role>), Error> {
-        let (session, role) = match security {
+    pub fn accept(
+        mut stream: S,
+        security: &Security,
+        deadline: &Deadline,
+    ) -> Result<(Self, Option<Holder>), Error> {
+        let mut timed = Timed::new(&mut stream, HANDSHAKE_TIMEOUT, deadline);
+        let (session, holder) = match security {
             Security::Transport => (None, None),
-            Security::Keys(keys) => Session::accept(keys, &mut stream).map(some)?,
+            Security::Keys(keys) => Session::accept(keys, &mut timed).map(some)?,
         };
-        Ok((Self { stream, session, decoder: Decoder::default() }, role))
+        let deadline = deadline.clone();
+        Ok((Self { stream, session, decoder: Decoder::default(), deadline }, holder))
     }
 
     /// Agrees with the other end, whose first message was read; `None` where there are no keys.
     pub(crate) fn of_arrived(
         mut stream: S,
         proven: Option<Box<Proven>>,
-    ) -> Result<(Self, Option<Role>), Error> {
-        let agreed = proven.map(|proven| proven.agree(&mut stream)).transpose()?;
-        let (session, role) = agreed.map_or((None, None), some);
-        Ok((Self { stream, session, decoder: Decoder::default() }, role))
+        deadline: &Deadline,
+    ) -> Result<Self, Error> {
+        let mut timed = Timed::new(&mut stream, HANDSHAKE_TIMEOUT, deadline);
+        let agreed = proven.map(|proven| proven.agree(&mut timed)).transpose()?;
+        let session = agreed.map(|(session, _)| session);
+        Ok(Self { stream, session, decoder: Decoder::default(), deadline: deadline.clone() })
     }
 
     /// The stream, to wait for.
@@ -92,27 +102,28 @@ impl<S: Read + Write> Channel<S> {
     /// Sends a message.
     ///
     /// # Errors
-    /// A message that is too long, or what the stream says.
+    /// A message that is too long or that the other end does not take in time, or what the stream says.
     pub fn send(&mut self, message: &impl Serialize) -> Result<(), Error> {
         let frame = encode(message)?;
+        let mut stream = Timed::new(&mut self.stream, MESSAGE_TIMEOUT, &self.deadline);
         match &mut self.session {
-            Some(session) => session.send(&frame, &mut self.stream),
+            Some(session) => session.send(&frame, &mut stream),
             None => {
-                self.stream.write_all(&frame)?;
-                Ok(self.stream.flush()?)
+                stream.write_all(&frame)?;
+                Ok(stream.flush()?)
             }
         }
     }
 
-    /// Waits for the next message, as long as the stream's own timeout lets it, and no longer than
-    /// [`MESSAGE_TIMEOUT`] for all of it, however it trickles in.
+    /// Waits for the next message, of at most `most` bytes: no longer than [`MESSAGE_TIMEOUT`] for all
+    /// of it, however it trickles in, and not beyond the deadline.
     ///
     /// # Errors
-    /// No frame, a changed one, or what the stream says; the channel is of no use after that.
-    pub fn receive<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
-        let mut stream = Timed { stream: &mut self.stream, until: clock::now() + MESSAGE_TIMEOUT };
+    /// No frame, a changed or longer one, or what the stream says; the channel is of no use after that.
+    pub fn receive<T: DeserializeOwned>(&mut self, most: usize) -> Result<T, Error> {
+        let mut stream = Timed::new(&mut self.stream, MESSAGE_TIMEOUT, &self.deadline);
         loop {
-            if let Some(message) = self.decoder.message()? {
+            if let Some(message) = self.decoder.message(most)? {
                 return Ok(message);
             }
             match &mut self.session {
@@ -125,21 +136,8 @@ impl<S: Read + Write> Channel<S> {
 
 /// How long a message may take, in nanoseconds: one of some MB over a slow line takes seconds.
 const MESSAGE_TIMEOUT: u64 = 30 * clock::SECOND;
-
-/// A stream that is read until a moment; a single read may last as long as the stream's own timeout.
-struct Timed<'a, S> {
-    stream: &'a mut S,
-    until: u64,
-}
-
-impl<S: Read> Read for Timed<'_, S> {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        if clock::now() > self.until {
-            return Err(ErrorKind::TimedOut.into());
-        }
-        self.stream.read(bytes)
-    }
-}
+/// How long the handshake may take: between machines whose CPUs others have, it takes seconds.
+const HANDSHAKE_TIMEOUT: u64 = 10 * clock::SECOND;
 
 fn some<A, B>((one, other): (A, B)) -> (Option<A>, Option<B>) {
     (Some(one), Some(other))
@@ -163,7 +161,7 @@ fn read_some(stream: &mut impl Read) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::FrameError;
+    use crate::{FrameError, LARGEST, Role};
     use std::os::unix::net::UnixStream;
     use std::thread;
     use std::time::Duration;
@@ -187,8 +185,9 @@ mod tests {
     ) -> (Result<Channel<UnixStream>, Error>, Result<Channel<UnixStream>, Error>) {
         let (one, other) = pair();
         thread::scope(|scope| {
-            let accepted = scope.spawn(move || Channel::accept(other, &far).map(|it| it.0));
-            let connected = Channel::connect(one, &near);
+            let accepted = scope
+                .spawn(move || Channel::accept(other, &far, &Deadline::default()).map(|it| it.0));
+            let connected = Channel::connect(one, &near, &Deadline::default());
             (connected, accepted.join().unwrap())
         })
     }
@@ -204,8 +203,8 @@ mod tests {
                     near.send(&large).unwrap();
                     near.send(&"second").unwrap();
                 });
-                assert_eq!(far.receive::<Vec<u8>>().unwrap(), large);
-                assert_eq!(far.receive::<String>().unwrap(), "second");
+                assert_eq!(far.receive::<Vec<u8>>(LARGEST).unwrap(), large);
+                assert_eq!(far.receive::<String>(LARGEST).unwrap(), "second");
             });
         }
     }
@@ -215,10 +214,10 @@ mod tests {
         let (_, far) = agree(key(1), key(2));
         assert!(matches!(far, Err(Error::Refused)));
         let (one, other) = pair();
-        let mut plain = Channel::connect(one, &Security::Transport).unwrap();
+        let mut plain = Channel::connect(one, &Security::Transport, &Deadline::default()).unwrap();
         plain.send(&"take this").unwrap();
         drop(plain);
-        let refused = Channel::accept(other, &key(1));
+        let refused = Channel::accept(other, &key(1), &Deadline::default());
         assert!(matches!(refused, Err(Error::Refused | Error::Io(_))));
     }
 
@@ -249,16 +248,23 @@ mod tests {
         let (one, other) = pair();
         thread::scope(|scope| {
             let first = scope.spawn(move || {
-                Channel::accept(other, &key(1)).unwrap().0.receive::<String>().unwrap()
+                Channel::accept(other, &key(1), &Deadline::default())
+                    .unwrap()
+                    .0
+                    .receive::<String>(LARGEST)
+                    .unwrap()
             });
             let tap = Tap(one, &mut recorded);
-            Channel::connect(tap, &key(1)).unwrap().send(&"stop everything").unwrap();
+            Channel::connect(tap, &key(1), &Deadline::default())
+                .unwrap()
+                .send(&"stop everything")
+                .unwrap();
             assert_eq!(first.join().unwrap(), "stop everything");
         });
         let (mut one, other) = pair();
         one.write_all(&recorded).unwrap();
-        let mut played = Channel::accept(other, &key(1)).unwrap();
-        assert!(matches!(played.0.receive::<String>(), Err(Error::Refused)));
+        let mut played = Channel::accept(other, &key(1), &Deadline::default()).unwrap();
+        assert!(matches!(played.0.receive::<String>(LARGEST), Err(Error::Refused)));
     }
 
     #[test]
@@ -266,12 +272,12 @@ mod tests {
         let (near, far) = agree(Security::Transport, Security::Transport);
         let (mut near, mut far) = (near.unwrap(), far.unwrap());
         near.stream.write_all(&[0xff; 100]).unwrap();
-        let error = far.receive::<String>().unwrap_err();
-        assert!(matches!(error, Error::Frame(FrameError::TooLong(_))), "{error}");
+        let error = far.receive::<String>(LARGEST).unwrap_err();
+        assert!(matches!(error, Error::Frame(FrameError::TooLong { .. })), "{error}");
         drop(near);
         let (near, far) = agree(key(3), key(3));
         let mut far = far.unwrap();
         near.unwrap().stream.write_all(&[9; 200]).unwrap();
-        assert!(matches!(far.receive::<String>(), Err(Error::Refused | Error::Io(_))));
+        assert!(matches!(far.receive::<String>(LARGEST), Err(Error::Refused | Error::Io(_))));
     }
 }

@@ -53,7 +53,7 @@ impl<'a> Conversation<'a> {
                 let error = (!self.greeted).then_some(Error::Version { theirs: protocol });
                 (Reply::Hello(Box::new(hello(&self.source))), error)
             }
-            _ if !self.greeted => (failed("the first request is a hello"), None),
+            _ if !self.greeted => (failed("the first request must be a hello"), None),
             request => (self.serve(request), None),
         }
     }
@@ -67,7 +67,7 @@ impl<'a> Conversation<'a> {
             Request::Inside => self.inside(),
             Request::Interrupts => self.interrupts(),
             request if request.changes() && self.agent.read_only => {
-                failed("this agent reads counters and nothing else (--read-only)")
+                failed("this agent only reads counters (--read-only)")
             }
             request if request.role() > self.role => failed(format!(
                 "the request needs a key of the role {}, or the unix socket; this connection has \
@@ -156,7 +156,8 @@ impl<'a> Conversation<'a> {
         if self.jobs.len() >= MOST_JOBS {
             return failed(format!("a connection starts at most {MOST_JOBS} workloads"));
         }
-        let parsed = serde_json::from_str(work).map_err(|error| format!("no workload: {error}"));
+        let parsed =
+            serde_json::from_str(work).map_err(|error| format!("invalid workload: {error}"));
         match parsed.and_then(|work| Job::start(work, &self.agent.instance)) {
             Ok(started) => {
                 let address = started.address.clone();
@@ -182,19 +183,20 @@ impl<'a> Conversation<'a> {
     fn with_sampler(&mut self, what: impl FnOnce(&mut Sampler) -> Result<Reply, String>) -> Reply {
         match &mut self.sampler {
             Some(sampler) => what(sampler).unwrap_or_else(Reply::Failed),
-            None => failed("nothing is sampled on this connection"),
+            None => failed("this connection does not sample"),
         }
     }
 
     fn with(&mut self, job: u32, what: impl FnOnce(&mut Job) -> Stage) -> Reply {
         match self.jobs.get_mut(job as usize) {
             Some(job) => Reply::Stage(what(job)),
-            None => failed(format!("there is no workload {job} on this connection")),
+            None => failed(format!("workload {job} not found on this connection")),
         }
     }
 
     fn set(&mut self, setting: &str) -> Reply {
-        let parsed = serde_json::from_str(setting).map_err(|error| format!("no setting: {error}"));
+        let parsed =
+            serde_json::from_str(setting).map_err(|error| format!("invalid setting: {error}"));
         let set = parsed
             .and_then(|setting| self.settings.set(&setting, &self.agent.root, &mut self.source));
         set.map_or_else(Reply::Failed, |was| Reply::Set { was })

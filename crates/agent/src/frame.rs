@@ -3,8 +3,8 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The longest frame that is taken: a snapshot of ten thousand VMs, with room. In memory a message can
-/// be twenty times as large.
+/// The longest frame that is made: the outcome of a long load. What is taken depends on what was asked
+/// for ([`Decoder::message`]).
 pub const LARGEST: usize = 8 << 20;
 /// Length and CRC.
 const HEAD: usize = 8;
@@ -12,14 +12,19 @@ const HEAD: usize = 8;
 /// What came is no frame. The stream is of no use after that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// It says that it is longer than [`LARGEST`].
-    #[error("a frame of {0} bytes, where at most {LARGEST} are taken")]
-    TooLong(usize),
-    /// Its CRC is another one.
+    /// It is longer than what was expected may be.
+    #[error("a frame of {bytes} bytes, more than the limit of {most}")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+        /// The longest that was expected.
+        most: usize,
+    },
+    /// Its CRC differs.
     #[error("a damaged frame: its checksum is wrong")]
     Damaged,
-    /// It is whole, and no message of this version.
-    #[error("a frame that is no message of this version")]
+    /// It is whole, but not a message of this version.
+    #[error("a frame that is not a message of this version")]
     NotUnderstood,
 }
 
@@ -30,7 +35,7 @@ pub enum FrameError {
 pub fn encode(message: &impl Serialize) -> Result<Vec<u8>, FrameError> {
     let body = postcard::to_stdvec(message).map_err(|_| FrameError::NotUnderstood)?;
     if body.len() > LARGEST {
-        return Err(FrameError::TooLong(body.len()));
+        return Err(FrameError::TooLong { bytes: body.len(), most: LARGEST });
     }
     let mut frame = Vec::with_capacity(HEAD + body.len());
     frame.extend_from_slice(&(body.len() as u32).to_le_bytes());
@@ -62,16 +67,17 @@ impl Decoder {
         self.from < self.buffer.len()
     }
 
-    /// The next message, where it is whole.
+    /// The next message, where it is whole, of at most `most` bytes. In memory a message can be twenty
+    /// times as large.
     ///
     /// # Errors
-    /// Where what came is no frame: at the length already, not after it was waited for.
-    pub fn message<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
+    /// Where what came is not a frame: at the length already, not after it was waited for.
+    pub fn message<T: DeserializeOwned>(&mut self, most: usize) -> Result<Option<T>, FrameError> {
         let rest = &self.buffer[self.from..];
         let Some((length, after)) = rest.split_first_chunk::<4>() else { return Ok(None) };
         let length = u32::from_le_bytes(*length) as usize;
-        if length > LARGEST {
-            return Err(FrameError::TooLong(length));
+        if length > most {
+            return Err(FrameError::TooLong { bytes: length, most });
         }
         let Some((checksum, after)) = after.split_first_chunk::<4>() else { return Ok(None) };
         let Some(body) = after.get(..length) else { return Ok(None) };
@@ -123,7 +129,7 @@ mod tests {
             let (mut decoder, mut found) = (Decoder::default(), Vec::new());
             for bytes in bytes.chunks(piece) {
                 decoder.push(bytes);
-                while let Some(message) = decoder.message::<Message>().unwrap() {
+                while let Some(message) = decoder.message::<Message>(LARGEST).unwrap() {
                     found.push(message);
                 }
             }
@@ -138,7 +144,7 @@ mod tests {
             let mut decoder = Decoder::default();
             decoder.push(&bytes);
             // A longer length waits for what never comes; everything else is refused.
-            let found = decoder.message::<Message>();
+            let found = decoder.message::<Message>(LARGEST);
             prop_assert!(matches!(found, Ok(None) | Err(_)), "{found:?}");
         }
     }
@@ -147,7 +153,8 @@ mod tests {
     fn a_length_of_four_gigabytes_takes_no_memory() {
         let mut decoder = Decoder::default();
         decoder.push(&[0xff; 4]);
-        assert_eq!(decoder.message::<Message>(), Err(FrameError::TooLong(0xffff_ffff)));
+        let too_long = FrameError::TooLong { bytes: 0xffff_ffff, most: 100 };
+        assert_eq!(decoder.message::<Message>(100), Err(too_long));
         assert!(decoder.buffer.capacity() < 1000);
     }
 
@@ -168,7 +175,7 @@ mod tests {
             frame.extend_from_slice(&body);
             let mut decoder = Decoder::default();
             decoder.push(&frame);
-            match decoder.message::<Message>() {
+            match decoder.message::<Message>(LARGEST) {
                 Ok(Some(_)) => understood += 1,
                 Ok(None) => unreachable!("the frame is whole"),
                 Err(_) => refused += 1,

@@ -1,37 +1,26 @@
 //! The controller's side of an agent.
 
+use crate::deadline::wait_for;
 use crate::message::{Hello, PROTOCOL, Reply, Request};
 use crate::places::INTRODUCTION;
-use crate::sampling::weight;
+use crate::sampling::{MOST_NAMES, weight};
 use crate::scratch::{PIECE, ROOM};
 use crate::{
-    Changed, Channel, Checksum, Drained, Error, Opened, Sampling, Security, Setting, Stage,
-    SymbolFile, Work,
+    Changed, Channel, Checksum, Deadline, Drained, Error, Opened, Sampling, Security, Setting,
+    Stage, Stream, SymbolFile, Work,
 };
 use model::{Event, Inside, Interrupts, Pinged, Record, Snapshot};
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::net::{Shutdown, shutdown};
 use serde::Serialize;
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
 use workload::clock;
 
 /// A connection to an agent that has introduced itself.
 pub struct Handle<S> {
     channel: Channel<S>,
     hello: Hello,
-}
-
-/// Ends a connection: whoever waits for its other end gets an error at once. (A serial line's
-/// reads end by their own timeout.)
-#[derive(Debug)]
-pub struct Cutter(OwnedFd);
-
-impl Cutter {
-    /// Ends it.
-    pub fn cut(&self) {
-        // One that is closed already has ended by itself.
-        let _ = shutdown(&self.0, Shutdown::Both);
-    }
 }
 
 /// How an agent's clock relates to this machine's.
@@ -48,6 +37,33 @@ pub struct Offset {
 const MAX_EXISTING: usize = 64 << 20;
 /// Pings of a burst; the fastest one counts.
 const PINGS: usize = 16;
+/// Maximum length of an agent's reason in characters.
+const MAX_REASON: usize = 1000;
+
+impl Handle<Stream> {
+    /// Connects to an agent at an address ([`Stream::connect`]), where a network must make the
+    /// connection within a time. All of it, looking up names included, and what is asked later, ends
+    /// with the deadline.
+    ///
+    /// # Errors
+    /// As [`Stream::connect`] and [`Self::connect`]; where the deadline has passed.
+    pub fn reach(
+        address: &str,
+        within: Duration,
+        security: &Security,
+        deadline: &Deadline,
+    ) -> Result<Self, Error> {
+        let (send, found) = channel();
+        let (address, security) = (address.to_owned(), security.clone());
+        let its = deadline.clone();
+        // A thread that nothing can wake, such as one that looks up a name, is left behind.
+        thread::Builder::new().name("connect".to_owned()).spawn(move || {
+            let stream = Stream::connect_within(&address, within).map_err(Error::from);
+            let _ = send.send(stream.and_then(|stream| Self::connect(stream, &security, &its)));
+        })?;
+        wait_for(&found, deadline)?
+    }
+}
 
 impl<S: Read + Write> Handle<S> {
     /// Agrees with an agent and asks who it is.
@@ -55,36 +71,26 @@ impl<S: Read + Write> Handle<S> {
     /// # Errors
     /// Another key, an end that closes late ([`Error::Late`]), another version, or what the stream
     /// says.
-    pub fn connect(stream: S, security: &Security) -> Result<Self, Error> {
+    pub fn connect(stream: S, security: &Security, deadline: &Deadline) -> Result<Self, Error> {
         let begun = clock::now();
-        Self::agree(stream, security).map_err(|error| match error {
+        Self::agree(stream, security, deadline).map_err(|error| match error {
             // Who has another key is refused at once.
             Error::Refused if clock::now() - begun > INTRODUCTION / 2 => Error::Late,
             error => error,
         })
     }
 
-    fn agree(stream: S, security: &Security) -> Result<Self, Error> {
-        let mut channel = Channel::connect(stream, security)?;
-        channel.send(&Request::Hello { protocol: PROTOCOL })?;
-        match channel.receive().map_err(Error::if_closed)? {
+    fn agree(stream: S, security: &Security, deadline: &Deadline) -> Result<Self, Error> {
+        let mut channel = Channel::connect(stream, security, deadline)?;
+        let hello = Request::Hello { protocol: PROTOCOL };
+        channel.send(&hello)?;
+        match channel.receive(hello.longest_reply()).map_err(Error::if_closed)? {
             Reply::Hello(hello) if hello.protocol == PROTOCOL => {
                 Ok(Self { channel, hello: *hello })
             }
             Reply::Hello(hello) => Err(Error::Version { theirs: hello.protocol }),
             _ => Err(Error::Unexpected),
         }
-    }
-
-    /// What ends the connection from another thread, whatever the agent does.
-    ///
-    /// # Errors
-    /// As dup(2).
-    pub fn cutter(&self) -> io::Result<Cutter>
-    where
-        S: AsFd,
-    {
-        Ok(Cutter(self.channel.stream().as_fd().try_clone_to_owned()?))
     }
 
     /// Who it is.
@@ -152,7 +158,8 @@ impl<S: Read + Write> Handle<S> {
                 return Err(Error::Unexpected);
             };
             let none = records.is_empty();
-            size += records.iter().map(weight).sum::<usize>();
+            let here = records.iter().map(weight).sum::<usize>();
+            size += here;
             if size > MAX_EXISTING {
                 let mb = MAX_EXISTING >> 20;
                 return Err(Error::Failed(format!("names of processes of more than {mb} MiB")));
@@ -160,6 +167,9 @@ impl<S: Read + Write> Handle<S> {
             found.extend(records);
             if none || found.len() >= all as usize {
                 return Ok(found);
+            }
+            if here < MOST_NAMES {
+                return Err(Error::Failed("names of processes in small pieces".to_owned()));
             }
         }
     }
@@ -333,9 +343,11 @@ impl<S: Read + Write> Handle<S> {
             if now == size && now <= most {
                 return Ok(found);
             }
-            // Whatever the other end says, this one's memory has an end.
-            if bytes.is_empty() || bytes.len() > PIECE || now > size || size > most {
-                return Err(Error::Failed(format!("a file of {size} bytes, or one that changes")));
+            // Whatever the other end says, this one's memory and patience have an end.
+            if bytes.len() != PIECE || now > size || size > most {
+                return Err(Error::Failed(format!(
+                    "a file of {size} bytes, or one that changes while it is read"
+                )));
             }
         }
     }
@@ -350,8 +362,8 @@ impl<S: Read + Write> Handle<S> {
     /// The reply to a request, unless it is that the agent cannot.
     fn ask(&mut self, request: &Request) -> Result<Reply, Error> {
         self.channel.send(request)?;
-        match self.channel.receive()? {
-            Reply::Failed(reason) => Err(Error::Failed(reason)),
+        match self.channel.receive(request.longest_reply())? {
+            Reply::Failed(reason) => Err(Error::Failed(model::shorten(&reason, MAX_REASON))),
             reply => Ok(reply),
         }
     }

@@ -1,12 +1,12 @@
 //! Agent and controller together, and strangers.
 
 use super::*;
-use crate::{Agent, Key, Listener, Role, encode};
+use crate::{Agent, Key, LARGEST, Listener, Role, encode};
 use platform::Choice;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ fn agent() -> Agent {
 /// An agent on a free port of loopback while `check` runs; what it logged.
 fn with_agent(security: &Security, check: impl Fn(SocketAddr)) -> Vec<String> {
     let listener = Listener::tcp("127.0.0.1:0".parse().unwrap(), security).unwrap();
-    let (stop, lines) = (AtomicBool::new(false), Mutex::new(Vec::new()));
+    let (stop, lines) = (Arc::new(AtomicBool::new(false)), Mutex::new(Vec::new()));
     let log = |line: &str| lines.lock().unwrap().push(line.to_owned());
     thread::scope(|scope| {
         scope.spawn(|| agent().serve(&listener, security, &stop, &log));
@@ -43,7 +43,7 @@ fn with_agent(security: &Security, check: impl Fn(SocketAddr)) -> Vec<String> {
 fn connect(to: SocketAddr, security: &Security) -> Result<Handle<TcpStream>, Error> {
     let stream = TcpStream::connect(to)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    Handle::connect(stream, security)
+    Handle::connect(stream, security, &Deadline::default())
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn strangers_are_refused_and_logged_and_the_agent_goes_on() {
         assert!(connect(to, &key(2)).is_err());
         let plain = TcpStream::connect(to).unwrap();
         plain.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        assert!(Handle::connect(plain, &Security::Transport).is_err());
+        assert!(Handle::connect(plain, &Security::Transport, &Deadline::default()).is_err());
         let mut noise = TcpStream::connect(to).unwrap();
         noise.write_all(&[0xff; 70_000]).unwrap();
         assert!(connect(to, &key(1)).unwrap().offset().is_ok());
@@ -83,10 +83,14 @@ fn strangers_are_refused_and_logged_and_the_agent_goes_on() {
 fn requests_before_a_hello_and_other_versions_are_answered() {
     with_agent(&Security::Transport, |to| {
         let ask = |request: &Request| -> Reply {
-            let mut channel =
-                Channel::connect(TcpStream::connect(to).unwrap(), &Security::Transport).unwrap();
+            let mut channel = Channel::connect(
+                TcpStream::connect(to).unwrap(),
+                &Security::Transport,
+                &Deadline::default(),
+            )
+            .unwrap();
             channel.send(request).unwrap();
-            channel.receive().unwrap()
+            channel.receive(LARGEST).unwrap()
         };
         assert!(matches!(ask(&Request::Snapshot { vcpus: true }), Reply::Failed(_)));
         let hello = ask(&Request::Hello { protocol: 99 });
@@ -110,14 +114,14 @@ fn many_connections_at_once_are_turned_away() {
             thread::sleep(Duration::from_millis(10));
         }
     });
-    assert!(log.iter().any(|line| line.contains("turned away")), "{log:?}");
+    assert!(log.iter().any(|line| line.contains("refused, 8 connections")), "{log:?}");
 }
 
 #[test]
 fn plain_text_stays_on_this_machine() {
     let anywhere = "0.0.0.0:0".parse().unwrap();
     let refused = Listener::tcp(anywhere, &Security::Transport).unwrap_err();
-    assert!(refused.to_string().contains("give a key"), "{refused}");
+    assert!(refused.to_string().contains("use a key"), "{refused}");
     assert!(Listener::tcp(anywhere, &key(1)).is_ok());
 }
 
@@ -125,11 +129,12 @@ fn plain_text_stays_on_this_machine() {
 fn a_unix_socket_serves_too() {
     let folder = std::env::temp_dir().join(format!("vmeter-agent-{}", std::process::id()));
     let listener = Listener::unix(&folder).unwrap();
-    let stop = AtomicBool::new(false);
+    let stop = Arc::new(AtomicBool::new(false));
     thread::scope(|scope| {
         scope.spawn(|| agent().serve(&listener, &Security::Transport, &stop, &|_| {}));
         let stream = UnixStream::connect(&folder).unwrap();
-        let found = Handle::connect(stream, &Security::Transport).and_then(|mut h| h.offset());
+        let found = Handle::connect(stream, &Security::Transport, &Deadline::default())
+            .and_then(|mut h| h.offset());
         stop.store(true, SeqCst);
         std::fs::remove_file(&folder).unwrap();
         assert!(found.is_ok());
@@ -329,9 +334,10 @@ fn an_agent_that_is_told_to_end_waits_for_no_message() {
     with_agent(&Security::Transport, |to| {
         let stream = TcpStream::connect(to).unwrap();
         let mut raw = stream.try_clone().unwrap();
-        let mut channel = Channel::connect(stream, &Security::Transport).unwrap();
+        let mut channel =
+            Channel::connect(stream, &Security::Transport, &Deadline::default()).unwrap();
         channel.send(&Request::Hello { protocol: PROTOCOL }).unwrap();
-        assert!(matches!(channel.receive().unwrap(), Reply::Hello(_)));
+        assert!(matches!(channel.receive(LARGEST).unwrap(), Reply::Hello(_)));
         raw.write_all(&encode(&Request::Clock).unwrap()[..3]).unwrap();
         // The agent reads what there is, and waits for the rest.
         thread::sleep(Duration::from_millis(200));
@@ -374,7 +380,7 @@ fn an_address_is_connected_to_or_says_what_is_wrong() {
     assert!(Stream::connect(&to.to_string()).is_ok());
     drop(listener);
     let refused = Stream::connect(&to.to_string()).unwrap_err();
-    assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
     let wrong = Stream::connect("[fe80::1%no-such]:1").unwrap_err();
     assert!(wrong.to_string().contains("network device `no-such` not found"), "{wrong}");
 }

@@ -60,7 +60,10 @@ fn make_folder() -> io::Result<()> {
     if found.is_dir() && found.uid() == 0 && found.mode() & 0o022 == 0 {
         Ok(())
     } else {
-        Err(io::Error::new(io::ErrorKind::PermissionDenied, "others can write to its folder"))
+        Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "other users can write to its directory",
+        ))
     }
 }
 
@@ -107,7 +110,7 @@ pub fn restore_left() -> Vec<String> {
             });
         match undone {
             Ok(undo) => said.extend(undo.iter().rev().map(|one| match one.undo() {
-                Ok(()) => format!("undone, as agent {pid} was killed: {}", one.what()),
+                Ok(()) => format!("undone, because agent {pid} was killed: {}", one.what()),
                 Err(why) => format!("cannot undo what agent {pid} set: {why}"),
             })),
             Err(why) => said.push(format!("cannot read {}: {why}", path.display())),

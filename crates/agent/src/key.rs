@@ -59,6 +59,15 @@ impl FromStr for Role {
     }
 }
 
+/// Who has shown that it has one of an agent's keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holder {
+    /// Which of the keys.
+    pub(crate) key: usize,
+    /// What it may ask.
+    pub role: Role,
+}
+
 /// A pre-shared key. It is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key {
@@ -117,12 +126,18 @@ impl Key {
     /// Makes a new key and adds it to a key file, which is made where it is missing.
     ///
     /// # Errors
-    /// Where the file is there and `add` is not set, others may read it, or it cannot be written.
+    /// Where the file is there and `add` is not set, others may read it, it is full, or it cannot be
+    /// written.
     pub fn create(path: &Path, role: Role, name: Option<&str>, add: bool) -> Result<Self, Error> {
         let shown = path.display();
         let failed = |error: io::Error| Error::Key(format!("cannot write {shown}: {error}"));
+        let mut before = Vec::new();
         if add && path.exists() {
-            Keys::read(path)?;
+            let (keys, text) = Keys::with_text(path)?;
+            if keys.0.len() >= MAX_KEYS {
+                return Err(Error::Key(format!("{shown} has {MAX_KEYS} keys, the maximum")));
+            }
+            before = text;
         }
         let mut bytes = [0; 32];
         rustix::io::retry_on_intr(|| getrandom(&mut bytes, GetRandomFlags::empty()))
@@ -130,11 +145,15 @@ impl Key {
         let name = name.map(valid_name).transpose().map_err(Error::Key)?;
         let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let line = format!("{digits} {role} {}", name.as_deref().unwrap_or_default());
+        // A file that was written by hand may lack its last newline.
+        let start = if before.last().is_none_or(|last| *last == b'\n') { "" } else { "\n" };
         let mut options = File::options();
         options.append(true).mode(0o600).create_new(!add).create(add);
         options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
         let mut file = options.open(path).map_err(failed)?;
-        writeln!(file, "{}", line.trim_end()).and_then(|()| file.sync_all()).map_err(failed)?;
+        writeln!(file, "{start}{}", line.trim_end())
+            .and_then(|()| file.sync_all())
+            .map_err(failed)?;
         Ok(Self { bytes, role, name })
     }
 }
@@ -165,6 +184,10 @@ impl Keys {
     /// Where it cannot be read, is not a regular file, has a line that is invalid, or others may
     /// read it too.
     pub fn read(path: &Path) -> Result<Self, Error> {
+        Self::with_text(path).map(|(keys, _)| keys)
+    }
+
+    fn with_text(path: &Path) -> Result<(Self, Vec<u8>), Error> {
         let shown = path.display();
         let failed = |error: io::Error| Error::Key(format!("cannot read {shown}: {error}"));
         let file = files::open(path).map_err(failed)?;
@@ -179,8 +202,9 @@ impl Keys {
         }
         let mut text = Vec::new();
         files::read_into(&file, &mut text, MAX_FILE).map_err(failed)?;
-        Self::parse(&String::from_utf8_lossy(&text))
-            .map_err(|why| Error::Key(format!("invalid key file {shown}: {why}")))
+        let keys = Self::parse(&String::from_utf8_lossy(&text))
+            .map_err(|why| Error::Key(format!("invalid key file {shown}: {why}")))?;
+        Ok((keys, text))
     }
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -253,6 +277,16 @@ mod tests {
         assert_eq!(keys.of_agent(&["g1", "10.0.0.1:5203"]), Some(&named));
         assert_eq!(keys.of_agent(&["g2", "10.0.0.2:5203"]), Some(&first));
         assert_eq!(Keys::from(named.clone()).of_agent(&["g2"]), Some(&named));
+        // By hand, without a last newline.
+        fs::write(&path, format!("{} read", "0f".repeat(32))).unwrap();
+        let added = Key::create(&path, Role::Read, Some("g3"), true).unwrap();
+        assert_eq!(Keys::read(&path).unwrap().iter().nth(1), Some(&added));
+        for _ in 2..MAX_KEYS {
+            Key::create(&path, Role::Read, None, true).unwrap();
+        }
+        let full = Key::create(&path, Role::Read, None, true).unwrap_err().to_string();
+        assert!(full.contains("has 64 keys"), "{full}");
+        assert_eq!(Keys::read(&path).unwrap().iter().count(), MAX_KEYS);
         fs::write(&path, "# withdrawn\n\n").unwrap();
         assert!(Keys::read(&path).unwrap_err().to_string().contains("no key in it"));
     }

@@ -8,6 +8,7 @@ mod agent;
 mod arrivals;
 mod channel;
 mod conversation;
+mod deadline;
 mod frame;
 mod handle;
 mod journal;
@@ -31,10 +32,11 @@ mod work;
 
 pub use agent::Agent;
 pub use channel::{Channel, Security};
+pub use deadline::Deadline;
 pub use frame::{Decoder, FrameError, LARGEST, encode};
-pub use handle::{Cutter, Handle, Offset};
+pub use handle::{Handle, Offset};
 pub use journal::restore_left;
-pub use key::{Key, Keys, Role};
+pub use key::{Holder, Key, Keys, Role};
 pub use line::Line;
 pub use listener::Listener;
 pub use message::{Hello, PROTOCOL, Reply, Request};
@@ -42,6 +44,7 @@ pub use sampling::{Checksum, Drained, Opened, Sampling, SymbolFile};
 pub use scratch::{PIECE, ROOM};
 pub use settings::{Changed, Setting};
 pub use stream::Stream;
+pub use wait::PATIENCE;
 pub use work::{Stage, Work};
 
 use std::io;
@@ -52,9 +55,7 @@ mod transport_tests;
 /// Of a wait that took too long the system says that it is to be tried again.
 fn told(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-            "nothing came, or could be sent, in time".to_owned()
-        }
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "timed out".to_owned(),
         _ => error.to_string(),
     }
 }
@@ -68,8 +69,8 @@ pub enum Error {
     /// What came is no frame.
     #[error(transparent)]
     Frame(#[from] FrameError),
-    /// The other end has not this key, or what it sent was changed on the way.
-    #[error("the other end has another key or none, or its bytes were changed on the way")]
+    /// The other end does not have this key, or what it sent was changed in transit.
+    #[error("the other end has a different key or none, or the data was changed in transit")]
     Refused,
     /// The agent serves as many as it can, or has had too many without its key from this address.
     #[error("the agent is busy with other connections: try again")]
@@ -77,7 +78,7 @@ pub enum Error {
     /// The other end closed the connection, and not at once, before it said anything.
     #[error(
         "the other end closed the connection after some seconds: its machine is too busy to answer, \
-         or it has another key"
+         or it has a different key"
     )]
     Late,
     /// The key cannot be read, or there must be one.
@@ -85,21 +86,21 @@ pub enum Error {
     Key(String),
     /// The other end speaks another version of the protocol.
     #[error(
-        "the other end speaks version {theirs} of the protocol, this vmeter {PROTOCOL}: use the \
-         same vmeter at both ends"
+        "the other end uses version {theirs} of the protocol, this vmeter {PROTOCOL}: use the same \
+         vmeter at both ends"
     )]
     Version {
         /// Theirs.
         theirs: u32,
     },
     /// The agent could not do what it was asked.
-    #[error("the agent: {0}")]
+    #[error("agent: {0}")]
     Failed(String),
     /// Settings that could not be undone, and why.
     #[error("the agent could not undo: {}", .0.join("; "))]
     NotRestored(Vec<String>),
     /// A reply that does not belong to the request.
-    #[error("the other end answered what was not asked")]
+    #[error("unexpected reply of the other end")]
     Unexpected,
 }
 

@@ -1,7 +1,7 @@
 //! A serial line, a virtio port or a pty: one controller after the other, without connections.
 
 use crate::marks::{Event, Mark, Reader, escape, mark};
-use crate::wait::{PATIENCE, Wait};
+use crate::wait::{SLICE, Wait};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
@@ -35,6 +35,8 @@ pub struct Line {
     session: Option<u64>,
     /// A session that the other end wants in place of this one.
     next: Option<u64>,
+    /// What was given to the line and is not yet written to it.
+    out: Vec<u8>,
 }
 
 impl Line {
@@ -62,7 +64,8 @@ impl Line {
             tcsetattr(&fd, OptionalActions::Now, &modes)?;
         }
         let (raw, reader) = (Vec::new(), Reader::default());
-        Ok(Self { fd, reader, raw, seen: 0, agent: false, session: None, next: None })
+        let (session, next, out) = (None, None, Vec::new());
+        Ok(Self { fd, reader, raw, seen: 0, agent: false, session, next, out })
     }
 
     /// Begins a session as the controller: all that is on the line from before is passed over.
@@ -71,6 +74,7 @@ impl Line {
     /// Where no agent answers.
     pub fn begin(&mut self) -> io::Result<()> {
         let session = clock::now() ^ u64::from(std::process::id()) << 40;
+        self.out.clear();
         for _ in 0..TRIES {
             self.say(Mark::Begin, session)?;
             let until = Instant::now() + AGAIN;
@@ -115,6 +119,7 @@ impl Line {
             }
         };
         self.session = Some(session);
+        self.out.clear();
         self.say(Mark::Begun, session).is_ok()
     }
 
@@ -161,16 +166,19 @@ impl Line {
     }
 
     fn say(&mut self, what: Mark, session: u64) -> io::Result<()> {
-        self.send(&mark(what, session))
+        self.out.extend(mark(what, session));
+        self.drain(AGAIN)
     }
 
-    fn send(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            if !self.ready(PollFlags::OUT, PATIENCE) {
+    /// Writes what was given, as far as the line takes it within a time.
+    fn drain(&mut self, within: Duration) -> io::Result<()> {
+        let until = Instant::now() + within;
+        while !self.out.is_empty() {
+            if !self.ready(PollFlags::OUT, until.saturating_duration_since(Instant::now())) {
                 return Err(ErrorKind::TimedOut.into());
             }
-            match rustix::io::write(&self.fd, bytes) {
-                Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+            match rustix::io::write(&self.fd, &self.out) {
+                Ok(written) => drop(self.out.drain(..written)),
                 // Ready for less than this: not to be asked again at once.
                 Err(Errno::AGAIN) => std::thread::sleep(Duration::from_millis(1)),
                 Err(Errno::INTR) => {}
@@ -183,8 +191,7 @@ impl Line {
 
 impl Read for Line {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let mut read = 0;
-        let until = Instant::now() + PATIENCE;
+        let (mut read, mut filled) = (0, false);
         while self.session.is_some() && self.next.is_none() {
             match self.event() {
                 Some(Event::Byte(byte)) => {
@@ -209,9 +216,11 @@ impl Read for Line {
                 }
                 Some(Event::Mark(..)) => {}
                 None if read > 0 => return Ok(read),
-                None if Instant::now() >= until => return Err(ErrorKind::TimedOut.into()),
+                // What came was a part of a mark: whoever reads looks at its deadline.
+                None if filled => return Err(ErrorKind::WouldBlock.into()),
                 None => {
-                    if self.fill(until.saturating_duration_since(Instant::now()))? == 0 {
+                    filled = true;
+                    if self.fill(SLICE)? == 0 {
                         self.session = None;
                     }
                 }
@@ -226,13 +235,15 @@ impl Write for Line {
         if self.session.is_none() || self.next.is_some() {
             return Err(ErrorKind::BrokenPipe.into());
         }
+        // Only what the line has taken makes room for more.
+        self.drain(SLICE)?;
         let piece = bytes.get(..PIECE).unwrap_or(bytes);
-        self.send(&escape(piece))?;
+        self.out = escape(piece);
         Ok(piece.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.drain(SLICE)
     }
 }
 

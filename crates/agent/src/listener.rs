@@ -55,7 +55,7 @@ impl Listener {
     pub fn tcp(address: SocketAddr, security: &Security) -> Result<Self, Error> {
         if matches!(security, Security::Transport) && !address.ip().is_loopback() {
             return Err(Error::Key(format!(
-                "{address} can be reached from other machines: give a key, or listen on loopback"
+                "{address} can be reached from other machines: use a key, or listen on loopback"
             )));
         }
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
@@ -171,7 +171,7 @@ impl Listener {
                 let (cid, port) = peer.as_vsock_address().unwrap_or((ANY_CID, 0));
                 let peer = Peer { name: format!("vsock:{cid}:{port}"), origin: Origin::Vsock(cid) };
                 if cid > HOST_CID && !keyed {
-                    let error = Error::Key(format!("{}: another VM needs a key", peer.name));
+                    let error = Error::Key(format!("{}: other VMs need a key", peer.name));
                     return Err((error, Some(peer)));
                 }
                 (Stream::vsock(stream).map_err(failed)?, peer)

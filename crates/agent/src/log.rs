@@ -1,5 +1,5 @@
-//! The agent's log of connections that were refused. Whoever floods it with connections shall not
-//! fill its disk with lines.
+//! The agent's log of connections that were refused or failed. Whoever floods it with connections
+//! shall not fill its disk with lines, with a key or without.
 
 use crate::origin::Origin;
 use std::collections::HashMap;
@@ -17,6 +17,8 @@ const MAX_ORIGINS: usize = 256;
 /// A log with a limit.
 pub(crate) struct Log<'a> {
     write: &'a (dyn Fn(&str) + Sync),
+    /// What was done to the connections that it is about.
+    what: &'static str,
     held: Mutex<Held>,
 }
 
@@ -34,17 +36,17 @@ struct Held {
 }
 
 impl<'a> Log<'a> {
-    pub(crate) fn new(write: &'a (dyn Fn(&str) + Sync)) -> Self {
-        Self { write, held: Mutex::default() }
+    pub(crate) fn new(what: &'static str, write: &'a (dyn Fn(&str) + Sync)) -> Self {
+        Self { write, what, held: Mutex::default() }
     }
 
-    /// A line that is always written: of connections that had shown their key.
+    /// A line that is always written: that settings could not be undone.
     pub(crate) fn say(&self, line: &str) {
         (self.write)(line);
     }
 
-    /// A connection was refused; `line` says why.
-    pub(crate) fn refused(&self, origin: Origin, now: u64, line: impl FnOnce() -> String) {
+    /// It was done to a connection; `line` says why.
+    pub(crate) fn tell(&self, origin: Origin, now: u64, line: impl FnOnce() -> String) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if now.saturating_sub(held.last) > SUMMARY && held.count == 0 {
             *held = Held { since: now, ..Held::default() };
@@ -82,7 +84,7 @@ impl<'a> Log<'a> {
             many if many >= MAX_ORIGINS => format!("{many} addresses or more"),
             many => format!("{many} addresses"),
         };
-        (self.write)(&format!("refused {count} more connections from {addresses}{most}"));
+        (self.write)(&format!("{count} more connections {} from {addresses}{most}", self.what));
     }
 }
 
@@ -94,23 +96,23 @@ mod tests {
     fn attack_by_many_connections_leaves_few_lines() {
         let lines = Mutex::new(Vec::new());
         let write = |line: &str| lines.lock().unwrap().push(line.to_owned());
-        let log = Log::new(&write);
+        let log = Log::new("refused", &write);
         let origin = |number: u64| Origin::Vsock((number % 3) as u32);
         // 30,000 a second for a minute.
         for number in 0..1_800_000_u64 {
             let now = number * (clock::SECOND / 30_000);
-            log.refused(origin(number), now, || format!("line {number}"));
+            log.tell(origin(number), now, || format!("line {number}"));
             log.sum_up(now);
         }
         let found = lines.lock().unwrap().clone();
         assert!(found.len() < 30, "{found:?}");
         assert_eq!(found[0], "line 0");
-        let sum = "connections from 3 addresses, ";
+        let sum = "connections refused from 3 addresses, ";
         assert!(found.last().unwrap().contains(sum), "{found:?}");
         // A single one an hour later is a line again.
         let later = 3600 * clock::SECOND;
         log.sum_up(later);
-        log.refused(origin(0), later + SUMMARY + 1, || "late".to_owned());
+        log.tell(origin(0), later + SUMMARY + 1, || "late".to_owned());
         assert_eq!(lines.lock().unwrap().last().unwrap(), "late");
     }
 }

@@ -1,13 +1,15 @@
 //! What agent and controller say to each other.
 
-use crate::sampling::{MAX_NAMES, limited};
+use crate::frame::LARGEST;
+use crate::sampling::{MAX_NAMES, MOST_DRAINED, MOST_NAMES, limited};
+use crate::scratch::PIECE;
 use crate::{Changed, Checksum, Drained, Opened, Role, Sampling, Stage, SymbolFile};
 use model::{Event, Inside, Interrupts, Record, Snapshot, Stamp};
 use serde::{Deserialize, Serialize};
 use workload::Environment;
 
 /// Changes with every message that an older end would not understand.
-pub const PROTOCOL: u32 = 6;
+pub const PROTOCOL: u32 = 7;
 
 /// From the controller.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -91,7 +93,34 @@ pub enum Request {
     Checksum(SymbolFile),
 }
 
+/// The longest reply with a list of what was set, sampled or could not be undone.
+const LONGEST_LIST: usize = 1 << 20;
+/// And with little more than some numbers, or why something cannot be done.
+const LONGEST_SHORT: usize = 64 << 10;
+
 impl Request {
+    /// The longest request that an agent takes: a piece of a file, with room.
+    pub const LONGEST: usize = 2 * PIECE;
+
+    /// The longest reply that is taken for it: in memory a reply can be thirty times as large.
+    pub(crate) fn longest_reply(&self) -> usize {
+        match self {
+            Self::Hello { .. }
+            | Self::Clock
+            | Self::Inside
+            | Self::Start { .. }
+            | Self::Put { .. }
+            | Self::Checksum(_) => LONGEST_SHORT,
+            Self::Set { .. } | Self::Restore | Self::Sample(_) | Self::EndSampling => LONGEST_LIST,
+            // Of ten thousand VMs, and of an outcome with all its time series.
+            Self::Snapshot { .. } | Self::Interrupts => LARGEST / 2,
+            Self::Stage { .. } | Self::Stop { .. } => LARGEST,
+            Self::Fetch { .. } | Self::Symbols { .. } => PIECE + LONGEST_SHORT,
+            Self::Existing { .. } => 2 * MOST_NAMES,
+            Self::Drain => MOST_DRAINED + LONGEST_SHORT,
+        }
+    }
+
     /// The role that it needs. Samples tell of programs what only the machine's root may know.
     pub(crate) fn role(&self) -> Role {
         match self {
@@ -223,4 +252,39 @@ pub struct Hello {
     pub environment: Environment,
     /// Why it cannot read counters, where it cannot.
     pub unreadable: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::de::DeserializeOwned;
+
+    /// What a message of so many bytes takes at most if all of them are elements of one kind, in MB: of
+    /// the shortest ones, which are zeros.
+    fn memory<T: DeserializeOwned>(most: usize) -> usize {
+        let zeros = [0; 256];
+        let (_, rest) = postcard::take_from_bytes::<T>(&zeros).unwrap();
+        most / (zeros.len() - rest.len()) * size_of::<T>() / 1_000_000
+    }
+
+    #[test]
+    fn attack_by_replies_of_tiny_elements_takes_bounded_memory() {
+        let most = Request::Snapshot { vcpus: true }.longest_reply();
+        assert_eq!(most, Request::Interrupts.longest_reply());
+        let of_snapshots = [
+            memory::<model::Vm>(most),
+            memory::<model::Vcpu>(most),
+            memory::<model::Process>(most),
+            memory::<model::Backend>(most),
+            memory::<model::Nic>(most),
+            memory::<model::Disk>(most),
+            memory::<model::Driver>(most),
+            memory::<model::Interrupt>(most),
+        ];
+        println!("{of_snapshots:?} MB");
+        assert!(of_snapshots.iter().all(|size| *size < 100), "{of_snapshots:?}");
+        let events = memory::<Event>(Request::EndSampling.longest_reply());
+        let changes = memory::<Changed>(Request::Restore.longest_reply());
+        assert!(events < 100 && changes < 100, "{events} {changes}");
+    }
 }

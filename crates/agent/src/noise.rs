@@ -1,9 +1,9 @@
 //! Noise over a byte stream: NNpsk0 with X25519, ChaCha20-Poly1305 and BLAKE2s.
 //!
 //! Both ends prove that they have the key; each session has fresh ephemeral keys, so a recorded
-//! one cannot be played again: its first message is answered, its others do not decrypt.
+//! one cannot be played again: its first message is answered once, its others do not decrypt.
 
-use crate::{Error, Key, Keys, Role};
+use crate::{Error, Holder, Key, Keys};
 use snow::{Builder, HandshakeState, TransportState};
 use std::io::{self, ErrorKind, Read, Write};
 
@@ -16,6 +16,8 @@ const PLAIN: usize = MESSAGE - 16;
 
 /// Bytes of the first message with its length: an ephemeral key of 32 bytes and a tag of 16.
 pub(crate) const FIRST: usize = 2 + 32 + 16;
+/// An ephemeral key, by which one first message is told from another.
+pub(crate) type Ephemeral = [u8; 32];
 
 /// A session that both ends have agreed on.
 pub struct Session {
@@ -32,8 +34,8 @@ impl Session {
         Self::agreed(state)
     }
 
-    /// Agrees on a session as the one who listens; and the role of the key.
-    pub fn accept(keys: &Keys, stream: &mut (impl Read + Write)) -> Result<(Self, Role), Error> {
+    /// Agrees on a session as the one who listens; and whose key it is.
+    pub fn accept(keys: &Keys, stream: &mut (impl Read + Write)) -> Result<(Self, Holder), Error> {
         Proven::by(keys, &read(stream)?)?.agree(stream)
     }
 
@@ -62,27 +64,40 @@ impl Session {
 /// One who connects and has shown in its first message that it has a key.
 pub struct Proven {
     state: HandshakeState,
-    role: Role,
+    holder: Holder,
+    ephemeral: Ephemeral,
 }
 
 impl Proven {
-    /// Tries each key on a first message: only who has one of them can make it. (A recorded one can
-    /// be played again; what follows it cannot.)
+    /// Tries each key on a first message: only who has one of them can make it. A recorded one can be
+    /// played again ([`Self::ephemeral`] is the same then); what follows it cannot.
     pub fn by(keys: &Keys, message: &[u8]) -> Result<Self, Error> {
-        for key in keys.iter() {
+        let ephemeral = *message.first_chunk().ok_or(Error::Refused)?;
+        for (number, key) in keys.iter().enumerate() {
             let mut state = builder(key)?.build_responder().map_err(refused)?;
             // Nobody has proven anything yet: what the message carries is not looked at.
             if state.read_message(message, &mut [0; MESSAGE]).is_ok() {
-                return Ok(Self { state, role: key.role() });
+                let holder = Holder { key: number, role: key.role() };
+                return Ok(Self { state, holder, ephemeral });
             }
         }
         Err(Error::Refused)
     }
 
-    /// Agrees on a session; and the role of the key.
-    pub fn agree(mut self, stream: &mut (impl Read + Write)) -> Result<(Session, Role), Error> {
+    /// Whose key it is.
+    pub(crate) fn holder(&self) -> Holder {
+        self.holder
+    }
+
+    /// What tells the message from every other that its maker made.
+    pub(crate) fn ephemeral(&self) -> Ephemeral {
+        self.ephemeral
+    }
+
+    /// Agrees on a session; and whose key it is.
+    pub fn agree(mut self, stream: &mut (impl Read + Write)) -> Result<(Session, Holder), Error> {
         speak(&mut self.state, stream)?;
-        Ok((Session::agreed(self.state)?, self.role))
+        Ok((Session::agreed(self.state)?, self.holder))
     }
 }
 

@@ -18,7 +18,7 @@ pub enum Sampling {
     /// Names, maps and switches: the host samples it (mode A).
     Names,
     /// Samples of these events too (mode B), as `NAME` or `NAME:PERIOD`.
-    Itself(Vec<String>),
+    Itself(#[serde(deserialize_with = "limited::<_, _, MAX_EVENTS>")] Vec<String>),
 }
 
 /// What came of it.
@@ -53,12 +53,23 @@ pub enum SymbolFile {
     Binary(PathBuf),
 }
 
-/// Maximum number of bytes of rings in one message.
-const MOST_DRAINED: usize = 4 << 20;
+impl Drained {
+    /// Whether there is more although this one had room for it: nobody is to be asked for ever.
+    #[must_use]
+    pub fn is_stingy(&self) -> bool {
+        let size: usize = self.pieces.iter().map(|(_, bytes)| bytes.len()).sum();
+        self.more && self.pieces.len() < MAX_PIECES && size < MOST_DRAINED / 2
+    }
+}
+
+/// Maximum number of events.
+const MAX_EVENTS: usize = 64;
+/// Maximum number of bytes of rings in one message; a piece is a ring's at most ([`Wanted::RING`]).
+pub(crate) const MOST_DRAINED: usize = 2 << 20;
 /// Maximum number of pieces in one message.
-const MAX_PIECES: usize = 16 << 10;
+const MAX_PIECES: usize = 4 << 10;
 /// Bytes of names that cross in one message, or a little more.
-const MOST_NAMES: usize = 1 << 20;
+pub(crate) const MOST_NAMES: usize = 1 << 20;
 /// Maximum number of names in one message: each counts for 64 bytes at least.
 pub(crate) const MAX_NAMES: usize = MOST_NAMES / 64 + 1;
 
@@ -225,7 +236,7 @@ fn read_piece(path: &Path, offset: u64, elf: bool) -> io::Result<(Vec<u8>, u64)>
         let mut start = [0; ELF.len()];
         file.read_exact(&mut start)?;
         if start != ELF {
-            return Err(io::Error::other("no program or library"));
+            return Err(io::Error::other("not a program or library"));
         }
     }
     file.seek(SeekFrom::Start(offset))?;

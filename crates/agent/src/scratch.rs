@@ -175,7 +175,7 @@ impl Folder {
         let announced = self.begun.iter().fold(0_u64, |sum, begun| sum.saturating_add(begun.size));
         let others = self.others(name)?.saturating_add(announced);
         if others.saturating_add(size) > room {
-            return Err(format!("no room: all files may have {room} bytes together"));
+            return Err(format!("no room: the limit is {room} bytes for all files"));
         }
         let failed = |error: io::Error| text(name, &error);
         let mut draft = Draft::within(&self.fd, OsStr::new(name)).map_err(failed)?;
@@ -200,7 +200,7 @@ impl Folder {
 
     /// Bytes of all whole files but one.
     fn others(&self, name: &str) -> Result<u64, String> {
-        let failed = |error: Errno| text("the agent's folder", &error.into());
+        let failed = |error: Errno| text("the agent's directory", &error.into());
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(self.fd.as_fd(), ".", flags, Mode::empty()).map_err(failed)?;
         let (mut sum, mut count) = (0_u64, 0);
@@ -218,7 +218,11 @@ impl Folder {
                 count += 1;
             }
         }
-        if count < MOST_FILES { Ok(sum) } else { Err(format!("{count} files are there already")) }
+        if count < MOST_FILES {
+            Ok(sum)
+        } else {
+            Err(format!("{count} files exist already, the maximum"))
+        }
     }
 }
 
@@ -226,7 +230,7 @@ impl Begun {
     fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let end = offset.saturating_add(bytes.len() as u64);
         if end > self.size {
-            return Err(io::Error::other(format!("it was to have {} bytes", self.size)));
+            return Err(io::Error::other(format!("expected {} bytes", self.size)));
         }
         self.draft.file().write_all_at(bytes, offset)?;
         self.written = self.written.max(end);
@@ -248,10 +252,10 @@ fn private() -> Result<PathBuf, String> {
 fn check(name: &str) -> Result<(), String> {
     let plain = |c: char| !c.is_control() && c != '/';
     if name.is_empty() || name.len() > LONGEST_NAME || matches!(name, "." | "..") {
-        return Err(format!("{name:?} is no file's name"));
+        return Err(format!("{name:?} is not a file name"));
     }
     if !name.chars().all(plain) {
-        return Err(format!("{name:?} is no plain name: files lie in one folder"));
+        return Err(format!("{name:?} is not a plain file name"));
     }
     Ok(())
 }

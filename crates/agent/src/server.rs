@@ -6,13 +6,13 @@ use crate::conversation::Conversation;
 use crate::line::Line;
 use crate::listener::{Listener, Peer};
 use crate::log::Log;
-use crate::places::{LOOK, Places};
+use crate::places::{Cut, LOOK, Places};
 use crate::scratch::Scratch;
 use crate::wait::Wait;
-use crate::{Channel, Error, Role, Security};
+use crate::{Channel, Deadline, Error, Request, Role, Security};
 use std::io::{self, Read, Write};
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::Duration;
 use workload::clock;
@@ -25,7 +25,11 @@ struct Service<'a> {
     /// What those may ask who come without a key.
     role: Role,
     stop: &'a AtomicBool,
+    /// When what is exchanged has to be over, once the agent is to end.
+    deadline: Deadline,
+    /// Of connections that have not shown a key, and of those that have.
     log: Log<'a>,
+    holders: Log<'a>,
 }
 
 impl Agent {
@@ -34,13 +38,15 @@ impl Agent {
         &self,
         listener: &Listener,
         security: &Security,
-        stop: &AtomicBool,
+        stop: &Arc<AtomicBool>,
         log: &(dyn Fn(&str) + Sync),
     ) {
         let role = if listener.is_private() { Role::Configure } else { Role::Read };
         let scratch = Scratch::new(self.dir.as_deref());
-        let log = Log::new(log);
-        let service = Service { agent: self, security, scratch, role, stop, log };
+        let (log, holders) = (Log::new("refused", log), Log::new("with a key failed", log));
+        let deadline = Deadline::hurried_by(Arc::clone(stop));
+        let agent = self;
+        let service = Service { agent, security, scratch, role, stop, deadline, log, holders };
         match listener {
             Listener::Line(line, path) => {
                 let mut line = line.lock().unwrap_or_else(PoisonError::into_inner);
@@ -63,7 +69,8 @@ impl Service<'_> {
                 // Also while nobody comes: the time of those who are silent runs out.
                 places.drop_late(now);
                 for arrived in arrivals.arrived(&self.log) {
-                    match places.take(&arrived.stream, now) {
+                    let holder = arrived.proven.as_ref().map(|proven| proven.holder());
+                    match places.take(&arrived.stream, holder, now) {
                         Ok(place) => {
                             let places = &places;
                             scope.spawn(move || self.attend(arrived, places, place));
@@ -71,16 +78,13 @@ impl Service<'_> {
                         Err(why) => {
                             busy(&arrived.stream);
                             let Peer { name, origin } = arrived.peer;
-                            let line = format!("{name}: turned away, {why}");
-                            if arrived.proven.is_some() {
-                                self.log.say(&line);
-                            } else {
-                                self.log.refused(origin, now, || line);
-                            }
+                            let log = self.log_of(holder.is_some());
+                            log.tell(origin, now, || format!("{name}: refused, {why}"));
                         }
                     }
                 }
                 self.log.sum_up(now);
+                self.holders.sum_up(now);
             }
             // Their settings are undone at once, whatever the other ends do.
             places.drop_all();
@@ -90,37 +94,41 @@ impl Service<'_> {
     /// Serves a connection in its place, to its end.
     fn attend(&self, arrived: Arrived, places: &Places, place: u64) {
         let Arrived { stream, peer, proven } = arrived;
-        let has_key = proven.is_some();
-        let agreed = Channel::of_arrived(stream, proven);
-        let ended = agreed
-            .and_then(|(channel, role)| self.converse(channel, role, || places.is_known(place)));
-        let dropped = places.leave(place);
+        let holder = proven.as_ref().map(|proven| proven.holder());
+        let agreed = Channel::of_arrived(stream, proven, &self.deadline);
+        let role = holder.map(|holder| holder.role);
+        let ended =
+            agreed.and_then(|channel| self.converse(channel, role, || places.is_known(place)));
+        let cut = places.leave(place);
         let name = &peer.name;
-        let say = |line: String| {
-            if has_key {
-                self.log.say(&line);
-            } else {
-                self.log.refused(peer.origin, clock::now(), || line);
-            }
+        let tell = |why: &dyn std::fmt::Display| {
+            let log = self.log_of(holder.is_some());
+            log.tell(peer.origin, clock::now(), || format!("{name}: {why}"));
         };
-        match ended {
-            Err(error @ Error::NotRestored(_)) => self.log.say(&format!("{name}: {error}")),
-            // The agent's own end is no other end's fault.
-            Ok(()) | Err(Error::Io(_)) if dropped && self.stop.load(SeqCst) => {}
-            Ok(()) | Err(Error::Io(_)) if dropped => {
-                say(format!("{name}: dropped, it said nothing"));
+        match (ended, cut) {
+            (Err(error @ Error::NotRestored(_)), _) => self.log.say(&format!("{name}: {error}")),
+            // The agent's own end is not the other end's fault.
+            (Ok(()) | Err(Error::Io(_)), Some(Cut::Over)) | (Ok(()), None) => {}
+            (Ok(()) | Err(Error::Io(_)), Some(Cut::Late)) => tell(&"dropped, it sent nothing"),
+            (Ok(()) | Err(Error::Io(_)), Some(Cut::Displaced)) => {
+                tell(&"dropped for another connection");
             }
-            Err(error) => say(format!("{name}: {error}")),
-            Ok(()) => {}
+            (Err(error), _) => tell(&error),
         }
+    }
+
+    fn log_of(&self, has_key: bool) -> &Log<'_> {
+        if has_key { &self.holders } else { &self.log }
     }
 
     /// A line has one controller after the other.
     fn take_turns(&self, line: &mut Line, name: &str) {
         while !self.stop.load(SeqCst) {
             if line.begun(Duration::from_nanos(LOOK)) {
-                let agreed = Channel::accept(&mut *line, self.security);
-                let ended = agreed.and_then(|(channel, role)| self.converse(channel, role, || ()));
+                let agreed = Channel::accept(&mut *line, self.security, &self.deadline);
+                let ended = agreed.and_then(|(channel, holder)| {
+                    self.converse(channel, holder.map(|holder| holder.role), || ())
+                });
                 if let Err(error) = ended {
                     self.log.say(&format!("{name}: {error}"));
                 }
@@ -150,7 +158,7 @@ impl Service<'_> {
         &self,
         channel: &mut Channel<impl Read + Write + Wait>,
         conversation: &mut Conversation<'_>,
-        first: crate::Request,
+        first: Request,
     ) -> Result<(), Error> {
         let mut request = first;
         loop {
@@ -170,7 +178,7 @@ impl Service<'_> {
     fn next(
         &self,
         channel: &mut Channel<impl Read + Write + Wait>,
-    ) -> Result<Option<crate::Request>, Error> {
+    ) -> Result<Option<Request>, Error> {
         let since = clock::now();
         while !channel.has_more() && !channel.stream().comes(LOOK) {
             let idle = clock::now() - since;
@@ -181,7 +189,7 @@ impl Service<'_> {
         if self.stop.load(SeqCst) {
             return Ok(None);
         }
-        match channel.receive() {
+        match channel.receive(Request::LONGEST) {
             Ok(request) => Ok(Some(request)),
             // The other end is done.
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),

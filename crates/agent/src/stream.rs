@@ -1,7 +1,7 @@
 //! A connection of any kind, at both ends.
 
 use crate::line::Line;
-use crate::wait::{PATIENCE, Wait, readable};
+use crate::wait::{PATIENCE, SLICE, Wait, readable};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::net::sockopt;
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::Duration;
 use workload::address::{addresses, first_of};
 
-/// A connection with its timeouts.
+/// A connection whose reads and writes last at most a quarter of a second each.
 #[derive(Debug)]
 pub enum Stream {
     /// TCP.
@@ -28,9 +28,9 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Connects to `HOST:PORT` (the first of the host's addresses that answers), `vsock:CID:PORT`, the unix socket or character device at a path
-    /// (which has a slash), or, as `serial:PATH`, to the unix socket that is the far side of a
-    /// VM's serial line or virtio port.
+    /// Connects to `HOST:PORT` (the first of the host's addresses that answers), `vsock:CID:PORT`, the
+    /// unix socket or character device at a path (which has a slash), or, as `serial:PATH`, to the unix
+    /// socket that is the far side of a VM's serial line or virtio port.
     ///
     /// # Errors
     /// No such host or path, or nobody listens there.
@@ -80,7 +80,7 @@ impl Stream {
 
     fn vsock_to(address: &str, within: Duration) -> io::Result<Self> {
         let wrong = || {
-            let text = "write vsock:CID:PORT, two numbers; CID 1 is this machine, 2 the host";
+            let text = "expected vsock:CID:PORT, two numbers; CID 1 is this machine, 2 the host";
             io::Error::new(ErrorKind::InvalidInput, text)
         };
         let (cid, port) = address.split_once(':').ok_or_else(wrong)?;
@@ -93,8 +93,8 @@ impl Stream {
     }
 
     pub(crate) fn vsock(socket: Socket) -> io::Result<Self> {
-        socket.set_read_timeout(Some(PATIENCE))?;
-        socket.set_write_timeout(Some(PATIENCE))?;
+        socket.set_read_timeout(Some(SLICE))?;
+        socket.set_write_timeout(Some(SLICE))?;
         Ok(Self::Vsock(socket))
     }
 
@@ -105,14 +105,14 @@ impl Stream {
         sockopt::set_tcp_keepidle(&stream, PATIENCE)?;
         sockopt::set_tcp_keepintvl(&stream, PATIENCE / 2)?;
         sockopt::set_tcp_keepcnt(&stream, 3)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(SLICE))?;
+        stream.set_write_timeout(Some(SLICE))?;
         Ok(Self::Tcp(stream))
     }
 
     pub(crate) fn unix(stream: UnixStream) -> io::Result<Self> {
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(SLICE))?;
+        stream.set_write_timeout(Some(SLICE))?;
         Ok(Self::Unix(stream))
     }
 }
@@ -139,7 +139,10 @@ impl Write for Stream {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        match self {
+            Self::Tcp(_) | Self::Unix(_) | Self::Vsock(_) => Ok(()),
+            Self::Line(line) => line.flush(),
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 use crate::marks::{Mark, mark};
 use crate::places::INTRODUCTION;
 use crate::{
-    Agent, Error, Handle, Key, Keys, Line, Listener, Role, Security, Setting, Stage, Stream, Work,
-    encode,
+    Agent, Deadline, Error, Handle, Key, Keys, Line, Listener, Role, Security, Setting, Stage,
+    Stream, Work, encode,
 };
 use platform::Choice;
 use rustix::fd::OwnedFd;
@@ -15,8 +15,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ fn serve(listener: &Listener, security: &Security, check: impl Fn()) -> Vec<Stri
         dir: None,
         read_only: false,
     };
-    let (stop, lines) = (AtomicBool::new(false), Mutex::new(Vec::new()));
+    let (stop, lines) = (Arc::new(AtomicBool::new(false)), Mutex::new(Vec::new()));
     let log = |line: &str| lines.lock().unwrap().push(line.to_owned());
     thread::scope(|scope| {
         scope.spawn(|| agent.serve(listener, security, &stop, &log));
@@ -55,7 +55,7 @@ fn pty() -> (OwnedFd, PathBuf) {
 
 fn connect(near: &OwnedFd, security: &Security) -> Result<Handle<Stream>, Error> {
     let line = Line::new(near.try_clone().unwrap())?;
-    Handle::connect(Stream::line(line)?, security)
+    Handle::connect(Stream::line(line)?, security, &Deadline::default())
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn another_key_on_a_line_is_refused_and_the_right_one_served_after_it() {
         assert!(connect(&near, &key(2)).is_err());
         assert!(connect(&near, &key(1)).unwrap().offset().is_ok());
     });
-    assert!(log.iter().any(|line| line.contains("another key")), "{log:?}");
+    assert!(log.iter().any(|line| line.contains("different key")), "{log:?}");
 }
 
 #[test]
@@ -141,7 +141,8 @@ fn the_far_side_of_a_vms_port_is_a_unix_socket() {
         let near = UnixStream::connect(&path).unwrap();
         drop(near);
         guest.join().unwrap();
-        let controller = scope.spawn(|| Handle::connect(Stream::connect(&at)?, &key(3)));
+        let controller =
+            scope.spawn(|| Handle::connect(Stream::connect(&at)?, &key(3), &Deadline::default()));
         let line = Line::new(port.accept().unwrap().0.into()).unwrap();
         let listener = Listener::Line(Box::new(Mutex::new(line)), path.clone());
         let controller = Mutex::new(Some(controller));
@@ -171,7 +172,7 @@ fn a_vsock_serves_this_machine_or_the_kernel_says_why_not() {
         assert_eq!(listener.place(), format!("vsock:{port}"));
         serve(&listener, &security, || match Stream::connect(&at) {
             Ok(stream) => {
-                let mut handle = Handle::connect(stream, &security).unwrap();
+                let mut handle = Handle::connect(stream, &security, &Deadline::default()).unwrap();
                 assert!(handle.offset().is_ok());
                 let work = Work::TcpReceive { listen: "127.0.0.1:0".to_owned() };
                 let trusted = matches!(security, Security::Keys(_));
@@ -203,7 +204,7 @@ fn strangers_hold_four_places_for_a_while_at_most() {
         for _ in 0..8 {
             let begun = Instant::now();
             let stream = Stream::connect(&to.to_string()).unwrap();
-            served.push(Handle::connect(stream, &key(1)).unwrap());
+            served.push(Handle::connect(stream, &key(1), &Deadline::default()).unwrap());
             assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
         }
         for mut stream in silent {
@@ -215,10 +216,10 @@ fn strangers_hold_four_places_for_a_while_at_most() {
         }
         // All places are taken by those who belong here: they keep them.
         let late = Stream::connect(&to.to_string()).unwrap();
-        assert!(Handle::connect(late, &key(1)).is_err());
+        assert!(Handle::connect(late, &key(1), &Deadline::default()).is_err());
         assert!(served.iter_mut().all(|handle| handle.offset().is_ok()));
     });
-    assert!(log.iter().any(|line| line.contains("said nothing")), "{log:?}");
+    assert!(log.iter().any(|line| line.contains("sent nothing")), "{log:?}");
     assert!(log.iter().any(|line| line.contains("8 connections are open")), "{log:?}");
 }
 
@@ -239,7 +240,7 @@ fn an_end_that_closes_late_may_be_busy() {
                 drop(stream);
             });
             let stream = Stream::connect(&to).unwrap();
-            let error = Handle::connect(stream, &key(1)).err().unwrap();
+            let error = Handle::connect(stream, &key(1), &Deadline::default()).err().unwrap();
             assert_eq!(matches!(error, Error::Late), late, "{error}");
             assert_eq!(matches!(error, Error::Refused), !late, "{error}");
         });
@@ -302,7 +303,7 @@ fn attack_by_a_flood_of_connections_keeps_no_key_holder_out() {
     for (how, first) in [("silent", vec![]), ("with wrong keys", wrong)] {
         let listener = tcp(&key(1));
         let to = listener.address().unwrap();
-        let stop = AtomicBool::new(false);
+        let stop = Arc::new(AtomicBool::new(false));
         let log = serve(&listener, &key(1), || {
             thread::scope(|scope| {
                 let floods: Vec<_> =
@@ -316,7 +317,7 @@ fn attack_by_a_flood_of_connections_keeps_no_key_holder_out() {
                     let stream = connect_from("127.0.0.3", to).and_then(Stream::tcp);
                     let served = stream
                         .map_err(Error::from)
-                        .and_then(|stream| Handle::connect(stream, &key(1)))
+                        .and_then(|stream| Handle::connect(stream, &key(1), &Deadline::default()))
                         .and_then(|mut handle| handle.offset());
                     failed.extend(served.err());
                     slowest = slowest.max(begun.elapsed());
@@ -343,7 +344,13 @@ fn who_is_turned_away_is_told_so() {
     let listener = tcp(&key(1));
     let to = listener.address().unwrap();
     serve(&listener, &key(1), || {
-        let connect = || Handle::connect(Stream::connect(&to.to_string()).unwrap(), &key(1));
+        let connect = || {
+            Handle::connect(
+                Stream::connect(&to.to_string()).unwrap(),
+                &key(1),
+                &Deadline::default(),
+            )
+        };
         let served: Vec<_> = (0..8).map(|_| connect().unwrap()).collect();
         assert!(matches!(connect().err(), Some(Error::Busy)));
         drop(served);
@@ -363,7 +370,9 @@ fn a_key_is_good_for_its_role() {
     serve(&listener, &keys, || {
         for key in &made {
             let security = Security::from(key.clone());
-            let mut handle = Handle::connect(Stream::connect(&to).unwrap(), &security).unwrap();
+            let mut handle =
+                Handle::connect(Stream::connect(&to).unwrap(), &security, &Deadline::default())
+                    .unwrap();
             assert!(handle.offset().is_ok() && handle.snapshot(false).is_ok());
             let refused = |error: Option<Error>, wanted: Role| {
                 let allowed = key.role() >= wanted;
@@ -381,7 +390,7 @@ fn a_key_is_good_for_its_role() {
         }
         // A key that was withdrawn is another key.
         let other = Security::from(Key::new([7; 32], Role::Configure));
-        let refused = Handle::connect(Stream::connect(&to).unwrap(), &other);
+        let refused = Handle::connect(Stream::connect(&to).unwrap(), &other, &Deadline::default());
         assert!(matches!(refused.err(), Some(Error::Refused)));
     });
 }

@@ -5,8 +5,10 @@ use rustix::fd::AsFd;
 use std::time::Duration;
 use workload::clock;
 
-/// How long the other end may take to say what it began to say.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the other end may be silent within a message, and how long connecting to it may take.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a single call waits at a stream: then deadlines are looked at.
+pub(crate) const SLICE: Duration = Duration::from_millis(250);
 
 /// What an agent waits at.
 pub(crate) trait Wait {

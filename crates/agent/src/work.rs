@@ -100,7 +100,7 @@ impl Job {
                 // Where nobody waits for it any more, the connection is gone.
                 let _ = give.send(run(&theirs));
             })
-            .map_err(|error| format!("a thread for the workload: {error}"))?;
+            .map_err(|error| format!("cannot start a thread for the workload: {error}"))?;
         Ok(Self { control, address, result, stage: None, thread: Some(thread) })
     }
 
@@ -116,7 +116,7 @@ impl Job {
                 Ok(Ok(outcome)) => Some(Stage::Over(outcome)),
                 Ok(Err(error)) => Some(Stage::Failed(error)),
                 Err(TryRecvError::Disconnected) => {
-                    Some(Stage::Failed("the workload ended in a panic".to_owned()))
+                    Some(Stage::Failed("the workload panicked".to_owned()))
                 }
                 Err(TryRecvError::Empty) => None,
             };
@@ -208,5 +208,6 @@ fn text(error: workload::Error) -> String {
 }
 
 fn json(outcome: impl Serialize) -> Result<String, String> {
-    serde_json::to_string(&outcome).map_err(|error| format!("an outcome as JSON: {error}"))
+    serde_json::to_string(&outcome)
+        .map_err(|error| format!("cannot write the outcome as JSON: {error}"))
 }

@@ -17,6 +17,9 @@ use std::fs::File;
 const BATCH: usize = 512;
 /// Records of a ring that are held back: no record comes so many places late.
 const LEAD: usize = 64;
+/// Bytes of chunks that are decoded at once where that gives more than the lead: a record may have a
+/// path of some KB, and there may be hundreds of rings.
+const MOST_DECODED: usize = 64 << 10;
 
 /// All records of a file of rings, in the order of their times.
 #[derive(Debug)]
@@ -201,7 +204,14 @@ impl Run {
         decoder: Option<&Decoder>,
         damages: &mut VecDeque<(u64, Cause)>,
     ) {
-        while self.held.len() < BATCH && !matches!(self.source, Source::End) {
+        let mut decoded = 0;
+        while self.held.len() < BATCH
+            && (decoded < MOST_DECODED || self.held.len() <= LEAD)
+            && !matches!(self.source, Source::End)
+        {
+            if matches!(self.source, Source::Next) {
+                decoded += self.payload.len();
+            }
             if let Err(damage) = self.step(file, decoder) {
                 damages.push_back(damage);
             }

@@ -2,7 +2,7 @@
 //! read, and kept in a compact form.
 
 use crate::block::Builder;
-use crate::chunk::{self, Header, Kind};
+use crate::chunk::{Header, Kind};
 use crate::error::{Damage, Error};
 use crate::head::{self, Entry, Environment, Head};
 use crate::reader::{Recording, Records};
@@ -339,21 +339,25 @@ fn lock(folder: &Path) -> Result<File, Error> {
     Ok(file)
 }
 
+/// Bytes of rings in one chunk, but for longer records: who reads the recording has a chunk of each
+/// ring in memory.
+const MOST_OF_RING: usize = 64 << 10;
+
 /// How many bytes go into one chunk: whole records, if there is more than fits.
 fn piece(bytes: &[u8]) -> usize {
-    if bytes.len() <= chunk::MOST {
+    if bytes.len() <= MOST_OF_RING {
         return bytes.len();
     }
     let mut end = 0;
     while let Some([low, high]) = bytes.get(end + 6..end + 8) {
         let size = usize::from(u16::from_le_bytes([*low, *high]));
         // What is no record is cut anywhere: reading it tells of the damage.
-        if size < 8 || end + size > chunk::MOST {
+        if size < 8 || end + size > MOST_OF_RING {
             break;
         }
         end += size;
     }
-    if end == 0 { chunk::MOST } else { end }
+    if end == 0 { MOST_OF_RING } else { end }
 }
 
 fn is_too_long(record: &Record) -> bool {

@@ -236,10 +236,10 @@ fn what_is_too_long_is_refused() {
 #[test]
 fn more_than_a_chunk_holds_is_cut_between_records() {
     let one = ring_sample(0, 0, 1, 1);
-    let bytes = one.repeat(chunk::MOST / one.len() + 2);
+    let bytes = one.repeat(MOST_OF_RING / one.len() + 2);
     let piece = piece(&bytes);
-    assert!(piece <= chunk::MOST && piece > chunk::MOST - 48 && piece.is_multiple_of(48));
-    assert_eq!(super::piece(&vec![0; chunk::MOST + 1]), chunk::MOST);
+    assert!(piece <= MOST_OF_RING && piece > MOST_OF_RING - 48 && piece.is_multiple_of(48));
+    assert_eq!(super::piece(&vec![0; MOST_OF_RING + 1]), MOST_OF_RING);
 }
 
 #[test]

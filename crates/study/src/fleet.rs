@@ -2,7 +2,7 @@
 
 use crate::plan::{Machine, Place, Plan};
 use crate::symbols::Files;
-use agent::{Handle, Keys, Security, Stream};
+use agent::{Deadline, Handle, Keys, PATIENCE, Security, Stream};
 use lab::{AgentFiles, Cache, Spec, Testbed};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -18,6 +18,8 @@ pub struct Means {
     pub lab_key: PathBuf,
     /// The key of agents that a plan names no key for.
     pub key: Option<PathBuf>,
+    /// When agents must have answered: soon after the study is asked to end.
+    pub deadline: Deadline,
 }
 
 /// Why a machine cannot be used.
@@ -71,13 +73,15 @@ pub struct Peer {
     pub who: String,
     address: String,
     security: Security,
+    deadline: Deadline,
     handle: Option<Handle<Stream>>,
 }
 
 impl Peer {
-    fn new(who: &str, address: String, security: Security) -> Self {
+    fn new(who: &str, address: String, security: &Security, deadline: &Deadline) -> Self {
         let security = security.of_agent(&[who, &address]);
-        Self { who: who.to_owned(), address, security, handle: None }
+        let deadline = deadline.clone();
+        Self { who: who.to_owned(), address, security, deadline, handle: None }
     }
 
     /// The connection to it, which is made if need be.
@@ -96,7 +100,7 @@ impl Peer {
     /// # Errors
     /// As [`Self::handle`].
     pub fn another(&self) -> Result<Handle<Stream>, agent::Error> {
-        Handle::connect(Stream::connect(&self.address)?, &self.security)
+        Handle::reach(&self.address, PATIENCE, &self.security, &self.deadline)
     }
 
     /// Gives up the connection; what it began ends, what it set is set back.
@@ -163,7 +167,8 @@ impl Station {
             Place::Agents { key, host, client, addresses, guests } => {
                 let key = key.as_deref().or(means.key.as_deref());
                 let security = security(machine, key, host)?;
-                let peer = |who: &str, at: &str| Peer::new(who, at.to_owned(), security.clone());
+                let peer =
+                    |who: &str, at: &str| Peer::new(who, at.to_owned(), &security, &means.deadline);
                 let own = addresses.iter().map(|&address| Target { guest: None, address });
                 let theirs = guests.iter().enumerate();
                 let theirs =
@@ -202,7 +207,7 @@ impl Station {
         let server = &bed.spec;
         let peer = |who: &str, machine: &lab::Machine, guest: u32| {
             let address = machine.agent(guest).map_or_else(String::new, |at| at.to_string());
-            Peer::new(who, address, security.clone())
+            Peer::new(who, address, &security, &means.deadline)
         };
         let targets = if spec.guests == 0 {
             let networks = 0..plan.lab.networks;

@@ -6,7 +6,7 @@ use crate::init;
 use crate::install::{self, InstallArgs};
 use crate::interrupt::interruptible;
 use crate::monitor::AgentKey;
-use ::agent::{Agent, Handle, Key, Listener, Role, Security, Stream};
+use ::agent::{Agent, Deadline, Handle, Key, Listener, Role, Security, Stream};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use std::fmt::Write as _;
@@ -195,7 +195,12 @@ fn status(args: &StatusArgs) -> Result<ExitCode> {
     let security = args.key.security()?;
     let text = Stream::connect(&args.at)
         .map_err(anyhow::Error::from)
-        .and_then(|stream| describe(Handle::connect(stream, &security.of_agent(&[&args.at]))?))
+        .and_then(|stream| {
+            describe({
+                let security = security.of_agent(&[&args.at]);
+                Handle::connect(stream, &security, &Deadline::default())?
+            })
+        })
         .with_context(|| args.at.clone())?;
     io::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)

@@ -1,6 +1,6 @@
 //! Agents that the command line names: `--agent [NAME=]ADDR --key FILE`.
 
-use agent::{Handle, Keys, Security, Stream};
+use agent::{Deadline, Handle, Keys, PATIENCE, Security, Stream};
 use anyhow::{Context, Result};
 use clap::Args;
 use model::{Vm, escape};
@@ -65,11 +65,13 @@ impl Monitor {
     /// Connects; the VM's name is the guest's host name where none was given.
     ///
     /// # Errors
-    /// Where no agent answers, or not to this key.
-    pub fn connect(&self, security: &Security) -> Result<(String, Handle<Stream>)> {
-        let handle = Stream::connect(&self.address)
-            .map_err(agent::Error::from)
-            .and_then(|stream| Handle::connect(stream, &self.security(security)))
+    /// Where no agent answers, or not to this key or by the deadline.
+    pub fn connect(
+        &self,
+        security: &Security,
+        deadline: &Deadline,
+    ) -> Result<(String, Handle<Stream>)> {
+        let handle = Handle::reach(&self.address, PATIENCE, &self.security(security), deadline)
             .with_context(|| format!("agent {}", escape(&self.address)))?;
         let name = self.name.clone().unwrap_or_else(|| handle.hello().host.clone());
         Ok((name, handle))
@@ -85,9 +87,12 @@ impl Monitor {
     ///
     /// # Errors
     /// As before.
-    pub fn connect_again(&self, security: &Security) -> Result<Handle<Stream>, agent::Error> {
-        let stream = Stream::connect_within(&self.address, AT_ONCE)?;
-        Handle::connect(stream, &self.security(security))
+    pub fn connect_again(
+        &self,
+        security: &Security,
+        deadline: &Deadline,
+    ) -> Result<Handle<Stream>, agent::Error> {
+        Handle::reach(&self.address, AT_ONCE, &self.security(security), deadline)
     }
 
     /// With this agent's key, where the file has several.

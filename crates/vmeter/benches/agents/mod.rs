@@ -3,7 +3,7 @@
 use crate::machine::program;
 use crate::many::{STAND_IN, StandIns};
 use crate::processes::serving;
-use agent::{Handle, Security, Stream};
+use agent::{Deadline, Handle, Security, Stream};
 use std::fs;
 use std::process::{Child, Command};
 use std::thread::sleep;
@@ -36,7 +36,7 @@ impl Agent {
     pub fn connect(&self) -> Handle<Stream> {
         let socket = self.folder.path().join("socket");
         let stream = Stream::connect(socket.to_str().unwrap()).unwrap();
-        Handle::connect(stream, &Security::Transport).unwrap()
+        Handle::connect(stream, &Security::Transport, &Deadline::default()).unwrap()
     }
 
     /// How many threads it has.

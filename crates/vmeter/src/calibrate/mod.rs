@@ -6,7 +6,7 @@ mod place;
 mod saved;
 
 use crate::failure::Refused;
-use crate::interrupt::interruptible;
+use crate::interrupt::{deadline, interruptible};
 use crate::monitor::{AgentKey, Monitor};
 use crate::pending::Pending;
 use anyhow::{Context, Result};
@@ -92,7 +92,7 @@ pub fn run(args: &CalibrateArgs) -> Result<ExitCode> {
     }
     let security = args.key.security()?;
     for monitor in &args.agent {
-        let (name, handle) = monitor.connect(&security)?;
+        let (name, handle) = monitor.connect(&security, &deadline())?;
         places.push(Box::new(There::new(name, handle, &plan, &control)));
     }
     let mut found = Vec::new();

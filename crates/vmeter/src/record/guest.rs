@@ -1,13 +1,12 @@
 //! A guest's part of a recording: its agent, and after a reboot the agent that is there then.
 
-use super::cuts::Cuts;
 use super::host::Vmms;
 use super::session::Session;
 use super::symbols::Source;
 use crate::failure::Refused;
 use crate::monitor::Monitor;
 use ::record::Writer;
-use agent::Security;
+use agent::{Deadline, Security};
 use anyhow::{Context, Result};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -31,8 +30,8 @@ pub struct Wanted<'a> {
     pub events: &'a [String],
     /// The VMs of this host.
     pub vmms: &'a Vmms,
-    /// What ends connections to agents that do not end them.
-    pub cuts: &'a Cuts,
+    /// When agents are given up.
+    pub deadline: &'a Deadline,
 }
 
 /// A guest whose agent records.
@@ -49,9 +48,8 @@ pub struct Guest<'a> {
 impl<'a> Guest<'a> {
     /// Connects, and takes what may not be there at the end.
     pub fn connect(monitor: &'a Monitor, wanted: &'a Wanted<'a>) -> Result<Self> {
-        let (name, handle) = monitor.connect(wanted.security)?;
+        let (name, handle) = monitor.connect(wanted.security, wanted.deadline)?;
         let name = wanted.vmms.meant(&name).map_err(Refused)?;
-        wanted.cuts.add(handle.cutter()?);
         let host = handle.hello().host.clone();
         let mut session = Session::new(&name, handle);
         session.take_symbols();
@@ -133,7 +131,7 @@ impl<'a> Guest<'a> {
 
     /// Looks for the agent again, and lets it begin; whether it does.
     fn comes_back(&mut self, began: Instant, writer: &Mutex<Writer>) -> bool {
-        let handle = match self.monitor.connect_again(self.wanted.security) {
+        let handle = match self.monitor.connect_again(self.wanted.security, self.wanted.deadline) {
             Ok(handle) => handle,
             Err(error) => {
                 let error = error.to_string();
@@ -146,8 +144,6 @@ impl<'a> Guest<'a> {
             info!(target: "record", vm = ?self.name, ?host, "not reconnected: another host name");
             return false;
         }
-        let Ok(cutter) = handle.cutter() else { return false };
-        self.wanted.cuts.add(cutter);
         let mut session = Session::new(&self.name, handle);
         if session.begin(self.wanted.host_samples, self.wanted.events).is_err() {
             return false;

@@ -1,7 +1,6 @@
 //! `vmeter record`: samples of the host and of the VMs whose agents are named, in one recording.
 
 mod counters;
-mod cuts;
 mod guest;
 mod host;
 mod kernel;
@@ -15,12 +14,11 @@ pub use symbols::GuestFiles;
 use crate::args::{ReadArgs, duration};
 use crate::calibrate;
 use crate::failure::{self, NotRun, Refused};
-use crate::interrupt::{interruptible, was_interrupted};
+use crate::interrupt::{self, interruptible};
 use crate::monitor::{AgentKey, Monitor};
 use ::record::{Environment, Writer};
 use anyhow::{Context, Result};
 use clap::Args;
-use cuts::Cuts;
 use guest::Guest;
 use host::Host;
 use model::Absent;
@@ -100,13 +98,13 @@ fn record(args: &RecordArgs, mut command: Option<&mut host::Command>) -> Result<
     let security = args.key.security()?;
     let words: Vec<String> = args.event.iter().map(Word::to_string).collect();
     let host_samples = host.samples_guests();
-    let cuts = Cuts::default();
+    let deadline = interrupt::deadline();
     let wanted = guest::Wanted {
         security: &security,
         host_samples,
         events: &words,
         vmms: &vmms,
-        cuts: &cuts,
+        deadline: &deadline,
     };
     let guests = args.agent.iter().map(|monitor| Guest::connect(monitor, &wanted));
     let mut guests = guests.collect::<Result<Vec<_>>>()?;
@@ -136,45 +134,34 @@ fn record(args: &RecordArgs, mut command: Option<&mut host::Command>) -> Result<
             .map(|guest| scope.spawn(|| guest.record(&writer, &control)))
             .collect();
         let ended = drain(&mut host, host_stream, &writer, command, until, &control);
-        // Guests end with the host: those that do not are cut off.
+        // Guests end with the host: those that do not are given up.
+        deadline.set_within(LAST_TURN);
         control.stop();
-        scope.spawn(|| cuts.cut_after(LAST_TURN));
         for thread in threads {
             // One that panicked is reported by the scope.
             let _ = thread.join();
         }
-        cuts.done();
         ended
     })?;
     let mut writer = writer.into_inner().unwrap_or_else(PoisonError::into_inner);
     host.end_counters(&mut writer)?;
-    cuts.again();
-    let damages = std::thread::scope(|scope| {
-        let cutting = scope.spawn(|| cuts.cut_after(symbols_time()));
-        let damages = finish(args, host, host_stream, guests, writer);
-        cuts.done();
-        if cutting.join().is_ok_and(|cut| cut) {
-            let _ = writeln!(
-                io::stderr(),
-                "vmeter: warning: agents in guests timed out: names of some of their programs are missing"
-            );
-        }
-        damages
-    })?;
+    deadline.set_within(SYMBOLS);
+    let damages = finish(args, host, host_stream, guests, writer)?;
+    if deadline.was_missed() {
+        let _ = writeln!(
+            io::stderr(),
+            "vmeter: warning: agents in guests timed out: names of some of their programs are missing"
+        );
+    }
     summary(args, &damages)?;
     Ok(status)
 }
 
 /// How long a guest's agent may take for its last turn.
 const LAST_TURN: Duration = Duration::from_secs(2);
-/// How long guests' agents may take to give the symbols of their programs, all together: after Ctrl-C
-/// someone waits for the prompt.
+/// How long guests' agents may take to give the symbols of their programs, all together; Ctrl-C shortens
+/// it.
 const SYMBOLS: Duration = Duration::from_secs(60);
-const SYMBOLS_AFTER_CTRL_C: Duration = Duration::from_secs(2);
-
-fn symbols_time() -> Duration {
-    if was_interrupted() { SYMBOLS_AFTER_CTRL_C } else { SYMBOLS }
-}
 
 /// The VMs that reports show, where they were named: a file of the recording.
 pub const VIEW: &str = "view.json";

@@ -7,6 +7,7 @@ use ::record::Writer;
 use agent::{Handle, Opened, Sampling, SymbolFile};
 use model::{Absent, Nanos, Reading, Record, Role, Stream as Recorded};
 use platform::kvm::GuestCounter;
+use sample::Decoder;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::info;
@@ -19,6 +20,12 @@ const SAVED_PARTS: u32 = 50;
 /// sampled 10,000 times per second come to half of it.
 const BYTES_PER_SECOND: u64 = 64_000_000;
 const BURST_BYTES: u64 = 256_000_000;
+/// What a piece of a ring counts for beside its bytes: each is a chunk of the recording, which takes time
+/// and memory to write, find and read.
+const PIECE_BYTES: u64 = 4096;
+/// Maximum number of CPUs of a guest whose rings are recorded, two for each: who reads the recording has
+/// a part of every ring in memory.
+const MAX_CPUS: u32 = 256;
 /// The largest kallsyms that is taken from a guest.
 const MOST_SYMBOLS: u64 = 64 << 20;
 
@@ -31,6 +38,8 @@ pub struct Session {
     /// `None` once it is lost.
     handle: Option<Connection>,
     opened: Opened,
+    /// What its rings' bytes must be understood by.
+    decoder: Option<Decoder>,
     role: Role,
     existing: Vec<Record>,
     number: usize,
@@ -39,7 +48,7 @@ pub struct Session {
     began: Instant,
     saved: Instant,
     until: Option<Nanos>,
-    /// Bytes that came from its rings.
+    /// Bytes that came from its rings, each piece with [`PIECE_BYTES`] more.
     bytes: u64,
     kallsyms: Reading<Kallsyms>,
     notes: Vec<String>,
@@ -52,6 +61,7 @@ impl Session {
             name: name.to_owned(),
             handle: Some(handle),
             opened: nothing(),
+            decoder: None,
             role: Role::Passive,
             existing: Vec::new(),
             number: 0,
@@ -163,6 +173,7 @@ impl Session {
     ) -> Result<(), ::record::Error> {
         self.pings.counter = counter;
         let layout = (self.role != Role::Passive).then(|| self.opened.layout.clone());
+        self.decoder = layout.as_ref().map(Decoder::new).transpose()?;
         self.number = writer.add_stream(self.stream(), layout)?;
         let existing = std::mem::take(&mut self.existing);
         writer.append_records(self.number, Nanos::ZERO, &existing)
@@ -187,9 +198,13 @@ impl Session {
         }
         loop {
             let drained = handle.drain().map_err(text)?;
+            // What is malformed would be found, and said, only when the recording is read.
+            for (ring, bytes) in &drained.pieces {
+                check(self.decoder.as_ref(), self.opened.cpus, *ring, bytes)?;
+            }
             let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
             for (ring, bytes) in &drained.pieces {
-                self.bytes += bytes.len() as u64;
+                self.bytes += bytes.len() as u64 + PIECE_BYTES;
                 let time = self.pings.last();
                 writer.append(self.number, *ring, time, bytes).map_err(|e| e.to_string())?;
             }
@@ -198,8 +213,8 @@ impl Session {
                 let mb = BYTES_PER_SECOND / 1_000_000;
                 return Err(format!("it sends more than {mb} MB per second"));
             }
-            if drained.pieces.is_empty() && drained.more {
-                return Err("it has data but sends none".to_owned());
+            if drained.is_stingy() {
+                return Err("it has more data than it sends".to_owned());
             }
             if !drained.more {
                 return Ok(());
@@ -246,6 +261,18 @@ impl Session {
         guest.streams.push((self.number, self.kallsyms.ok()));
         guest.agent = self.handle;
         Ok(())
+    }
+}
+
+/// Whether bytes of a guest's ring are what a kernel writes.
+fn check(decoder: Option<&Decoder>, cpus: u32, ring: u16, bytes: &[u8]) -> Result<(), String> {
+    if u32::from(ring) >= 2 * cpus.min(MAX_CPUS) {
+        return Err(format!("it sends ring {ring} of a VM of {cpus} CPUs"));
+    }
+    let mut decoded = decoder.map(|decoder| decoder.decode(bytes)).into_iter().flatten();
+    match decoded.find_map(Result::err) {
+        Some(damage) => Err(format!("its records are malformed: {damage}")),
+        None => Ok(()),
     }
 }
 

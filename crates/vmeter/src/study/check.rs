@@ -1,6 +1,7 @@
 //! `vmeter study check`: what a plan would do, before any machine is touched.
 
 use super::PlanArgs;
+use ::agent::Deadline;
 use ::study::plan::{Machine, Place};
 use ::study::{Means, Plan, Preview, Station};
 use anyhow::Result;
@@ -31,7 +32,8 @@ pub(super) struct CheckArgs {
 pub(super) fn run(args: &CheckArgs) -> Result<ExitCode> {
     let plan = super::plan(&args.plan)?;
     let preview = Preview::of(&plan);
-    let means = Means { program: PathBuf::new(), lab_key: PathBuf::new(), key: args.key.clone() };
+    let (key, deadline) = (args.key.clone(), Deadline::default());
+    let means = Means { program: PathBuf::new(), lab_key: PathBuf::new(), key, deadline };
     let mut text = contents(&plan);
     let _ =
         writeln!(text, "{} runs in {} blocks, {}", preview.runs, plan.repetitions, time(&preview));

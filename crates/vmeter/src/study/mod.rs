@@ -5,7 +5,7 @@ mod page;
 mod watch;
 
 use crate::failure::Refused;
-use crate::interrupt::interruptible;
+use crate::interrupt::{deadline, interruptible};
 use ::study::{Means, PLANS, Plan, Store, Study};
 use agent::{Key, Role};
 use anyhow::{Context, Result};
@@ -191,7 +191,7 @@ fn means(args: &RunArgs, plan: &Plan) -> Result<Means> {
     if plan.needs_lab() && !lab_key.exists() {
         Key::create(&lab_key, Role::Configure, None, false)?;
     }
-    Ok(Means { program, lab_key, key: args.key.clone() })
+    Ok(Means { program, lab_key, key: args.key.clone(), deadline: deadline() })
 }
 
 fn list() -> Result<ExitCode> {

@@ -2,7 +2,7 @@
 
 use crate::failure::Refused;
 use crate::monitor::{Monitor, vm_meant};
-use agent::{Handle, Security, Stream};
+use agent::{Deadline, Handle, Security, Stream};
 use anyhow::Result;
 use model::{Absent, Inside, Reading, Snapshot, Vm, VmId, escape};
 use platform::{OpenError, Source, Want};
@@ -180,7 +180,7 @@ struct Talk {
 
 impl Talk {
     fn connect(&mut self) -> Result<(), agent::Error> {
-        let handle = self.monitor.connect_again(&self.security)?;
+        let handle = self.monitor.connect_again(&self.security, &Deadline::default())?;
         let name = || handle.hello().host.clone();
         self.vm.get_or_insert_with(name);
         self.handle = Some(handle);
@@ -214,6 +214,7 @@ mod tests {
     use agent::{Agent, Listener};
     use platform::Choice;
     use std::path::Path;
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
     /// Runs `check` while an agent serves at the socket, and stops the agent.
@@ -221,7 +222,7 @@ mod tests {
         let (platform, root, instance) = (Choice::Alone, "/".into(), Vec::new());
         let agent = Agent { platform, root, instance, dir: None, read_only: true };
         let listener = Listener::unix(socket).unwrap();
-        let stop = AtomicBool::new(false);
+        let stop = Arc::new(AtomicBool::new(false));
         let checked = thread::scope(|scope| {
             scope.spawn(|| agent.serve(&listener, &Security::Transport, &stop, &|_| ()));
             // A check that fails ends the agent, too.

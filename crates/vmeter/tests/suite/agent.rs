@@ -1,7 +1,7 @@
 //! `vmeter agent` as a program: keys, sockets, strangers.
 
 use crate::processes::{children, said, serving, sh};
-use agent::{Handle, Line, Security, Stage, Stream, Work};
+use agent::{Deadline, Handle, Line, Security, Stage, Stream, Work};
 use rustix::process::{Pid, Signal, getpgid, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use std::fs;
@@ -81,10 +81,10 @@ fn who_has_the_key_is_answered_and_who_has_not_is_logged() {
     assert!(said(&found).contains("clock ") && said(&found).contains(&protocol), "{found:?}");
     let found = vmeter(&["status", &at, "--key", text(&other)]);
     assert_eq!(found.status.code(), Some(1), "{found:?}");
-    assert!(said(&found).contains("another key"), "{found:?}");
-    assert!(agent.next_line().contains("another key"));
+    assert!(said(&found).contains("different key"), "{found:?}");
+    assert!(agent.next_line().contains("different key"));
     let found = vmeter(&["status", &at]);
-    assert!(said(&found).contains("another key or none"), "{found:?}");
+    assert!(said(&found).contains("different key or none"), "{found:?}");
     TcpStream::connect(&at).unwrap().write_all(&[0xff; 9]).unwrap();
     assert!(vmeter(&["status", &at, "--key", text(&key)]).status.success(), "it goes on");
     agent.stop();
@@ -105,7 +105,7 @@ fn a_unix_socket_needs_no_key_and_is_gone_at_the_end() {
 fn what_would_be_open_to_others_is_refused() {
     let found = vmeter(&["run", "--listen", "0.0.0.0:0"]);
     assert_eq!(found.status.code(), Some(2), "{found:?}");
-    assert!(said(&found).contains("give a key"), "{found:?}");
+    assert!(said(&found).contains("use a key"), "{found:?}");
     let folder = tempfile::tempdir().unwrap();
     let key = folder.path().join("key");
     assert!(vmeter(&["key", text(&key)]).status.success());
@@ -130,7 +130,7 @@ fn a_serial_line_is_served() {
     let agent = Agent::start(&["--serial", &far]);
     assert_eq!(agent.at, far);
     let stream = Stream::line(Line::new(near).unwrap()).unwrap();
-    let mut handle = Handle::connect(stream, &Security::Transport).unwrap();
+    let mut handle = Handle::connect(stream, &Security::Transport, &Deadline::default()).unwrap();
     assert!(handle.offset().is_ok() && !handle.interrupts().unwrap().lines.is_empty());
     agent.stop();
     let found = vmeter(&["run", "--serial", "/dev/no-such-line"]);
@@ -149,7 +149,8 @@ fn it_runs_real_web_servers_and_leaves_nothing_when_it_is_killed() {
         command.env("TMPDIR", &own).args(["agent", "run", "--unix"]).arg(&socket);
         let mut agent = serving(command);
         let stream = UnixStream::connect(&socket).unwrap();
-        let mut handle = Handle::connect(stream, &Security::Transport).unwrap();
+        let mut handle =
+            Handle::connect(stream, &Security::Transport, &Deadline::default()).unwrap();
         let dir = folder.path().to_owned();
         let work = Work::Serve { dir, listen: "127.0.0.1:0".to_owned(), threads: 1, server };
         // One that is stopped, and one that is there when the agent is killed.
@@ -216,7 +217,7 @@ fn it_runs_the_cpu_load_and_leaves_nobody_when_it_is_killed() {
     let socket = folder.path().join("socket");
     let mut agent = Agent::start(&["--unix", text(&socket)]);
     let stream = UnixStream::connect(&socket).unwrap();
-    let mut handle = Handle::connect(stream, &Security::Transport).unwrap();
+    let mut handle = Handle::connect(stream, &Security::Transport, &Deadline::default()).unwrap();
     let small =
         workload::cpu::Plan { text: 1 << 17, data: 1 << 17, passes: 1, ..Default::default() };
     let (job, _) = handle.start(&Work::Cpu { plan: small.clone() }).unwrap();

@@ -1,7 +1,7 @@
 //! `vmeter agent run` as the first process of a PID namespace.
 
 use crate::processes::children;
-use agent::{Handle, Security, Stream};
+use agent::{Deadline, Handle, Security, Stream};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -55,7 +55,10 @@ impl Guest {
 
     fn answers(&self) {
         let stream = Stream::connect(self.socket.to_str().unwrap()).unwrap();
-        Handle::connect(stream, &Security::Transport).unwrap().offset().unwrap();
+        Handle::connect(stream, &Security::Transport, &Deadline::default())
+            .unwrap()
+            .offset()
+            .unwrap();
     }
 }
 

@@ -1,7 +1,7 @@
 //! `vmeter agent install`, and agents with no more rights than its units give.
 
 use crate::processes::said;
-use agent::{Handle, Security, Setting, Stream, Work};
+use agent::{Deadline, Handle, Security, Setting, Stream, Work};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind};
@@ -147,7 +147,7 @@ impl Limited {
     fn connect(&self) -> Handle<Stream> {
         let socket = self.folder.path().join("socket");
         let stream = Stream::connect(socket.to_str().unwrap()).unwrap();
-        Handle::connect(stream, &Security::Transport).unwrap()
+        Handle::connect(stream, &Security::Transport, &Deadline::default()).unwrap()
     }
 
     fn capabilities(&self) -> String {

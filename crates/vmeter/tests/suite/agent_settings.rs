@@ -1,7 +1,7 @@
 //! Settings by `vmeter agent`, and that they end with the one who made them.
 
 use crate::processes::{serving, sh};
-use agent::{Error, Handle, Security, Setting, Stream, Work};
+use agent::{Deadline, Error, Handle, Security, Setting, Stream, Work};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::{self, File};
@@ -76,7 +76,7 @@ impl Drop for Lab {
 
 fn connect(socket: &Path) -> Handle<Stream> {
     let stream = Stream::connect(socket.to_str().unwrap()).unwrap();
-    Handle::connect(stream, &Security::Transport).unwrap()
+    Handle::connect(stream, &Security::Transport, &Deadline::default()).unwrap()
 }
 
 fn gro(on: bool) -> Setting {

@@ -2,7 +2,7 @@
 //! very clock that its controller does.
 
 use crate::processes::{Killed, serving};
-use agent::{Handle, Security, Stream};
+use agent::{Deadline, Handle, Security, Stream};
 use model::{Nanos, TscOffset};
 use profile::clock::{Ping, align};
 use std::process::Command;
@@ -27,7 +27,7 @@ fn moments_are_within_the_bound() {
     // Programs that make answers late, now and then.
     let _busy = Killed::all_busy();
     let stream = Stream::connect(socket.to_str().unwrap()).unwrap();
-    let mut handle = Handle::connect(stream, &Security::Transport).unwrap();
+    let mut handle = Handle::connect(stream, &Security::Transport, &Deadline::default()).unwrap();
     let same = TscOffset { offset: 0, ratio: 1, fraction: 0 };
     let (mut alone, mut counted) = (Trials::default(), Trials::default());
     for _ in 0..TRIALS {

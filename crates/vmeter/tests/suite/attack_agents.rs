@@ -1,7 +1,9 @@
 //! Guests whose agents mean harm: they have the guest's key, and speak the protocol as they like.
 
 use crate::processes::said;
-use agent::{Channel, Drained, Hello, Opened, PROTOCOL, Reply, Request, Security, encode};
+use agent::{
+    Channel, Deadline, Drained, Hello, Opened, PROTOCOL, Reply, Request, Security, encode,
+};
 use model::{Map, Nanos, Record, What};
 use rustix::process::{Pid, Signal, kill_process};
 use sample::{Capture, Scope, Wanted};
@@ -9,8 +11,8 @@ use serde_bytes::ByteBuf;
 use std::fs;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
@@ -27,34 +29,81 @@ enum Harm {
     Trickles,
     /// It answers no more.
     Hangs,
+    /// It has always more, and sends a byte at a time of it.
+    Crumbs,
+    /// It has always more: records of eight bytes that say nothing, each by itself.
+    Headers,
+    /// It sends from rings without number.
+    Rings,
+    /// It reports a name at a time, of names without end.
+    NameByName,
+    /// It refuses to sample with megabytes of reasons.
+    Reasons,
+    /// It begins to greet, and goes on a byte at a time.
+    Greets,
 }
 
-/// An agent that does harm at a port of loopback; its threads end with the test.
-fn agent_of(harm: Harm) -> String {
+impl Harm {
+    const ALL: [Self; 11] = [
+        Self::Floods,
+        Self::Promises,
+        Self::Names,
+        Self::Trickles,
+        Self::Hangs,
+        Self::Crumbs,
+        Self::Headers,
+        Self::Rings,
+        Self::NameByName,
+        Self::Reasons,
+        Self::Greets,
+    ];
+
+    /// What says why nothing is recorded, where it is so bad that nothing is.
+    fn refusal(self) -> Option<&'static str> {
+        match self {
+            Self::Names => Some("names of processes of more"),
+            Self::NameByName => Some("names of processes in small pieces"),
+            Self::Reasons => Some("more than the limit of"),
+            _ => None,
+        }
+    }
+}
+
+/// An agent that does harm at a port of loopback, and says when someone has connected; its threads end
+/// with the test.
+fn agent_of(harm: Harm) -> (String, Receiver<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
+    let (connected, seen) = channel();
     thread::spawn(move || {
         for stream in listener.incoming() {
+            let _ = connected.send(());
             thread::spawn(move || converse(stream.unwrap(), harm));
         }
     });
-    address
+    (address, seen)
 }
 
 fn converse(stream: TcpStream, harm: Harm) {
     let mut slow = stream.try_clone().unwrap();
-    let Ok((mut channel, _)) = Channel::accept(stream, &Security::Transport) else { return };
-    while let Ok(request) = channel.receive::<Request>() {
+    let Ok((mut channel, _)) = Channel::accept(stream, &Security::Transport, &Deadline::default())
+    else {
+        return;
+    };
+    while let Ok(request) = channel.receive::<Request>(Request::LONGEST) {
         let drains = matches!(request, Request::Drain);
+        let greets = harm == Harm::Greets && matches!(request, Request::Hello { .. });
         let reply = reply(request, harm);
         let sent = match harm {
             Harm::Hangs if drains => loop {
                 sleep(Duration::from_secs(3600));
             },
-            Harm::Trickles if drains => encode(&reply).unwrap().iter().try_for_each(|byte| {
-                sleep(Duration::from_millis(500));
-                slow.write_all(&[*byte])
-            }),
+            _ if greets || harm == Harm::Trickles && drains => {
+                encode(&reply).unwrap().iter().try_for_each(|byte| {
+                    sleep(Duration::from_millis(500));
+                    slow.write_all(&[*byte])
+                })
+            }
             _ => channel.send(&reply).map_err(std::io::Error::other),
         };
         if sent.is_err() {
@@ -74,16 +123,24 @@ fn reply(request: Request, harm: Harm) -> Reply {
         Request::Clock => {
             Reply::Clock { monotonic: workload::clock::now(), stamp: sample::stamp() }
         }
+        Request::Sample(_) if harm == Harm::Reasons => Reply::Failed("no ".repeat(2_000_000)),
         Request::Sample(_) => Reply::Sampling(Box::new(opened())),
+        Request::Existing { .. } if harm == Harm::NameByName => {
+            Reply::Existing { records: vec![mapped()], all: u32::MAX }
+        }
         Request::Existing { .. } if harm == Harm::Names => {
-            Reply::Existing { records: vec![mapped(); 5000], all: u32::MAX }
+            Reply::Existing { records: vec![mapped(); 7000], all: u32::MAX }
         }
         Request::Existing { .. } => Reply::Existing { records: Vec::new(), all: 0 },
         Request::Drain => Reply::Drained(match harm {
-            Harm::Floods => {
-                Drained { pieces: vec![(0, ByteBuf::from(vec![7; 3 << 20]))], more: true }
+            Harm::Floods => more(vec![lost(80 << 10); 16]),
+            Harm::Crumbs => more(vec![(0, ByteBuf::from([7])); 4 << 10]),
+            Harm::Headers => more(vec![lost(1); 4 << 10]),
+            Harm::Rings => {
+                let (_, bytes) = lost(1);
+                more((0..4096).map(|ring| (ring * 16, bytes.clone())).collect())
             }
-            Harm::Promises => Drained { pieces: Vec::new(), more: true },
+            Harm::Promises => more(Vec::new()),
             _ => Drained { pieces: Vec::new(), more: false },
         }),
         Request::EndSampling => Reply::Sampled { events: opened().events },
@@ -104,6 +161,16 @@ fn opened() -> Opened {
     }
 }
 
+fn more(pieces: Vec<(u16, ByteBuf)>) -> Drained {
+    Drained { pieces, more: true }
+}
+
+/// Records of a kind that nobody knows, without a body, of the first ring.
+fn lost(count: usize) -> (u16, ByteBuf) {
+    let header = 99_u64 | 8 << 48;
+    (0, ByteBuf::from(header.to_le_bytes().repeat(count)))
+}
+
 fn mapped() -> Record {
     let path = vec![b'x'; 100];
     let map = Map { pid: 1, tid: 1, start: 0, length: 4096, offset: 0, build_id: None, path };
@@ -113,7 +180,8 @@ fn mapped() -> Record {
 /// The most memory that a process has had, in MB.
 fn peak(child: &Child) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    // One that has ended, and was not yet waited for, has none.
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0 kB");
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
 }
 
@@ -121,26 +189,28 @@ fn peak(child: &Child) -> u64 {
 #[test]
 fn attack_by_a_guests_agent_does_not_keep_a_recording() {
     let place = tempfile::tempdir().unwrap();
-    for harm in [Harm::Floods, Harm::Promises, Harm::Names, Harm::Trickles, Harm::Hangs] {
+    for harm in Harm::ALL {
         let dir = place.path().join(format!("{harm:?}"));
-        let agent = format!("g1={}", agent_of(harm));
+        let (address, connected) = agent_of(harm);
+        let agent = format!("g1={address}");
         let mut recorder = Command::new(env!("CARGO_BIN_EXE_vmeter"));
         recorder.args(["record", "-e", "cpu-clock", "--agent", &agent, "-o"]).arg(&dir);
         recorder.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut recorder = recorder.spawn().unwrap();
+        connected.recv_timeout(Duration::from_secs(20)).unwrap();
         let until = Instant::now() + Duration::from_secs(20);
-        let begun = |dir: &Path| {
-            fs::metadata(dir.join("stream-0.raw")).is_ok_and(|found| found.len() > 5000)
+        let begun = || {
+            let stream = fs::metadata(dir.join("stream-0.raw"));
+            harm == Harm::Greets || stream.is_ok_and(|found| found.len() > 5000)
         };
-        // An agent that has too many names is refused before anything is recorded.
-        while !begun(&dir) && recorder.try_wait().unwrap().is_none() {
+        while !begun() && recorder.try_wait().unwrap().is_none() {
             assert!(Instant::now() < until, "{harm:?}: nothing is recorded");
             sleep(Duration::from_millis(50));
         }
-        if recorder.try_wait().unwrap().is_some() {
+        if let Some(why) = harm.refusal() {
             let output = recorder.wait_with_output().unwrap();
-            println!("{harm:?}: {}", said(&output));
-            assert!(harm == Harm::Names && said(&output).contains("names of processes of more"));
+            assert!(!output.status.success() && said(&output).contains(why), "{}", said(&output));
+            assert!(said(&output).len() < 10_000, "{harm:?}");
             continue;
         }
         sleep(Duration::from_secs(2));
@@ -151,13 +221,33 @@ fn attack_by_a_guests_agent_does_not_keep_a_recording() {
         let took = began.elapsed();
         println!("{harm:?}: {memory} MB, ended in {took:?}: {}", said(&output));
         assert!(took < Duration::from_secs(5) && memory < 200, "{harm:?}");
+        assert!(said(&output).len() < 10_000, "{harm:?}");
+        if harm == Harm::Greets {
+            assert!(!output.status.success() && !dir.exists(), "nothing was recorded");
+            continue;
+        }
         assert!(output.status.success(), "{harm:?}: {}", said(&output));
-        let report = Command::new(env!("CARGO_BIN_EXE_vmeter"))
-            .args(["report", "--limit", "3"])
-            .arg(&dir)
-            .output()
-            .unwrap();
-        assert!(report.status.success(), "{harm:?}: {}", said(&report));
+        let (report, memory) = report(&dir);
+        println!("report: {memory} MB");
+        assert!(report.status.success() && memory < 200, "{harm:?}: {}", said(&report));
         fs::remove_dir_all(&dir).unwrap();
     }
+}
+
+/// The report of a recording, and its most memory in MB.
+fn report(dir: &std::path::Path) -> (Output, u64) {
+    let mut report = Command::new(env!("CARGO_BIN_EXE_vmeter"))
+        .args(["report", "--limit", "3"])
+        .arg(dir)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut memory = 0;
+    // What it prints fits into the pipes.
+    while report.try_wait().unwrap().is_none() {
+        memory = memory.max(peak(&report));
+        sleep(Duration::from_millis(2));
+    }
+    (report.wait_with_output().unwrap(), memory)
 }

@@ -61,7 +61,7 @@ const COUNTED: [&str; 14] = [
 /// After "is no" these are English.
 const NO_LONGER: [&str; 2] = ["longer", "more"];
 /// Crates with messages that are not in the glossary's words yet.
-const LATER: [&str; 2] = ["agent", "platform"];
+const LATER: [&str; 1] = ["platform"];
 /// A user's or file's name that is an oddity, too.
 const NAMES: [&str; 3] = ["`nobody`", "user nobody", "nobody:x:65534:65534:nobody:"];
 
