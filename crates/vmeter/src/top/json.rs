@@ -4,13 +4,16 @@ use super::{View, rows};
 use account::{DriverUsage, HostUsage, SelfUsage, Usage, VmUsage};
 use anyhow::{Context, Result};
 use jiff::Timestamp;
-use model::{Absent, Bytes, Nanos, Operations, Platform, Reading};
+use model::{Absent, Bytes, Nanos, Operations, Platform, Reading, VmId};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 /// Names are cut to so many characters.
 const LONGEST_NAME: usize = 256;
+/// Values of a VM that are mostly unknown.
+const USUAL_REASONS: usize = 8;
 
 /// One interval.
 #[derive(Serialize)]
@@ -21,7 +24,7 @@ struct Interval<'a> {
     interval_s: f64,
     host: Host<'a>,
     idd: Vec<Driver<'a>>,
-    vms: Vec<Vm<'a>>,
+    vms: Vms<'a>,
     #[serde(rename = "self")]
     me: Me,
 }
@@ -64,10 +67,28 @@ struct DriverCpu {
     unattributed: Option<f64>,
 }
 
+/// The VMs' rows, each made when it is written: a host may have thousands.
+struct Vms<'a>(Vec<&'a VmUsage>);
+
+impl Serialize for Vms<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|usage| vm(usage)))
+    }
+}
+
+/// A VM's identity as its text.
+struct Id<'a>(&'a VmId);
+
+impl Serialize for Id<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self.0)
+    }
+}
+
 #[derive(Serialize)]
 struct Vm<'a> {
-    id: String,
-    name: String,
+    id: Id<'a>,
+    name: Cow<'a, str>,
     platform: Platform,
     state: &'static str,
     vcpus: Option<u32>,
@@ -182,7 +203,7 @@ pub fn write(out: &mut Vec<u8>, usage: &Usage, view: &View) -> Result<()> {
         interval_s: usage.interval.seconds(),
         host: host(&usage.host),
         idd: usage.drivers.iter().map(driver).collect(),
-        vms: rows::vms(usage, view).into_iter().map(vm).collect(),
+        vms: Vms(rows::vms(usage, view)),
         me: me(usage.me),
     };
     let mut serializer = serde_json::Serializer::with_formatter(&mut *out, Unseen);
@@ -236,10 +257,11 @@ fn driver(driver: &DriverUsage) -> Driver<'_> {
 }
 
 fn vm(vm: &VmUsage) -> Vm<'_> {
-    let mut absent = Reasons::default();
+    let mut absent = Reasons(Vec::with_capacity(USUAL_REASONS));
+    let fits = vm.name.len() <= LONGEST_NAME;
     Vm {
-        id: vm.id.to_string(),
-        name: model::shorten(&vm.name, LONGEST_NAME),
+        id: Id(&vm.id),
+        name: if fits { (&*vm.name).into() } else { model::shorten(&vm.name, LONGEST_NAME).into() },
         platform: vm.platform,
         state: vm.state.word(),
         vcpus: absent.take("vcpus", &vm.vcpus, |count| count),
