@@ -92,10 +92,11 @@ fn converse(stream: TcpStream, harm: Harm) {
     };
     while let Ok(request) = channel.receive::<Request>(Request::LONGEST) {
         let drains = matches!(request, Request::Drain);
+        let starts = matches!(request, Request::Start { .. } | Request::Snapshot { .. });
         let greets = harm == Harm::Greets && matches!(request, Request::Hello { .. });
         let reply = reply(request, harm);
         let sent = match harm {
-            Harm::Hangs if drains => loop {
+            Harm::Hangs if drains || starts => loop {
                 sleep(Duration::from_secs(3600));
             },
             _ if greets || harm == Harm::Trickles && drains => {
@@ -250,4 +251,60 @@ fn report(dir: &std::path::Path) -> (Output, u64) {
         sleep(Duration::from_millis(2));
     }
     (report.wait_with_output().unwrap(), memory)
+}
+
+/// Whatever an agent does, Ctrl-C ends the studies and calibrations that use it, too.
+#[test]
+fn attack_by_an_agent_does_not_keep_a_study_or_a_calibration() {
+    let place = tempfile::tempdir().unwrap();
+    for harm in [Harm::Greets, Harm::Hangs] {
+        let (address, connected) = agent_of(harm);
+        let plan = place.path().join("plan.toml");
+        fs::write(&plan, plan_with(&address)).unwrap();
+        let study = place.path().join(format!("{harm:?}"));
+        let arguments = [
+            vec!["calibrate", "--agent", &address],
+            vec!["study", "run", plan.to_str().unwrap(), "-o", study.to_str().unwrap()],
+        ];
+        for arguments in arguments {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_vmeter"));
+            command.args(&arguments).stdin(Stdio::null());
+            let mut command =
+                command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            connected.recv_timeout(Duration::from_secs(20)).unwrap();
+            let began = Instant::now();
+            kill_process(Pid::from_child(&command), Signal::INT).unwrap();
+            let until = began + Duration::from_secs(5);
+            while command.try_wait().unwrap().is_none() && Instant::now() < until {
+                sleep(Duration::from_millis(20));
+            }
+            let took = began.elapsed();
+            let _ = command.kill();
+            let output = command.wait_with_output().unwrap();
+            println!("{harm:?}, {}: ended in {took:?}: {}", arguments[0], said(&output));
+            assert!(took < Duration::from_secs(5), "{harm:?}, {}", arguments[0]);
+            assert!(!output.status.success(), "{harm:?}, {}: {}", arguments[0], said(&output));
+        }
+    }
+}
+
+/// A plan of one run on a machine with this agent alone.
+fn plan_with(address: &str) -> String {
+    format!(
+        r#"schema = "vmeter.plan/1"
+id = "attacked"
+title = "One machine"
+repetitions = 1
+settle = "0 s"
+[[machines]]
+name = "server"
+agents = {{ host = "{address}", client = "{address}", addresses = ["127.0.0.1"] }}
+[[workloads]]
+name = "receive"
+kind = "tcp"
+rate = "200/s"
+[[figures]]
+id = "fig-6.1"
+"#
+    )
 }
