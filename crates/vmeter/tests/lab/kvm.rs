@@ -40,7 +40,7 @@ fn a_guest_attacks_its_host(host: &mut Host) {
     let refused = host
         .sh("guest 1 '/lab/agent/vmeter agent status 10.0.2.15:5299 --key /lab/agent/key 2>&1 || \
          echo refused with $?'");
-    assert!(refused.contains("another key") && refused.contains("refused with 1"), "{refused}");
+    assert!(refused.contains("different key") && refused.contains("refused with 1"), "{refused}");
     // Connections that say nothing, hundreds of them, kept open.
     host.sh("guest 1 'for i in 1 2 3 4 5 6 7 8 9 10; do for j in 1 2 3 4 5 6 7 8 9 10 11 12; do \
          (sleep 15 | /bin/busybox nc 10.0.2.15 5299) </dev/null >/dev/null 2>&1 & done; done; \
