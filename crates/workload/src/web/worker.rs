@@ -1,9 +1,10 @@
-//! One generating thread.
+//! One generating thread: its event loop.
 
+mod arrivals;
 mod exchange;
 
 use super::classes::Class;
-use super::connection::{Connection, Request, State};
+use super::connection::Connection;
 use super::gather::Gather;
 use super::plan::{Load, Plan};
 use super::requests::Requests;
@@ -29,14 +30,6 @@ const EVENTS: usize = 64;
 const BUFFER: usize = 64 << 10;
 /// How long requests under way may take when the run is ended early.
 const LAST_ORDERS: u64 = SECOND / 2;
-/// Requests that one turn sends, of those that are due: between turns, replies are read and the
-/// stop flag is looked at.
-const REQUESTS_PER_TURN: usize = 256;
-/// Requests that may wait for a connection; a rate far beyond what this machine can send would else
-/// take all memory.
-const MAX_HELD: usize = 1 << 20;
-/// How long a closed loop waits before it tries a failed connection again.
-const RETRY: u64 = SECOND / 100;
 
 /// What a thread needs.
 pub struct Worker<'a> {
@@ -208,86 +201,6 @@ impl<'a> Worker<'a> {
             }
         }
         Ok(())
-    }
-
-    /// Sends what is due by now, a turn's worth at most; when the next is.
-    fn arrive(&mut self, now: Instant) -> Option<Instant> {
-        for turn in 0.. {
-            let Some(schedule) = &mut self.schedule else { break };
-            let due = schedule.due();
-            match due {
-                Some(due) if due <= now && turn < REQUESTS_PER_TURN => schedule.advance(),
-                _ => return due,
-            }
-            let intended = due.unwrap_or(now);
-            self.tally.due(self.window, intended, self.plan.requests_of_an_arrival());
-            let file = self.requests.draw();
-            self.dispatch(intended, file);
-        }
-        if matches!(self.plan.load, Load::Closed) {
-            if now < self.window.start {
-                return Some(self.window.start);
-            }
-            return self.fill(now).then_some(now);
-        }
-        None
-    }
-
-    /// A closed loop keeps all its connections busy; whether this takes another turn.
-    fn fill(&mut self, now: Instant) -> bool {
-        let idle = |worker: &Self| {
-            worker.busy < worker.most && now < worker.window.to && now >= worker.retry
-        };
-        for _ in 0..REQUESTS_PER_TURN {
-            if !idle(self) {
-                break;
-            }
-            let (errors, file) = (self.tally.errors.total, self.requests.draw());
-            self.tally.due(self.window, now, 1);
-            self.dispatch(now, file);
-            if self.tally.errors.total > errors {
-                self.retry = now + RETRY;
-            }
-        }
-        idle(self)
-    }
-
-    /// Gives a request to a connection, or holds it back until one is free.
-    fn dispatch(&mut self, intended: Instant, file: Option<File>) {
-        if !self.place(intended, file) {
-            let counts = u64::from(intended >= self.window.from);
-            self.tally.held_back += counts;
-            if self.held.len() < MAX_HELD {
-                self.held.push_back((intended, file));
-            } else {
-                self.tally.unsent += counts * self.plan.requests_of_an_arrival();
-            }
-        }
-    }
-
-    /// Gives a request to a kept connection or a new one; false where there may be no more.
-    fn place(&mut self, intended: Instant, file: Option<File>) -> bool {
-        if !self.plan.load.closes_connections() {
-            while let Some((place, generation)) = self.idle.pop() {
-                if let Some(Some(c)) = self.places.get_mut(place)
-                    && c.generation == generation
-                    && c.state == State::Idle
-                {
-                    let begun = clock::now();
-                    c.request = Request { file, arrival: intended, intended, begun };
-                    self.busy += 1;
-                    self.tally.sent(self.window, &c.request);
-                    self.transmit(place);
-                    return true;
-                }
-            }
-        }
-        while self.open >= self.most && self.close_oldest() {}
-        let room = self.open < self.most;
-        if room {
-            self.connect(intended, file);
-        }
-        room
     }
 
     /// Ends what took too long, and shows how far it is.

@@ -1,6 +1,7 @@
 //! What happens on the connections: connecting, sending, reading, closing.
 
-use super::{BUFFER, RETRY, Worker};
+use super::arrivals::RETRY;
+use super::{BUFFER, Worker};
 use crate::clock::{self, Instant, SECOND};
 use crate::fileset::File;
 use crate::web::classes::Class;
