@@ -29,9 +29,9 @@ pub(super) fn make(args: &ReportArgs) -> Result<ExitCode> {
             }
             return Ok(ExitCode::SUCCESS);
         }
-        Format::Markdown => ::report::markdown(&found()),
-        Format::Csv => ::report::csv_all(&found()),
-        Format::Json => ::report::json(&found()),
+        Format::Markdown => ::study_report::markdown(&found()),
+        Format::Csv => ::study_report::csv_all(&found()),
+        Format::Json => ::study_report::json(&found()),
     };
     match &args.output {
         Some(path) => Pending::create(path)?.finish(&text)?,
@@ -56,6 +56,6 @@ fn write_html(
     path: Option<&Path>,
 ) -> Result<PathBuf> {
     let path = path.map_or_else(|| store.root().join("report.html"), Path::to_owned);
-    Pending::create(&path)?.finish(&::report::html(&report(plan, records)))?;
+    Pending::create(&path)?.finish(&::study_report::html(&report(plan, records)))?;
     Ok(path)
 }

@@ -8,7 +8,7 @@
     reason = "tests"
 )]
 
-#[path = "../../../report/tests/chromium/mod.rs"]
+#[path = "../../../study-report/tests/chromium/mod.rs"]
 #[allow(dead_code, reason = "the page's own tests use the rest")]
 mod chromium;
 mod kvm;

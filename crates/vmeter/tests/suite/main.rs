@@ -23,7 +23,7 @@ mod bench_status;
 mod bench_tcp;
 mod bench_web;
 mod browse;
-#[path = "../../../report/tests/chromium/mod.rs"]
+#[path = "../../../study-report/tests/chromium/mod.rs"]
 #[allow(dead_code, reason = "the page's own tests use the rest")]
 mod chromium;
 mod circles;

@@ -52,7 +52,7 @@ const OVERLAPS: &str = r"
 fn written(report: &Report) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("page.html");
-    fs::write(&file, report::html(report)).unwrap();
+    fs::write(&file, study_report::html(report)).unwrap();
     (folder, file)
 }
 
