@@ -10,6 +10,7 @@ use crate::{Error, Role, Stage};
 use model::Nanos;
 use platform::host::{self, Tree};
 use platform::{Choice, OpenError, Source, Want, tune};
+use tracing::info;
 use workload::{CpuTime, Environment, clock};
 
 /// Workloads that a connection may start in its life.
@@ -161,6 +162,7 @@ impl<'a> Conversation<'a> {
         match parsed.and_then(|work| Job::start(work, &self.agent.instance)) {
             Ok(started) => {
                 let address = started.address.clone();
+                info!(job = self.jobs.len(), ?address, "workload started");
                 self.jobs.push(started);
                 Reply::Started { job: self.jobs.len() as u32 - 1, address }
             }
@@ -173,6 +175,7 @@ impl<'a> Conversation<'a> {
         self.sampler = None;
         match Sampler::start(what) {
             Ok((sampler, opened)) => {
+                info!(?what, cpus = opened.cpus, notes = ?opened.notes, "sampling");
                 self.sampler = Some(sampler);
                 Reply::Sampling(Box::new(opened))
             }
@@ -199,6 +202,10 @@ impl<'a> Conversation<'a> {
             serde_json::from_str(setting).map_err(|error| format!("invalid setting: {error}"));
         let set = parsed
             .and_then(|setting| self.settings.set(&setting, &self.agent.root, &mut self.source));
+        match &set {
+            Ok(was) => info!(?was, "set"),
+            Err(why) => info!(?why, "not set"),
+        }
         set.map_or_else(Reply::Failed, |was| Reply::Set { was })
     }
 }

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::Duration;
+use tracing::{debug, info};
 use workload::clock;
 
 /// What all connections of a serving agent share.
@@ -44,6 +45,7 @@ impl Agent {
         let role = if listener.is_private() { Role::Configure } else { Role::Read };
         let scratch = Scratch::new(self.dir.as_deref());
         let (log, holders) = (Log::new("refused", log), Log::new("with a key failed", log));
+        info!(at = ?listener.place(), %role, read_only = self.read_only, "serving");
         let deadline = Deadline::hurried_by(Arc::clone(stop));
         let agent = self;
         let service = Service { agent, security, scratch, role, stop, deadline, log, holders };
@@ -97,9 +99,11 @@ impl Service<'_> {
         let holder = proven.as_ref().map(|proven| proven.holder());
         let agreed = Channel::of_arrived(stream, proven, &self.deadline);
         let role = holder.map(|holder| holder.role);
+        debug!(peer = ?peer.name, role = %role.unwrap_or(self.role), place, "connection accepted");
         let ended =
             agreed.and_then(|channel| self.converse(channel, role, || places.is_known(place)));
         let cut = places.leave(place);
+        debug!(peer = ?peer.name, ?cut, "connection ended");
         let name = &peer.name;
         let tell = |why: &dyn std::fmt::Display| {
             let log = self.log_of(holder.is_some());

@@ -62,7 +62,7 @@ pub enum OpenError {
         action: &'static str,
     },
     /// A version whose interface is neither known nor found by trying.
-    #[error("{found} is not understood ({detail}); this vmeter knows {known}: update vmeter")]
+    #[error("{found} is not supported ({detail}): this vmeter supports {known}: update vmeter")]
     UnknownVersion {
         /// What is here, with its version.
         found: String,

@@ -113,9 +113,12 @@ fn vcpus_and_backends_get_cpus_and_their_old_ones_back() {
     let refused = |vm: &str, vcpu, cpus: &str| {
         pin(&tree, live().as_mut(), vm, vcpu, cpus, &mut |_| Ok(())).unwrap_err().to_string()
     };
-    assert!(refused("nobody", None, "0").contains("no VM nobody; there are"));
-    assert!(refused("vmeter-pin", Some(7), "0").contains("no such vCPU, only 0, 1"));
-    assert!(refused("vmeter-pin", None, "0-999").contains("there is no CPU"));
+    assert!(refused("nobody", None, "0").contains("VM nobody not found: expected one of"));
+    assert!(
+        refused("vmeter-pin", Some(7), "0")
+            .contains("vCPU of vmeter-pin not found: expected one of 0, 1")
+    );
+    assert!(refused("vmeter-pin", None, "0-999").contains("not found: expected"));
     // What has ended has nothing to get back.
     let gone = pin(&tree, source.as_mut(), "vmeter-pin", None, "0", &mut |_| Ok(())).unwrap();
     drop(guest);

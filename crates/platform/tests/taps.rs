@@ -216,7 +216,7 @@ fn a_device_is_of_one_vm() {
     std::thread::sleep(Duration::from_millis(20));
     let second = Running::guest("", "vmeter-second", &netdev);
     let is_refused = |vm: &Vm| {
-        let of = format!("is of the VM of process {}", first.pid());
+        let of = format!("belongs to the VM of process {}", first.pid());
         matches!(&vm.nics, Err(Absent::NotProvided(why)) if why.contains(&of))
     };
     find(source.as_mut(), second.pid(), is_refused);

@@ -12,7 +12,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 /// Selects what is logged; it takes precedence over `-v`.
 const VARIABLE: &str = "VMETER_LOG";
 /// What can be logged: the first parts of the events' targets.
-const TARGETS: [&str; 5] = ["lab", "platform", "record", "sample", "study"];
+const TARGETS: [&str; 6] = ["agent", "lab", "platform", "record", "sample", "study"];
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 /// How similar (Jaro-Winkler) a word must be to be suggested.
 const SIMILAR: f64 = 0.7;
@@ -117,7 +117,7 @@ mod tests {
             ("platform", ["invalid level `platform`", "expected off"]),
             ("", ["invalid level ``", "VMETER_LOG"]),
             ("info,,debug", ["invalid level ``", "expected off"]),
-            ("\u{1b}[2J=info", ["invalid target `\\u{1b}[2J`", "expected lab"]),
+            ("\u{1b}[2J=info", ["invalid target `\\u{1b}[2J`", "expected agent"]),
         ] {
             let problem = parse(wrong).unwrap_err();
             assert!(parts.iter().all(|part| problem.contains(part)), "{wrong}: {problem}");

@@ -129,11 +129,11 @@ impl Groups {
             memory_limit: if want.placement {
                 files.memory_limit(buffer)
             } else {
-                Err(Absent::NotProvided("not asked for".into()))
+                Err(Absent::NotProvided("not requested".into()))
             },
             nics,
             disks: files.disks(disks, buffer),
-            exits: Err(none("a control group makes no exits")),
+            exits: Err(none("a control group has no exits")),
             halt_poll: Err(none("a control group has no vCPUs")),
             cpupool: Err(none("only Xen has cpupools")),
             inside: Err(Absent::NotReported),

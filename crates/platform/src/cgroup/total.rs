@@ -120,7 +120,7 @@ impl Total {
 }
 
 fn nobody() -> Absent {
-    Absent::NotProvided("no control groups count all tasks here, nor does /proc/schedstat".into())
+    Absent::NotProvided("neither control groups nor /proc/schedstat count all tasks here".into())
 }
 
 /// Whether the mounted root is the root of all groups, and not that of a container's.

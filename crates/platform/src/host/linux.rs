@@ -81,7 +81,7 @@ impl Linux {
             idle: cpus.map(|cpus| process::ticks(cpus.idle, tick(tree))),
             // Idle and iowait, each cut to a tick.
             idle_step: process::ticks(2, tick(tree)),
-            idle_each: Err(Absent::NotProvided("it was not asked for".into())),
+            idle_each: Err(Absent::NotProvided("not requested".into())),
             system: self.system(),
             irq_time_accounting: self.irq_time_accounting.clone(),
             memory: self.memory(tree),

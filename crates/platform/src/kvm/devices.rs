@@ -236,7 +236,7 @@ impl Nics {
         let own: Vec<&Tap> = taps.iter().filter(|tap| !self.refused.contains_key(tap)).collect();
         if let (true, Some((tap, owner))) = (own.is_empty(), self.refused.first_key_value()) {
             return Err(Absent::NotProvided(
-                format!("network device {} is of the VM of process {owner}", tap.name).into(),
+                format!("network device {} belongs to the VM of process {owner}", tap.name).into(),
             ));
         }
         let nic = |tap: &Tap| Nic {
@@ -260,7 +260,7 @@ fn counters(
     };
     let unknown = || {
         Absent::NotProvided(
-            "the device is in a network namespace that is neither the host's nor the VMM's".into(),
+            "the device is in a network namespace of neither the host nor the VMM".into(),
         )
     };
     devices

@@ -38,7 +38,7 @@ impl Statistics {
     }
 
     pub(super) fn emulated() -> Self {
-        Self::of(Err(Absent::NotApplicable("an emulated guest makes no exits".into())))
+        Self::of(Err(Absent::NotApplicable("an emulated guest has no exits".into())))
     }
 
     fn of(folder: Reading<String>) -> Self {

@@ -310,10 +310,10 @@ impl Machine {
             cpu: counted.run.clone(),
             guest: match self.found.platform {
                 Platform::Tcg => Err(Absent::NotApplicable(
-                    "an emulated vCPU's thread runs guest and emulator in one".into(),
+                    "the thread of an emulated vCPU runs both the guest and the emulator".into(),
                 )),
                 Platform::Other => Err(Absent::NotProvided(
-                    "the VM's accelerator is unknown, and with it the time in the guest".into(),
+                    "the VM's accelerator is unknown, and so is the time in the guest".into(),
                 )),
                 _ => counted.ticks.clone(),
             },
@@ -321,7 +321,7 @@ impl Machine {
             affinity: if around.want.placement {
                 affinity(around.tree, self.task.pid, counted.thread.id.pid, buffer)
             } else {
-                Err(Absent::NotProvided("not asked for".into()))
+                Err(Absent::NotProvided("not requested".into()))
             },
         }
     }
@@ -347,7 +347,7 @@ impl Machine {
 
 impl Counted {
     fn new(thread: Thread) -> Self {
-        let unread = || Absent::NotProvided("not asked for".into());
+        let unread = || Absent::NotProvided("not requested".into());
         let (run, wait) = (Err(unread()), Err(unread()));
         let ticks = Err(unread());
         let (ticks_at, waiting) = (Nanos::ZERO, Waiting::default());
@@ -378,7 +378,7 @@ impl Counted {
             self.ticks = stat
                 .guest
                 .map(|guest| CpuTicks { guest, user, total })
-                .ok_or(Absent::NotProvided("this kernel counts no guest time".into()));
+                .ok_or(Absent::NotProvided("this kernel does not count guest time".into()));
         } else if self.thread.role.is_vcpu() {
             self.state = State::Blocked;
         }
@@ -432,7 +432,7 @@ fn disks(tree: &Tree, pid: u32, io: &mut Kept, buffer: &mut Vec<u8>) -> Reading<
     let value = |key: &[u8]| {
         parse_io(bytes, key).map(Bytes).ok_or(Absent::Malformed("/proc/PID/io".into()))
     };
-    let requests = || Absent::NotProvided("the kernel counts a process's bytes only".into());
+    let requests = || Absent::NotProvided("the kernel counts only the bytes of a process".into());
     let counters = DiskCounters {
         reads: Err(requests()),
         writes: Err(requests()),

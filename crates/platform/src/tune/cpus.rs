@@ -17,7 +17,7 @@ pub fn among(list: &str, there: &Cpus) -> Result<Cpus, TuneError> {
     let missing = cpus.iter().find(|cpu| !there.contains(*cpu));
     match missing {
         None => Ok(cpus),
-        Some(cpu) => Err(TuneError::Cpus(format!("there is no CPU {cpu}, only {there}"))),
+        Some(cpu) => Err(TuneError::Cpus(format!("CPU {cpu} not found: expected {there}"))),
     }
 }
 
@@ -26,7 +26,7 @@ pub(super) fn online(tree: &Tree) -> Result<Cpus, TuneError> {
     let path = "/sys/devices/system/cpu/online";
     let refused = |why: String| TuneError::Refused { what: path.to_owned(), why };
     let text = tree.read_text(path).map_err(|error| refused(error.to_string()))?;
-    Cpus::parse(&text).ok_or_else(|| refused("it holds no list of CPUs".to_owned()))
+    Cpus::parse(&text).ok_or_else(|| refused("it does not contain a list of CPUs".to_owned()))
 }
 
 /// As sched_setaffinity takes it.
@@ -36,7 +36,7 @@ pub(super) fn to_set(cpus: &Cpus) -> Result<CpuSet, TuneError> {
         let at = usize::try_from(cpu).unwrap_or(usize::MAX);
         if at >= CpuSet::MAX_CPU {
             return Err(TuneError::Cpus(format!(
-                "threads can be bound to the first {} CPUs only",
+                "threads can be bound only to the first {} CPUs",
                 CpuSet::MAX_CPU
             )));
         }
@@ -65,7 +65,7 @@ mod tests {
     fn a_cpu_that_is_not_there_is_told_with_those_that_are() {
         let there = Cpus::up_to(1);
         let error = among("1-3", &there).unwrap_err().to_string();
-        assert_eq!(error, "there is no CPU 2, only 0-1");
+        assert_eq!(error, "CPU 2 not found: expected 0-1");
         assert!(among("all", &there).unwrap_err().to_string().contains("0-3,8"));
         assert_eq!(among("1", &there).unwrap().to_string(), "1");
         assert!(to_set(&Cpus::parse("2000").unwrap()).is_err());

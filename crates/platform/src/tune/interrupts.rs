@@ -59,7 +59,7 @@ pub fn place_interrupts(
         .collect();
     if places.is_empty() {
         return Err(TuneError::NotFound(format!(
-            "no interrupt in /proc/interrupts is for {part:?}"
+            "no interrupt in /proc/interrupts matches {part:?}"
         )));
     }
     set_all(places, &cpus, before)
@@ -186,7 +186,7 @@ mod tests {
         assert!(nothing.contains("no-such-device"), "{nothing}");
         let nowhere =
             place_interrupts(&tree, "rtc0", "8000", &mut |_| Ok(())).unwrap_err().to_string();
-        assert!(nowhere.contains("there is no CPU 8000, only 0"), "{nowhere}");
+        assert!(nowhere.contains("CPU 8000 not found: expected 0"), "{nowhere}");
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub enum TuneError {
         why: String,
     },
     /// The system refused it, and to set others back.
-    #[error("{why}; and not set back: {left}")]
+    #[error("{why}; and not restored: {left}")]
     Left {
         /// What it refused first.
         why: String,

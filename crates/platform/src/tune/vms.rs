@@ -53,7 +53,7 @@ pub fn pin(
     if places.is_empty() {
         let numbers: Vec<String> = vcpus.iter().map(|one| one.id.to_string()).collect();
         return Err(TuneError::NotFound(format!(
-            "{vm} has no such vCPU, only {}",
+            "vCPU of {vm} not found: expected one of {}",
             numbers.join(", ")
         )));
     }
@@ -82,7 +82,7 @@ pub fn place_backends(
         .map(|one| (Place::Task(one.id), format!("thread {} ({}) of {vm}", one.id.pid, one.name)))
         .collect();
     if places.is_empty() {
-        return Err(TuneError::NotFound(format!("no thread or process serves {vm} alone")));
+        return Err(TuneError::NotFound(format!("no thread or process serves only {vm}")));
     }
     set_all(places, &cpus, before)
 }
@@ -113,15 +113,13 @@ fn find<'a>(found: &'a Snapshot, name: &str) -> Result<&'a Vm, TuneError> {
     let mut named = found.vms.iter().filter(|vm| vm.name == name);
     match (named.next(), named.next()) {
         (Some(vm), None) => Ok(vm),
-        (Some(_), Some(_)) => {
-            Err(TuneError::NotFound(format!("there are several VMs with the name {name}")))
-        }
+        (Some(_), Some(_)) => Err(TuneError::NotFound(format!("several VMs have the name {name}"))),
         (None, _) => {
             let names: Vec<&str> =
                 found.vms.iter().take(MOST_NAMES).map(|vm| vm.name.as_str()).collect();
             Err(TuneError::NotFound(match names.as_slice() {
-                [] => format!("there is no VM {name}, nor any other"),
-                _ => format!("there is no VM {name}; there are {}", names.join(", ")),
+                [] => format!("VM {name} not found: no VM is running"),
+                _ => format!("VM {name} not found: expected one of {}", names.join(", ")),
             }))
         }
     }

@@ -42,7 +42,7 @@ pub fn capture(folder: &Path) -> Result<(), OpenError> {
     let failed = |error: io::Error| OpenError::Unusable {
         what: folder.display().to_string(),
         why: error.to_string(),
-        action: "choose a folder that can be written",
+        action: "use a directory that can be written",
     };
     let tree = Tree::open(Path::new("/")).map_err(failed)?;
     std::fs::create_dir_all(folder.join("xen")).map_err(failed)?;

@@ -164,7 +164,7 @@ fn uncounted(why: &'static str) -> DiskCounters {
 impl Backend {
     fn read(&self, tree: &Tree, buffer: &mut Vec<u8>) -> DiskCounters {
         let Some(files) = &self.files else {
-            return uncounted("a process, not the kernel, serves this disk, and counts nothing");
+            return uncounted("a process, not the kernel, serves this disk, and does not count");
         };
         let mut counter = |at: usize| -> Reading<u64> {
             let path = || format!("{BACKENDS}/{}/statistics/{}", self.name, COUNTERS[at]);

@@ -97,7 +97,7 @@ pub(crate) struct Answer<'a> {
 pub(crate) enum CallError {
     /// The interface version is not the one that this Xen speaks (EACCES; a security policy
     /// gives the same number).
-    #[error("{0}: Xen speaks another version of its interface, or its security policy forbids it")]
+    #[error("{0}: Xen has a different version of this interface, or its security policy denies it")]
     OtherVersion(&'static str),
     /// There is no such domain or vCPU, or none any more.
     #[error("{0}: no such domain or vCPU")]

@@ -76,7 +76,7 @@ fn connect(tree: &Tree) -> Result<Box<dyn Hypervisor>, OpenError> {
         Err(error) => Err(OpenError::Unusable {
             what: format!("the record of Xen in the saved tree ({}/interface)", transcript::FOLDER),
             why: error.to_string(),
-            action: "make it again with `vmeter capture` on the Xen host",
+            action: "run `vmeter capture` again on the Xen host",
         }),
     }
 }
@@ -100,7 +100,7 @@ fn release(tree: &Tree) -> Result<Release, OpenError> {
         (Some(major), Some(minor)) => Ok(Release { major, minor }),
         _ => Err(OpenError::Unusable {
             what: "/sys/hypervisor/version".to_owned(),
-            why: "it tells no version of Xen".to_owned(),
+            why: "it does not report the version of Xen".to_owned(),
             action: "mount sysfs on /sys",
         }),
     }
@@ -165,7 +165,7 @@ fn unusable(error: &CallError) -> OpenError {
         CallError::Refused { .. } | CallError::OtherVersion(_) => {
             "run vmeter as root in Domain-0, and check that no XSM policy forbids the hypercall"
         }
-        CallError::NotRecorded(_) => "make the record again with `vmeter capture`",
+        CallError::NotRecorded(_) => "run `vmeter capture` again",
         CallError::Gone(_) | CallError::Malformed(_) => "report it with Xen's version",
     };
     OpenError::Unusable { what: "Xen".to_owned(), why: error.to_string(), action }

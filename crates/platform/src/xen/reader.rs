@@ -179,7 +179,7 @@ impl XenSource {
                 .map(|answer| Affinity(abi::cpu_list(answer.data, self.physical.max_cpu)))
                 .map_err(|error| error.absent())
         } else {
-            Err(Absent::NotProvided("the placement was not asked for".into()))
+            Err(Absent::NotProvided("placement was not requested".into()))
         };
         Ok(Vcpu {
             id: vcpu,
@@ -304,7 +304,7 @@ impl XenSource {
                 .ok_or(Absent::NotApplicable("its memory has no limit".into())),
             nics: take(&mut served.nics, info.id),
             disks: take(&mut served.disks, info.id),
-            exits: Err(Absent::NotProvided("Xen counts no exits by domain".into())),
+            exits: Err(Absent::NotProvided("Xen does not count exits by domain".into())),
             halt_poll: Err(Absent::NotProvided("Xen does not poll before it idles".into())),
             cpupool: Ok(info.cpupool),
             inside: Err(Absent::NotReported),
@@ -353,7 +353,7 @@ fn take<T>(all: &mut Reading<BTreeMap<u16, Vec<T>>>, id: u16) -> Reading<Vec<T>>
 }
 
 fn unasked() -> Absent {
-    Absent::NotProvided("the vCPUs were not asked for".into())
+    Absent::NotProvided("vCPUs were not requested".into())
 }
 
 fn bytes(pages: u64) -> Bytes {

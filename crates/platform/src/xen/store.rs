@@ -89,7 +89,7 @@ impl<C: Wire> Client<C> {
     /// Sends one question and gives its answer; `None` for xenstored's ENOENT.
     fn ask(&mut self, kind: u32, path: &str) -> io::Result<Option<Vec<u8>>> {
         if self.broken {
-            return Err(io::Error::other("the connection to xenstored is out of step"));
+            return Err(io::Error::other("unexpected reply of xenstored"));
         }
         let answer = self.exchange(kind, path);
         self.broken = answer.is_err();
@@ -136,7 +136,7 @@ impl<C: Wire> Client<C> {
                 // Nothing is watched, but an event would be no reason to fail.
                 WATCH_EVENT => {}
                 kind if field(4) == self.request => return Ok((kind, body)),
-                _ => return Err(io::Error::other("xenstored answered another request")),
+                _ => return Err(io::Error::other("reply of xenstored to a different request")),
             }
         }
     }
