@@ -5,7 +5,7 @@
 //! set.
 
 use crate::undo::Undo;
-use platform::host::{ProcessStat, Tree};
+use platform::host::process_start;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -27,7 +27,7 @@ impl Default for Journal {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = || {
             let (pid, next) = (std::process::id(), NEXT.fetch_add(1, Relaxed));
-            Some(format!("settings-{pid}-{}-{}-{next}.json", start(pid)?, network()?))
+            Some(format!("settings-{pid}-{}-{}-{next}.json", process_start(pid)?, network()?))
         };
         let is_root = rustix::process::geteuid().is_root();
         Self(is_root.then(name).flatten().map(|name| Path::new(FOLDER).join(name)))
@@ -67,14 +67,6 @@ fn make_folder() -> io::Result<()> {
     }
 }
 
-/// When a process started, in clock ticks since boot; `None` where there is none.
-fn start(pid: u32) -> Option<u64> {
-    let mut buffer = Vec::new();
-    let tree = Tree::open(Path::new("/")).ok()?;
-    let stat = tree.read_line(&format!("/proc/{pid}/stat"), &mut buffer).ok()?;
-    Some(ProcessStat::parse(stat)?.start)
-}
-
 /// The inode number of this program's network namespace, in which its devices' names mean something.
 fn network() -> Option<u64> {
     Some(fs::metadata("/proc/self/ns/net").ok()?.ino())
@@ -99,7 +91,7 @@ pub fn restore_left() -> Vec<String> {
     for entry in fs::read_dir(FOLDER).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let Some((pid, started, in_network)) = owner(&name.to_string_lossy()) else { continue };
-        if start(pid) == Some(started) || network() != Some(in_network) {
+        if process_start(pid) == Some(started) || network() != Some(in_network) {
             continue;
         }
         let path = entry.path();
@@ -132,7 +124,7 @@ mod tests {
         }
         let Journal(Some(path)) = Journal::default() else { return };
         let pid = std::process::id();
-        let own = (pid, start(pid).unwrap(), network().unwrap());
+        let own = (pid, process_start(pid).unwrap(), network().unwrap());
         assert_eq!(owner(path.file_name().unwrap().to_str().unwrap()), Some(own));
     }
 }

@@ -23,7 +23,7 @@ pub use linux::Linux;
 pub(crate) use linux::parse_resident;
 pub(crate) use load::physical_disks;
 pub(crate) use process::ThreadFiles;
-pub use process::{ProcessStat, ThreadTimes, process_clock};
+pub use process::{ProcessStat, ThreadTimes, process_clock, process_start};
 pub use stat::inside;
 pub use table::{Task, TaskTable};
 pub use text::{Lines, Words, fields, lines, number, parse_number, text};

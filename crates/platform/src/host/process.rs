@@ -5,6 +5,7 @@ use super::kept::Kept;
 use super::text::{fields, number, parse_number};
 use super::tree::Tree;
 use model::{Absent, Nanos, Reading};
+use std::path::Path;
 
 /// The kernel's flag for its own threads, in field 9 of `/proc/PID/stat`.
 const PF_KTHREAD: u64 = 0x0020_0000;
@@ -132,6 +133,16 @@ impl ThreadFiles {
     ) -> Option<&'b [u8]> {
         self.stat.read(tree, || format!("/proc/{pid}/task/{tid}/stat"), buffer).ok()
     }
+}
+
+/// When a process or thread of the running system started, in clock ticks since boot: with its number that
+/// identifies it. `None` where there is none.
+#[must_use]
+pub fn process_start(pid: u32) -> Option<u64> {
+    let mut buffer = Vec::new();
+    let tree = Tree::open(Path::new("/")).ok()?;
+    let stat = tree.read_line(&format!("/proc/{pid}/stat"), &mut buffer).ok()?;
+    Some(ProcessStat::parse(stat)?.start)
 }
 
 /// CPU time of a process, ended threads included where the system is live. `None` where it is

@@ -14,8 +14,8 @@ pub use vms::{pin, place_backends};
 
 use crate::host::Tree;
 
-/// Is told how everything that is to be set was, before anything is: a program that is killed in
-/// between must be able to undo it. Where it fails, nothing is set.
+/// Gets everything that is to be set, with its present CPUs, before anything is set: what a program that is
+/// killed in between needs to undo it. If it fails, nothing is set.
 pub type Before<'a> = &'a mut dyn FnMut(&[Placed]) -> Result<(), String>;
 
 /// Why something was not set. Nothing is changed then, but for [`TuneError::Left`].

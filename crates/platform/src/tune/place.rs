@@ -3,7 +3,7 @@
 use super::cpus::{of_set, to_set};
 use super::interrupts::affinity_path;
 use super::{Before, TuneError};
-use crate::host::{ProcessStat, Tree};
+use crate::host::process_start;
 use crate::xen::Affinities;
 use model::{Cpus, TaskId};
 use rustix::process::Pid;
@@ -11,7 +11,6 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 
 /// What gets CPUs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +72,7 @@ impl Placed {
     }
 }
 
-/// Gives all of them CPUs, or, where one refuses, none. `before` is told how all were first.
+/// Sets the CPUs of all of them, or of none if one fails. `before` gets all with their present CPUs first.
 pub(super) fn set_all(
     places: Vec<(Place, String)>,
     cpus: &Cpus,
@@ -96,14 +95,15 @@ pub(super) fn set_all(
 fn set_back(done: &[Placed], error: TuneError) -> TuneError {
     let failures = done.iter().rev().filter_map(|one| one.restore().err());
     let left: Vec<String> = failures.map(|failure| failure.to_string()).collect();
-    match error {
-        error if left.is_empty() => error,
-        error => TuneError::Left { why: error.to_string(), left: left.join("; ") },
+    if left.is_empty() {
+        error
+    } else {
+        TuneError::Left { why: error.to_string(), left: left.join("; ") }
     }
 }
 
 impl Placed {
-    /// Something that has the CPUs that it has.
+    /// With its present CPUs.
     fn as_it_is(place: Place, what: String) -> Result<Self, TuneError> {
         let refused = |why: String| TuneError::Refused { what: what.clone(), why };
         let (was, back) = match place {
@@ -125,7 +125,7 @@ impl Placed {
         Ok(Self { what, now: was.clone(), was, back })
     }
 
-    /// Gives it CPUs; those that it has then.
+    /// Sets its CPUs, and reads them back.
     fn set(&self, cpus: &Cpus) -> Result<String, TuneError> {
         match &self.back {
             Back::Interrupt { irq, .. } => {
@@ -193,12 +193,7 @@ fn bind(task: TaskId, set: &CpuSet) -> io::Result<()> {
 
 /// Whether the thread is still that one: numbers are used again.
 fn runs(task: TaskId) -> bool {
-    let mut buffer = Vec::new();
-    let path = format!("/proc/{}/stat", task.pid);
-    let tree = Tree::open(Path::new("/"));
-    tree.ok()
-        .and_then(|tree| ProcessStat::parse(tree.read_line(&path, &mut buffer).ok()?))
-        .is_some_and(|stat| stat.start == task.start)
+    process_start(task.pid) == Some(task.start)
 }
 
 #[cfg(test)]
@@ -209,11 +204,7 @@ mod tests {
     /// A process that does nothing, as a thread.
     fn idle() -> (Child, TaskId) {
         let child = Command::new("sleep").arg("60").spawn().unwrap();
-        let tree = Tree::open(Path::new("/")).unwrap();
-        let mut buffer = Vec::new();
-        let path = format!("/proc/{}/stat", child.id());
-        let stat = ProcessStat::parse(tree.read_line(&path, &mut buffer).unwrap()).unwrap();
-        let task = TaskId { pid: child.id(), start: stat.start };
+        let task = TaskId { pid: child.id(), start: process_start(child.id()).unwrap() };
         (child, task)
     }
 
