@@ -363,7 +363,9 @@ impl<S: Read + Write> Handle<S> {
     fn ask(&mut self, request: &Request) -> Result<Reply, Error> {
         self.channel.send(request)?;
         match self.channel.receive(request.longest_reply())? {
-            Reply::Failed(reason) => Err(Error::Failed(model::shorten(&reason, MAX_REASON))),
+            Reply::Failed(reason) => {
+                Err(Error::Failed(model::shorten(&reason, MAX_REASON).into_owned()))
+            }
             reply => Ok(reply),
         }
     }

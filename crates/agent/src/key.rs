@@ -161,7 +161,8 @@ impl Key {
 fn valid_name(name: &str) -> Result<String, String> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.:@".contains(c);
     if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(is_plain) {
-        let name = model::shorten(&model::escape(name), MAX_NAME);
+        let name = model::escape(name);
+        let name = model::shorten(&name, MAX_NAME);
         return Err(format!("invalid name of a key `{name}`: expected letters, digits and -_.:@"));
     }
     Ok(name.to_owned())

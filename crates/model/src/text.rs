@@ -61,13 +61,14 @@ pub fn csv_text(text: &str) -> Cow<'_, str> {
 
 /// The text cut to at most `most` characters, `…` standing for what was cut.
 #[must_use]
-pub fn shorten(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
-        return text.to_owned();
+pub fn shorten(text: &str, most: usize) -> Cow<'_, str> {
+    // A character has at least one byte.
+    if text.len() <= most || text.chars().count() <= most {
+        return text.into();
     }
     let mut cut: String = text.chars().take(most.saturating_sub(1)).collect();
     cut.push('…');
-    cut
+    cut.into()
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ const SHORT: usize = 64;
 fn shown(bytes: &[u8], most: usize) -> String {
     // What is cut anyway need not be escaped.
     let bytes = bytes.get(..most * 4).unwrap_or(bytes);
-    shorten(&escape(&String::from_utf8_lossy(bytes)), most)
+    shorten(&escape(&String::from_utf8_lossy(bytes)), most).into_owned()
 }
 
 /// A note, a reason or another sentence.

@@ -14,7 +14,8 @@ pub fn legend(name: &str) -> String {
 
 /// Words as plotly shows them, broken into lines of about `width` characters.
 pub fn wrapped(outside: &str, width: usize) -> String {
-    let shown = shorten(&escape(outside), LONGEST);
+    let shown = escape(outside);
+    let shown = shorten(&shown, LONGEST);
     let mut lines = vec![String::new()];
     let mut length = 0;
     for word in shown.split(' ').flat_map(|word| pieces(word, width)) {

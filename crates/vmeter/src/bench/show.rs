@@ -75,6 +75,7 @@ pub fn machine(here: &Environment) -> String {
     let below = here.accelerator.as_deref().map_or_else(String::new, |name| format!(", on {name}"));
     let cpus = if here.cpus == 1 { "1 CPU".to_owned() } else { format!("{} CPUs", here.cpus) };
     model::shorten(&model::escape(&format!("{cpu}, {cpus}{below}, Linux {}", here.kernel)), 78)
+        .into_owned()
 }
 
 /// A path, fit to be shown.

@@ -75,7 +75,7 @@ fn time(seconds: Option<f64>, places: usize) -> String {
 }
 
 fn shown(name: &str) -> String {
-    shorten(&escape(name), NAME)
+    shorten(&escape(name), NAME).into_owned()
 }
 
 /// Columns, the first to the left, the others to the right.
@@ -107,7 +107,7 @@ pub fn cumulative_table(rows: &[Busy]) -> String {
     cells.extend(rows.iter().map(|row| {
         vec![
             shown(&row.name),
-            shorten(&escape(&row.id), NAME),
+            shown(&row.id),
             row.vcpu.map_or_else(|| "all".to_owned(), |n| n.to_string()),
             row.state.to_owned(),
             time(row.busy_s, 6),

@@ -50,7 +50,7 @@ struct Host<'a> {
 #[derive(Serialize)]
 struct Driver<'a> {
     id: String,
-    name: String,
+    name: Cow<'a, str>,
     vcpus: Option<u32>,
     memory_bytes: Option<u64>,
     cpu_s: DriverCpu,
@@ -258,10 +258,9 @@ fn driver(driver: &DriverUsage) -> Driver<'_> {
 
 fn vm(vm: &VmUsage) -> Vm<'_> {
     let mut absent = Reasons(Vec::with_capacity(USUAL_REASONS));
-    let fits = vm.name.len() <= LONGEST_NAME;
     Vm {
         id: Id(&vm.id),
-        name: if fits { (&*vm.name).into() } else { model::shorten(&vm.name, LONGEST_NAME).into() },
+        name: model::shorten(&vm.name, LONGEST_NAME),
         platform: vm.platform,
         state: vm.state.word(),
         vcpus: absent.take("vcpus", &vm.vcpus, |count| count),
