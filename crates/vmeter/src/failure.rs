@@ -96,6 +96,17 @@ pub fn sentence(error: &anyhow::Error) -> String {
     lines.join("\n")
 }
 
+/// That something that the command line names does not exist, and what exists; `none` is said if nothing
+/// does.
+pub fn not_found(what: &str, name: &str, known: &[impl AsRef<str>], none: &str) -> String {
+    let known: Vec<&str> = known.iter().map(AsRef::as_ref).collect();
+    let others = match &known[..] {
+        [] => none.to_owned(),
+        _ => format!("expected one of {}", known.join(", ")),
+    };
+    format!("{what} `{}` not found: {others}", model::escape(name))
+}
+
 /// A chain of causes as one text. Some errors end with the text of their cause, others start with
 /// the path that their context names: neither is printed twice.
 fn causes(chain: impl Iterator<Item = String>) -> String {

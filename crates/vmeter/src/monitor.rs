@@ -1,5 +1,6 @@
 //! Agents that the command line names: `--agent [NAME=]ADDR --key FILE`.
 
+use crate::failure::not_found;
 use agent::{Deadline, Handle, Keys, PATIENCE, Security, Stream};
 use anyhow::{Context, Result};
 use clap::Args;
@@ -111,17 +112,17 @@ pub fn vm_meant<'a>(vms: &'a [Vm], name: &str) -> Result<&'a Vm, String> {
         return Ok(vm);
     }
     let named: Vec<&Vm> = vms.iter().filter(|vm| vm.name == name).collect();
-    let shown = escape(name);
     match named[..] {
         [vm] => Ok(vm),
         [] => {
             let names: Vec<String> = vms.iter().map(|vm| escape(&vm.name)).collect();
-            Err(format!("VM `{shown}` not found: expected one of {}", names.join(", ")))
+            Err(not_found("VM", name, &names, "no VM is running"))
         }
         _ => {
             let ids: Vec<String> = named.iter().map(|vm| vm.id.to_string()).collect();
             Err(format!(
-                "several VMs have the name `{shown}`: use one of the ids {}",
+                "several VMs have the name `{}`: use one of the ids {}",
+                escape(name),
                 ids.join(", ")
             ))
         }

@@ -220,11 +220,7 @@ fn drain(
 /// All VMs that are named must be there.
 fn known(named: &[String], there: &[String]) -> Result<()> {
     let Some(wrong) = named.iter().find(|name| !there.contains(name)) else { return Ok(()) };
-    let others = match there {
-        [] => "no VM is running".to_owned(),
-        _ => format!("expected one of {}", there.join(", ")),
-    };
-    Err(Refused(format!("VM `{}` not found: {others}", model::escape(wrong))).into())
+    Err(Refused(failure::not_found("VM", wrong, there, "no VM is running")).into())
 }
 
 /// Says how each VM is sampled, and where a period is shorter than what was calibrated.

@@ -3,7 +3,7 @@
 mod browse;
 mod input;
 
-use crate::failure::Refused;
+use crate::failure::{Refused, not_found};
 use crate::pending::Pending;
 use anyhow::{Context, Result};
 use browse::{App, Subject};
@@ -193,21 +193,14 @@ fn warn(damages: &[String]) {
 fn check(choice: &Choice, profile: &Profile) -> Result<()> {
     let vms = profile.vms();
     if let Some(wrong) = choice.vms.iter().find(|vm| !vms.contains(vm)) {
-        let why =
-            format!("VM `{}` not found: expected one of {}", model::escape(wrong), vms.join(", "));
-        return Err(Refused(why).into());
+        return Err(Refused(not_found("VM", wrong, vms, "the recording has no VM")).into());
     }
     let has = |name: &String| {
         profile.events().iter().any(|event| *name == event.asked || *name == event.counted)
     };
     if let Some(wrong) = choice.events.iter().find(|event| !has(event)) {
         let all: Vec<&str> = profile.events().iter().map(|e| e.counted.as_str()).collect();
-        let why = format!(
-            "event `{}` not found: expected one of {}",
-            model::escape(wrong),
-            all.join(", ")
-        );
-        return Err(Refused(why).into());
+        return Err(Refused(not_found("event", wrong, &all, "the recording has no event")).into());
     }
     Ok(())
 }
