@@ -56,7 +56,7 @@ impl<S: Read + Write> Channel<S> {
                 Some(Session::connect(key, &mut timed)?)
             }
         };
-        Ok(Self { stream, session, decoder: Decoder::default(), deadline: deadline.clone() })
+        Ok(Self::of(stream, session, deadline))
     }
 
     /// Agrees with the other end, as the one who listens; and whose key it has, where there are keys.
@@ -69,12 +69,12 @@ impl<S: Read + Write> Channel<S> {
         deadline: &Deadline,
     ) -> Result<(Self, Option<Holder>), Error> {
         let mut timed = Timed::new(&mut stream, HANDSHAKE_TIMEOUT, deadline);
-        let (session, holder) = match security {
-            Security::Transport => (None, None),
-            Security::Keys(keys) => Session::accept(keys, &mut timed).map(some)?,
+        let agreed = match security {
+            Security::Transport => None,
+            Security::Keys(keys) => Some(Session::accept(keys, &mut timed)?),
         };
-        let deadline = deadline.clone();
-        Ok((Self { stream, session, decoder: Decoder::default(), deadline }, holder))
+        let (session, holder) = agreed.unzip();
+        Ok((Self::of(stream, session, deadline), holder))
     }
 
     /// Agrees with the other end, whose first message was read; `None` where there are no keys.
@@ -84,9 +84,12 @@ impl<S: Read + Write> Channel<S> {
         deadline: &Deadline,
     ) -> Result<Self, Error> {
         let mut timed = Timed::new(&mut stream, HANDSHAKE_TIMEOUT, deadline);
-        let agreed = proven.map(|proven| proven.agree(&mut timed)).transpose()?;
-        let session = agreed.map(|(session, _)| session);
-        Ok(Self { stream, session, decoder: Decoder::default(), deadline: deadline.clone() })
+        let session = proven.map(|proven| proven.agree(&mut timed)).transpose()?;
+        Ok(Self::of(stream, session, deadline))
+    }
+
+    fn of(stream: S, session: Option<Session>, deadline: &Deadline) -> Self {
+        Self { stream, session, decoder: Decoder::default(), deadline: deadline.clone() }
     }
 
     /// The stream, to wait for.
@@ -138,10 +141,6 @@ impl<S: Read + Write> Channel<S> {
 const MESSAGE_TIMEOUT: u64 = 30 * clock::SECOND;
 /// How long the handshake may take: between machines whose CPUs others have, it takes seconds.
 const HANDSHAKE_TIMEOUT: u64 = 10 * clock::SECOND;
-
-fn some<A, B>((one, other): (A, B)) -> (Option<A>, Option<B>) {
-    (Some(one), Some(other))
-}
 
 fn read_some(stream: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; 64 << 10];

@@ -1,17 +1,18 @@
-//! When what is exchanged with other ends has to be over, whatever those do.
+//! A time limit for exchanges with other ends, whatever those do.
 
 use crate::wait::{PATIENCE, SLICE};
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 use workload::clock;
 
 /// After the program was asked to end, connections have this long, in nanoseconds.
 const GRACE: u64 = 2 * clock::SECOND;
 
-/// A moment that connections share, after which none of them waits: it can be set from another thread,
-/// and a flag (that of Ctrl-C) brings it near. The default is never.
+/// A deadline that connections share: after it none of them waits. It can be set from another thread, and
+/// a flag (that of Ctrl-C) moves it to two seconds later. The default is no deadline.
 #[derive(Debug, Clone, Default)]
 pub struct Deadline(Arc<Inner>);
 
@@ -30,25 +31,25 @@ impl Default for Inner {
 }
 
 impl Deadline {
-    /// Never, but two seconds after the flag is set.
+    /// No deadline until the flag is set, then two seconds after that.
     #[must_use]
     pub fn hurried_by(flag: Arc<AtomicBool>) -> Self {
         Self(Arc::new(Inner { hurry: flag, ..Inner::default() }))
     }
 
-    /// So long from now.
+    /// Sets it to this time from now.
     pub fn set_within(&self, time: Duration) {
         self.0.missed.store(false, SeqCst);
         self.0.at.store(clock::now().saturating_add(clock::length(time)), SeqCst);
     }
 
-    /// Whether something was given up as it was too late since it was last set.
+    /// Whether an exchange was given up because of it since it was last set.
     #[must_use]
     pub fn was_missed(&self) -> bool {
         self.0.missed.load(SeqCst)
     }
 
-    /// Whether it is too late to wait any longer.
+    /// Whether it has passed.
     pub(crate) fn passed(&self) -> bool {
         let now = clock::now();
         if self.0.hurry.load(SeqCst) {
@@ -79,7 +80,7 @@ impl<'a, S> Timed<'a, S> {
         Self { stream, until: now.saturating_add(time), deadline, lived: now }
     }
 
-    /// Calls until something is done, or it is too late.
+    /// Repeats a call until it succeeds, fails, or the time is over.
     fn patiently<T>(&mut self, mut call: impl FnMut(&mut S) -> io::Result<T>) -> io::Result<T> {
         loop {
             let now = clock::now();
@@ -121,17 +122,17 @@ impl<S: Write> Write for Timed<'_, S> {
 }
 
 /// Waits for what another thread finds, until the deadline.
-pub(crate) fn wait_for<T>(
-    found: &std::sync::mpsc::Receiver<T>,
-    deadline: &Deadline,
-) -> io::Result<T> {
-    use std::sync::mpsc::RecvTimeoutError::{Disconnected, Timeout};
+pub(crate) fn wait_for<T>(found: &Receiver<T>, deadline: &Deadline) -> io::Result<T> {
     loop {
         match found.recv_timeout(SLICE) {
             Ok(found) => return Ok(found),
-            Err(Timeout) if deadline.passed() => return Err(ErrorKind::TimedOut.into()),
-            Err(Timeout) => {}
-            Err(Disconnected) => return Err(io::Error::other("its thread ended")),
+            Err(RecvTimeoutError::Timeout) if deadline.passed() => {
+                return Err(ErrorKind::TimedOut.into());
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(io::Error::other("its thread ended"));
+            }
         }
     }
 }

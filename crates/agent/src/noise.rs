@@ -16,7 +16,7 @@ const PLAIN: usize = MESSAGE - 16;
 
 /// Bytes of the first message with its length: an ephemeral key of 32 bytes and a tag of 16.
 pub(crate) const FIRST: usize = 2 + 32 + 16;
-/// An ephemeral key, by which one first message is told from another.
+/// An ephemeral key: every first message has a new one.
 pub(crate) type Ephemeral = [u8; 32];
 
 /// A session that both ends have agreed on.
@@ -36,7 +36,9 @@ impl Session {
 
     /// Agrees on a session as the one who listens; and whose key it is.
     pub fn accept(keys: &Keys, stream: &mut (impl Read + Write)) -> Result<(Self, Holder), Error> {
-        Proven::by(keys, &read(stream)?)?.agree(stream)
+        let proven = Proven::by(keys, &read(stream)?)?;
+        let holder = proven.holder();
+        Ok((proven.agree(stream)?, holder))
     }
 
     fn agreed(state: HandshakeState) -> Result<Self, Error> {
@@ -89,15 +91,15 @@ impl Proven {
         self.holder
     }
 
-    /// What tells the message from every other that its maker made.
+    /// The ephemeral key of the first message, by which a repeated one is recognised.
     pub(crate) fn ephemeral(&self) -> Ephemeral {
         self.ephemeral
     }
 
-    /// Agrees on a session; and whose key it is.
-    pub fn agree(mut self, stream: &mut (impl Read + Write)) -> Result<(Session, Holder), Error> {
+    /// Agrees on a session.
+    pub fn agree(mut self, stream: &mut (impl Read + Write)) -> Result<Session, Error> {
         speak(&mut self.state, stream)?;
-        Ok((Session::agreed(self.state)?, self.holder))
+        Session::agreed(self.state)
     }
 }
 

@@ -1,4 +1,5 @@
-//! How many may be served at a time, how many of them may be strangers, and who gives way to whom.
+//! How many connections are served at a time, how many of them may be unauthenticated, and which one is
+//! dropped for a new one.
 
 use crate::Holder;
 use rustix::fd::{AsFd, OwnedFd};
@@ -34,7 +35,7 @@ struct Inner {
 #[derive(Debug)]
 struct Place {
     number: u64,
-    /// Whose key it is; `None` where there are no keys.
+    /// The key that the connection has proven; `None` if the agent has no keys.
     holder: Option<Holder>,
     since: u64,
     /// How long it could have been served, in nanoseconds.
@@ -63,9 +64,9 @@ pub(crate) enum Cut {
 }
 
 impl Places {
-    /// A place for a new connection. Where there are too many strangers, or all places are taken,
-    /// the oldest stranger has to go; else who has a key of a lower role, or one of a key with more
-    /// places than this one's would have.
+    /// A place for a new connection. If there are too many unauthenticated connections, or no place is
+    /// free, the oldest unauthenticated connection is dropped; if there is none, a connection with a
+    /// lower role, or one of a key with more places than the key of the new connection would have.
     pub(crate) fn take(
         &self,
         stream: &impl AsFd,
@@ -135,13 +136,14 @@ impl Places {
 }
 
 impl Inner {
-    /// The oldest stranger.
+    /// The oldest unauthenticated connection.
     fn stranger(&self) -> Option<usize> {
         self.taken.iter().position(|place| place.state == State::Stranger)
     }
 
-    /// The youngest known one with the lowest role below this holder's; else of the key with the most
-    /// places, as far as it has two more than this one's and no higher role.
+    /// The authenticated connection to drop for a new one: the newest of those with the lowest role, if
+    /// that is below the new one's; else the newest of the key with the most places, if it has at least
+    /// two more than the new one's key and no higher role.
     fn gives_way_to(&self, holder: Holder) -> Option<usize> {
         let known = |place: &Place| place.holder.filter(|_| place.state == State::Known);
         let all = || self.taken.iter().enumerate().filter_map(|(at, p)| Some((at, known(p)?)));

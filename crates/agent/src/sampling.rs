@@ -54,7 +54,8 @@ pub enum SymbolFile {
 }
 
 impl Drained {
-    /// Whether there is more although this one had room for it: nobody is to be asked for ever.
+    /// Whether there is more data although this message had room for it: such an agent could be asked for
+    /// ever.
     #[must_use]
     pub fn is_stingy(&self) -> bool {
         let size: usize = self.pieces.iter().map(|(_, bytes)| bytes.len()).sum();

@@ -209,11 +209,12 @@ impl Run {
             && (decoded < MOST_DECODED || self.held.len() <= LEAD)
             && !matches!(self.source, Source::End)
         {
-            if matches!(self.source, Source::Next) {
-                decoded += self.payload.len();
-            }
+            let opens = matches!(self.source, Source::Next);
             if let Err(damage) = self.step(file, decoder) {
                 damages.push_back(damage);
+            }
+            if opens {
+                decoded += self.payload.len();
             }
         }
         // Sorting takes memory, which most rings do not need.

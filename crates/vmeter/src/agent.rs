@@ -192,15 +192,10 @@ fn restore() -> Result<ExitCode> {
 }
 
 fn status(args: &StatusArgs) -> Result<ExitCode> {
-    let security = args.key.security()?;
+    let security = args.key.security()?.of_agent(&[&args.at]);
     let text = Stream::connect(&args.at)
         .map_err(anyhow::Error::from)
-        .and_then(|stream| {
-            describe({
-                let security = security.of_agent(&[&args.at]);
-                Handle::connect(stream, &security, &Deadline::default())?
-            })
-        })
+        .and_then(|stream| describe(Handle::connect(stream, &security, &Deadline::default())?))
         .with_context(|| args.at.clone())?;
     io::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
@@ -208,7 +203,7 @@ fn status(args: &StatusArgs) -> Result<ExitCode> {
 
 /// What the other end says, fit for one line.
 fn shown(text: &str) -> String {
-    model::shorten(&model::escape(text), MAX_SHOWN)
+    model::shorten(&model::escape(text), MAX_SHOWN).into_owned()
 }
 
 fn describe(mut handle: Handle<Stream>) -> Result<String> {
